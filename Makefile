@@ -1,0 +1,37 @@
+# Every target sets up .venv first, once; it is made anew when pyproject.toml or constraints.txt change.
+PYTHON ?= python3.11
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: sweep test test-all check format bench setup clean
+
+sweep: $(READY)  ## the main job: 32 configurations of a network on real data, and the best one exported
+	$(BIN)/caviar sweep experiment=digits_asha
+
+test: $(READY)  ## the default tests, under 5 minutes on 2 cores
+	$(BIN)/python -m pytest
+
+test-all: $(READY)  ## the slow ones too
+	$(BIN)/python -m pytest -m "not gpu"
+
+check: $(READY)  ## lint, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(READY)  ## what it costs, as ratios within one run
+	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+setup: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf .venv outputs dist build

@@ -1,0 +1,5 @@
+"""Ray clusters: where a sweep runs."""
+
+from cluster.local import connect
+
+__all__ = ["connect"]

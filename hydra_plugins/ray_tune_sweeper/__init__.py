@@ -1,0 +1,1 @@
+"""Hydra's face of caviar: `hydra/sweeper=ray_tune`."""

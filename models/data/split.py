@@ -1,0 +1,65 @@
+"""Rows for training, validation and test."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class SplitRows(NamedTuple):
+    """Row numbers of the three splits; together every row once."""
+
+    train: Tensor
+    validation: Tensor
+    test: Tensor
+
+
+def split_rows(y: Tensor, *, validation: float, test: float, seed: int) -> SplitRows:
+    """Split rows at random, class by class, so that each split has the classes' proportions.
+
+    Args:
+        y: Class of each row, `[n]`.
+        validation: Fraction of the rows for validation, more than 0.
+        test: Fraction of the rows for the test, 0 or more.
+        seed: The split is a function of it and of `y` alone.
+
+    Raises:
+        ValueError: The fractions leave no row for training or validation.
+    """
+    if not (validation > 0 and test >= 0 and validation + test < 1):
+        raise ValueError(
+            f"data.validation is {validation} and data.test is {test}; they are fractions of the "
+            "rows, validation more than 0, together less than 1"
+        )
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(y), generator=generator)
+    classes = [order[y[order] == label] for label in torch.unique(y)]
+    n_test = _shares([len(rows) for rows in classes], test)
+    n_validation = _shares([len(rows) for rows in classes], validation)
+    parts = [
+        torch.tensor_split(rows, (a, a + b))
+        for rows, a, b in zip(classes, n_test, n_validation, strict=True)
+    ]
+    test_rows, validation_rows, train_rows = (
+        torch.cat(part).sort().values for part in zip(*parts, strict=True)
+    )
+    split = SplitRows(train_rows, validation_rows, test_rows)
+    if not len(split.train) or not len(split.validation):
+        raise ValueError(
+            f"data.validation is {validation} and data.test is {test}; of {len(y)} rows that "
+            f"leaves {len(split.train)} for training and {len(split.validation)} for validation"
+        )
+    return split
+
+
+def _shares(counts: list[int], fraction: float) -> list[int]:
+    """Rows of each class, near its share, and together the fraction of all (largest remainders)."""
+    exact = [count * fraction for count in counts]
+    shares = [int(share) for share in exact]
+    missing = round(sum(counts) * fraction) - sum(shares)
+    by_remainder = sorted(range(len(counts)), key=lambda i: shares[i] - exact[i])
+    for i in by_remainder[:missing]:
+        shares[i] += 1
+    return shares

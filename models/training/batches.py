@@ -1,0 +1,48 @@
+"""An epoch's batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from models.data import Split
+from models.training.seeding import derive_seed
+
+GATHER_BYTES = 1 << 22
+
+
+def batch_sizes(n_rows: int, batch_size: int) -> list[int]:
+    """Rows of each step of an epoch; a last one of one row is merged: batch norm refuses it."""
+    whole, rest = divmod(n_rows, batch_size)
+    sizes = [batch_size] * whole + ([rest] if rest else [])
+    if len(sizes) > 1 and sizes[-1] == 1 < batch_size:
+        sizes[-2:] = [sizes[-2] + 1]
+    return sizes
+
+
+def epoch_order(n_rows: int, *, seed: int, epoch: int) -> Tensor:
+    """The order of the rows in an epoch: a function of seed and epoch, so nothing to store."""
+    generator = torch.Generator().manual_seed(derive_seed(seed, "order", epoch))
+    return torch.randperm(n_rows, generator=generator)
+
+
+def batches(
+    split: Split, order: Tensor, sizes: list[int], *, start: int = 0
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """The batches of an epoch from step `start` on.
+
+    Rows are gathered a few megabytes at a time and the batches are views of that: a gather for
+    each batch costs more than it moves.
+    """
+    order = order.to(split.x.device)
+    row_bytes = max(1, split.x[:1].nbytes)
+    per_block = max(1, GATHER_BYTES // (row_bytes * max(sizes)))
+    row = sum(sizes[:start])
+    for first in range(start, len(sizes), per_block):
+        block = sizes[first : first + per_block]
+        rows = order[row : row + sum(block)]
+        row += len(rows)
+        x, y = split.x.index_select(0, rows), split.y.index_select(0, rows)
+        yield from zip(torch.split(x, block), torch.split(y, block), strict=True)

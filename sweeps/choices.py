@@ -1,0 +1,44 @@
+"""Choices by name: a table, and a helpful miss."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from sweeps.errors import ConfigError, did_you_mean
+
+T = TypeVar("T")
+
+
+def make(
+    table: Mapping[str, Callable[..., T]],
+    name: str,
+    *,
+    key: str,
+    given: Mapping[str, Any],
+    options: Mapping[str, Any],
+) -> T:
+    """Build `table[name]` from what the sweep gives it and the user's options.
+
+    Raises:
+        ConfigError: The name is not in the table, an option is unknown, or its value is refused.
+    """
+    if name not in table:
+        raise ConfigError(
+            f"{key} is {name!r}; choose from {', '.join(sorted(table))}{did_you_mean(name, table)}"
+        )
+    factory = table[name]
+    known = [p for p in inspect.signature(factory).parameters if p not in given]
+    for option in options:
+        if option not in known:
+            raise ConfigError(
+                f"{key}.{option} is not an option of {name}; it takes "
+                f"{', '.join(known) or 'none'}{did_you_mean(option, known)}"
+            )
+    try:
+        return factory(**given, **options)
+    except (ValueError, TypeError) as error:
+        if isinstance(error, ConfigError):
+            raise
+        raise ConfigError(f"{key} ({name}): {error}") from error

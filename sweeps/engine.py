@@ -1,0 +1,410 @@
+"""The decision core: searcher, scheduler and journal as one, without Ray.
+
+Around it stand the Tune adapter and the simulator. It is event-sourced: whatever happens is first
+an event in the journal, durable, and only then takes effect. A resumed sweep applies the journal's
+events through the same code and stands where the last driver stood.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from sweeps.errors import ConfigError, SweepError, did_you_mean, headline
+from sweeps.journal import (
+    Asked,
+    Closed,
+    Created,
+    Ended,
+    Event,
+    Lost,
+    Opened,
+    Reason,
+    Reported,
+    Started,
+)
+from sweeps.objective import Objective
+from sweeps.schedulers import Done, Observation, Promote, Scheduler, Start, Wait
+from sweeps.searchers import Searcher, View
+from sweeps.status import Decision, Status
+from sweeps.trials import Trial, Trials
+
+
+class EventLog(Protocol):
+    """Where events go before they take effect: the journal, or memory in a simulation."""
+
+    def append(self, *events: Event) -> None:
+        """Make events durable."""
+
+
+_ENDS = (Decision.STOP, Decision.COMPLETE)
+
+Listener = Callable[[Event, Trials], None]
+"""Called after an event took effect, with the state it led to; must be quick and not raise."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What bounds a sweep."""
+
+    num_samples: int
+    max_losses: int = 3
+    """How often a trial may lose its process or node before it counts as failed."""
+    max_failure_rate: float = 1.0
+    """Share of ended trials that may fail; a sweep is only judged after five have ended."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segment:
+    """A stretch of a trial's training for one slot."""
+
+    trial: int
+    run: int
+    params: Mapping[str, Any]
+    checkpoint: str | None
+
+
+class Engine:
+    """One sweep's decisions. Made by `Engine.open`; driven by one thread.
+
+    A slot asks `next_segment`, trains, and tells `on_report` (whose decision it must obey),
+    `on_return`, `on_error` or `on_lost`.
+    """
+
+    def __init__(
+        self,
+        *,
+        log: EventLog,
+        objective: Objective,
+        make_searcher: Callable[[View], Searcher],
+        scheduler: Scheduler,
+        limits: Limits,
+        distributions: Mapping[str, Any],
+        clock: Callable[[], float] = time.time,
+        listeners: Iterable[Listener] = (),
+    ) -> None:
+        self.trials = Trials(objective)
+        self.objective = objective
+        self.limits = limits
+        self._log = log
+        self._view = View(objective)
+        self._searcher = make_searcher(self._view)
+        self._scheduler = scheduler
+        self._distributions = distributions
+        self._clock = clock
+        self._listeners = list(listeners)
+        self._to_resume: deque[int] = deque()
+        self._in_slots: set[int] = set()
+
+    # Opening and closing
+
+    def open(self, history: Iterable[Event], *, name: str) -> None:
+        """Take the sweep up where `history` leaves it; an empty one begins it."""
+        for event in history:
+            self._replay(event)
+        if self.trials.created is None:
+            self._commit(Created(name=name, mode=self.objective.mode, time=self._clock()))
+        if self.limits.num_samples < len(self.trials):
+            raise ConfigError(
+                f"hydra.sweeper.num_samples is {self.limits.num_samples}, and the sweep has "
+                f"{len(self.trials)} trials already; it can only grow"
+            )
+        self._commit(Opened(run=self.trials.run + 1, time=self._clock()))
+        for trial in self.trials.with_status(Status.RUNNING):
+            if not self._finish_interrupted(trial):
+                self._to_resume.append(trial.number)
+
+    def close(self, reason: str) -> None:
+        """Note that this driver ends in order."""
+        self._commit(Closed(reason=reason, time=self._clock()))
+
+    def _finish_interrupted(self, trial: Trial) -> bool:
+        """End a trial whose end was decided, but not yet written, when the driver died."""
+        if trial.last is not None and trial.last.decision in _ENDS:
+            self._end_decided(trial, trial.last)
+            return True
+        if trial.losses > self.limits.max_losses:
+            self._end(trial, Status.FAILED, error=f"lost {trial.losses} times", cause="lost")
+            return True
+        return False
+
+    # A slot's calls
+
+    @property
+    def total(self) -> int:
+        """How many trials the sweep will have."""
+        limit = self._searcher.limit
+        return self.limits.num_samples if limit is None else min(limit, self.limits.num_samples)
+
+    @property
+    def slots_wanted(self) -> int:
+        """How many slots could have work, now or soon; an upper bound."""
+        unstarted = self.total - len(self.trials)
+        paused = self.trials.counts[Status.PAUSED]
+        return max(0, unstarted) + len(self._to_resume) + len(self._in_slots) + paused
+
+    @property
+    def is_done(self) -> bool:
+        """Whether no slot will ever have work again."""
+        if self._to_resume or self._in_slots:
+            return False
+        can_start = len(self.trials) < self.total
+        return isinstance(self._scheduler.next(can_start=can_start, running=0), Done)
+
+    def next_segment(self, *, unwinding: Collection[int] = ()) -> Segment | Wait | Done:
+        """What a free slot should do.
+
+        Args:
+            unwinding: Paused trials whose last segment has not left its slot yet: to go on now they
+                would run twice at once.
+        """
+        if self._to_resume:
+            trial = self.trials[self._to_resume.popleft()]
+            return self._start(trial, "retry" if self._began_here(trial) else "resume")
+        step = self._scheduler.next(
+            can_start=len(self.trials) < self.total, running=len(self._in_slots)
+        )
+        match step:
+            case Promote() if step.trial in unwinding:
+                return Wait()
+            case Promote():
+                return self._start(self.trials[step.trial], "promote")
+            case Start():
+                return self._ask()
+            case _:
+                return step
+
+    def on_report(
+        self,
+        trial_number: int,
+        *,
+        step: int,
+        metrics: Mapping[str, float],
+        checkpoint: str | None,
+    ) -> Decision:
+        """Take a report in and decide on it; durable before this returns."""
+        trial = self._in_slot(trial_number)
+        report = Reported(
+            trial=trial_number,
+            run=self.trials.run,
+            step=step,
+            metrics=metrics,
+            value=metrics.get(self.objective.metric),
+            checkpoint=checkpoint,
+            decision=Decision.CONTINUE,
+            time=self._clock(),
+        )
+        report = replace(report, decision=self._decide(report))
+        self._commit(report)
+        if self._cannot_judge(trial):
+            self._no_objective(trial, {})
+            return Decision.STOP
+        if report.decision in _ENDS:
+            self._end_decided(trial, report)
+        elif report.decision is Decision.PAUSE:
+            self._in_slots.remove(trial_number)
+        return report.decision
+
+    def on_return(self, trial_number: int, metrics: Mapping[str, float]) -> None:
+        """The task function returned; `metrics` holds what it returned.
+
+        Raises:
+            SweepError: No trial, this one included, ever gave the objective's metric.
+        """
+        trial = self._in_slot(trial_number)
+        value = trial.value
+        if not any(report.value is not None for report in trial.reports.values()):
+            value = metrics.get(self.objective.metric)
+            if value is None:
+                self._no_objective(trial, metrics)
+                return
+        if value is None or not math.isfinite(value):
+            self._end(trial, Status.DIVERGED, cause="diverged", metrics=metrics)
+        else:
+            self._end(trial, Status.COMPLETE, value=value, metrics=metrics)
+
+    def on_error(
+        self, trial_number: int, error: str, *, cause: str = "error", log: str | None = None
+    ) -> None:
+        """The task function raised.
+
+        Args:
+            trial_number: Which.
+            error: The traceback.
+            cause: `import` where something could not be imported.
+            log: The file that holds the traceback too, for the message.
+
+        Raises:
+            SweepError: Too many trials failed; or this one could not import what it needs, and none
+                has ever worked.
+        """
+        self._end(self._in_slot(trial_number), Status.FAILED, error=error, cause=cause)
+        if cause == "import" and not any(map(_has_worked, self.trials)):
+            raise SweepError(
+                f"trial {trial_number} cannot import what it needs, so none can: "
+                f"{headline(error)}" + (f"\nThe whole traceback is in {log}" if log else "")
+            )
+        self._check_failure_rate()
+
+    def on_lost(self, trial_number: int, reason: str, *, counts: bool = True) -> None:
+        """The slot died under the trial; it goes on from its checkpoint in another.
+
+        Args:
+            trial_number: Which.
+            reason: For the record.
+            counts: Whether the trial may be to blame; False when it had not begun.
+        """
+        trial = self._in_slot(trial_number)
+        if counts:
+            self._commit(Lost(trial=trial_number, reason=reason, time=self._clock()))
+        if trial.losses > self.limits.max_losses:
+            self.on_error(trial_number, reason, cause="lost")
+        else:
+            self._in_slots.remove(trial_number)
+            self._to_resume.append(trial_number)
+
+    # Inside
+
+    def _in_slot(self, number: int) -> Trial:
+        """The trial, which a slot must be training: a word after its end would end it twice."""
+        assert number in self._in_slots, f"trial {number} is in no slot"
+        return self.trials[number]
+
+    def _ask(self) -> Segment:
+        number = len(self.trials)
+        params = self._searcher.ask(number)
+        distributions = {name: self._distributions[name] for name in params}
+        self._commit(
+            Asked(
+                trial=number,
+                run=self.trials.run,
+                params=params,
+                distributions=distributions,
+                time=self._clock(),
+            )
+        )
+        return self._segment(self.trials[number])
+
+    def _began_here(self, trial: Trial) -> bool:
+        return trial.run == self.trials.run
+
+    def _start(self, trial: Trial, reason: Reason) -> Segment:
+        self._commit(
+            Started(
+                trial=trial.number,
+                run=self.trials.run,
+                reason=reason,
+                checkpoint=trial.checkpoint,
+                time=self._clock(),
+            )
+        )
+        return self._segment(trial)
+
+    def _segment(self, trial: Trial) -> Segment:
+        self._in_slots.add(trial.number)
+        return Segment(
+            trial=trial.number,
+            run=self.trials.run,
+            params=trial.params,
+            checkpoint=trial.checkpoint,
+        )
+
+    def _end_decided(self, trial: Trial, last: Reported) -> None:
+        if last.value is not None and not math.isfinite(last.value):
+            self._end(trial, Status.DIVERGED, cause="diverged")
+        elif last.decision is Decision.COMPLETE:
+            self._end(trial, Status.COMPLETE, value=trial.value)
+        else:
+            self._end(trial, Status.STOPPED, value=trial.value)
+
+    def _end(
+        self,
+        trial: Trial,
+        status: Status,
+        *,
+        value: float | None = None,
+        metrics: Mapping[str, float] | None = None,
+        error: str | None = None,
+        cause: str | None = None,
+    ) -> None:
+        self._in_slots.discard(trial.number)
+        self._commit(
+            Ended(
+                trial=trial.number,
+                status=status,
+                value=value,
+                metrics=metrics or {},
+                error=error,
+                cause=cause,
+                time=self._clock(),
+            )
+        )
+
+    def _cannot_judge(self, trial: Trial) -> bool:
+        """Whether a trial went past a rung and never reported what it is compared by there."""
+        rungs = self._scheduler.rungs()
+        unseen = all(report.value is None for report in trial.reports.values())
+        return bool(rungs) and unseen and trial.step > rungs[0]
+
+    def _no_objective(self, trial: Trial, metrics: Mapping[str, float]) -> None:
+        metric = self.objective.metric
+        known = sorted({*metrics, *(m for r in trial.reports.values() for m in r.metrics)})
+        got = f"it gave {', '.join(known)}" if known else "it reported and returned nothing"
+        message = (
+            f"hydra.sweeper.metric is {metric!r}, and trial {trial.number} came without it: "
+            f"{got}{did_you_mean(metric, known)}"
+        )
+        self._end(trial, Status.FAILED, error=message, cause="no_metric", metrics=metrics)
+        if metric not in self.trials.metric_names:
+            raise SweepError(message)
+        self._check_failure_rate()
+
+    def _check_failure_rate(self) -> None:
+        failed = self.trials.counts[Status.FAILED]
+        ended = sum(n for status, n in self.trials.counts.items() if status.is_final)
+        if ended >= 5 and failed / ended > self.limits.max_failure_rate:
+            raise SweepError(
+                f"{failed} of {ended} ended trials failed, more than "
+                f"hydra.sweeper.max_failure_rate, {self.limits.max_failure_rate:g}, allows"
+            )
+
+    def _decide(self, report: Reported) -> Decision:
+        """What the scheduler says; the one call that moves it, in a live sweep and in a replay."""
+        if report.value is None:
+            return Decision.CONTINUE
+        seen = Observation(
+            trial=report.trial,
+            step=report.step,
+            loss=self.objective.loss(report.value),
+            resumable=report.checkpoint is not None,
+        )
+        (decision,) = self._scheduler.on_reports([seen])
+        return decision
+
+    def _commit(self, event: Event) -> None:
+        self._log.append(event)
+        self._apply(event)
+        for listener in self._listeners:
+            listener(event, self.trials)
+
+    def _replay(self, event: Event) -> None:
+        if isinstance(event, Reported):
+            self._decide(event)
+        self._apply(event)
+
+    def _apply(self, event: Event) -> None:
+        self.trials.apply(event)
+        self._view.apply(event)
+        match event:
+            case Asked() | Started():
+                self._scheduler.on_start(event.trial)
+            case Ended():
+                self._scheduler.on_end(event.trial)
+
+
+def _has_worked(trial: Trial) -> bool:
+    return bool(trial.reports) or trial.status is Status.COMPLETE

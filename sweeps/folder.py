@@ -1,0 +1,232 @@
+"""A sweep on disk. This module alone knows the names in a sweep's folder."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sweeps.errors import ConfigError, SweepError, did_you_mean
+
+FORMAT = 1
+"""Version of sweep.yaml; a later one is refused."""
+
+DEFAULT_STORAGE = Path("outputs/sweeps")
+
+OUTPUT = "output.log"
+"""What a trial prints, in its job folder; what it logs is in Hydra's own log file beside it."""
+
+
+@dataclass(frozen=True)
+class SweepFolder:
+    """The paths of one sweep."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """The sweep's name."""
+        return self.path.name
+
+    @property
+    def sweep_yaml(self) -> Path:
+        """What was asked; see `Record`."""
+        return self.path / "sweep.yaml"
+
+    @property
+    def journal(self) -> Path:
+        """Every ask, report, decision and tell: the state."""
+        return self.path / "journal.log"
+
+    @property
+    def lease(self) -> Path:
+        """Who drives the sweep."""
+        return self.path / "driver.json"
+
+    @property
+    def log(self) -> Path:
+        """The driver's log."""
+        return self.path / "sweep.log"
+
+    @property
+    def trials_table(self) -> Path:
+        """One row a trial."""
+        return self.path / "trials.parquet"
+
+    @property
+    def metrics_table(self) -> Path:
+        """One row a report."""
+        return self.path / "metrics.parquet"
+
+    @property
+    def best(self) -> Path:
+        """The exported best model."""
+        return self.path / "best"
+
+    def job(self, trial: int, run: int) -> Path:
+        """A trial's Hydra job folder under one driver; another driver's lies beside it."""
+        return self.path / "trials" / str(trial) / str(run)
+
+    def output(self, trial: int, run: int) -> Path:
+        """What a trial printed under one driver, its traceback too if it raised."""
+        return self.job(trial, run) / OUTPUT
+
+    def relative(self, path: Path) -> str:
+        """A path inside the folder as the journal names it."""
+        return path.relative_to(self.path).as_posix()
+
+    def resolve(self, name: str | None) -> Path | None:
+        """The path of what the journal names."""
+        return None if name is None else self.path / name
+
+    def begin(self) -> None:
+        """Make the folder.
+
+        Raises:
+            ConfigError: It holds a sweep already, or cannot be written.
+        """
+        if self.sweep_yaml.exists() or self.journal.exists():
+            raise ConfigError(
+                f"hydra.sweeper.name is {self.name!r}, and that sweep exists in "
+                f"{self.path.parent}: go on with it (caviar resume {self.path}) or choose another "
+                f"name. Nothing was overwritten."
+            )
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            probe = self.path / ".probe"
+            probe.write_bytes(b"")
+            probe.unlink()
+        except OSError as error:
+            raise ConfigError(
+                f"hydra.sweeper.storage_path is {str(self.path.parent)!r}, which cannot be "
+                f"written: {error.strerror}"
+            ) from error
+
+    def remove_if_empty(self) -> None:
+        """Take back what `begin` made, for a sweep of which nothing was written."""
+        with suppress(OSError):
+            self.path.rmdir()
+
+
+def find_sweep(name: str | os.PathLike[str], storage: Path = DEFAULT_STORAGE) -> SweepFolder:
+    """The sweep of that folder, or of that name under the storage path.
+
+    Raises:
+        ConfigError: There is none; the nearest names are listed.
+    """
+    for path in (Path(name), storage / name):
+        folder = SweepFolder(path.resolve())
+        if folder.sweep_yaml.exists():
+            return folder
+    known = list_sweeps(storage)
+    there = f"there are {', '.join(known[-5:])}" if known else f"there is none in {storage}"
+    raise ConfigError(f"no sweep {str(name)!r}: {there}{did_you_mean(str(name), known)}")
+
+
+def list_sweeps(storage: Path = DEFAULT_STORAGE) -> list[str]:
+    """The names of the sweeps under a storage path, oldest first."""
+    found = sorted(storage.glob("*/sweep.yaml"), key=lambda path: path.stat().st_mtime)
+    return [path.parent.name for path in found]
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file so that a reader sees the old text or the new, never a part."""
+    partial = path.with_name(f".{path.name}.partial")
+    with partial.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """sweep.yaml: what was asked of a sweep, and where."""
+
+    name: str
+    app: Mapping[str, Any]
+    """file or module, function, argv, cwd, sys_path, interpreter."""
+    overrides: list[str]
+    """The fixed overrides that every trial has."""
+    space: Mapping[str, Any]
+    """`Space.to_json()`."""
+    metric: str
+    mode: str
+    searcher: Mapping[str, Any]
+    scheduler: Mapping[str, Any]
+    num_samples: int
+    seed: int
+    options: Mapping[str, Any]
+    """The rest of `hydra.sweeper`."""
+    environment: Mapping[str, Any]
+    """versions, git, hardware; see `environment`."""
+    format: int = FORMAT
+
+    def write(self, folder: SweepFolder) -> None:
+        """Write sweep.yaml."""
+        text = yaml.safe_dump(vars(self), sort_keys=False, allow_unicode=True)
+        write_whole(folder.sweep_yaml, text)
+
+    @classmethod
+    def read(cls, folder: SweepFolder) -> Record:
+        """Read sweep.yaml.
+
+        Raises:
+            SweepError: It is missing, damaged, or of a later format.
+        """
+        try:
+            fields = yaml.safe_load(folder.sweep_yaml.read_text(encoding="utf-8"))
+            record = cls(**fields)
+        except (OSError, yaml.YAMLError, TypeError) as error:
+            raise SweepError(f"{folder.sweep_yaml} cannot be read: {error}") from error
+        if record.format > FORMAT:
+            raise SweepError(f"{folder.sweep_yaml} was written by a newer caviar; update caviar")
+        return record
+
+
+def environment(code: Path) -> dict[str, Any]:
+    """Versions, hardware, and the git state of the folder `code`, for the record."""
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "versions": {name: _version(name) for name in _PACKAGES},
+        "git": _git(code),
+        "interpreter": sys.executable,
+    }
+
+
+_PACKAGES = ("caviar", "ray", "optuna", "hydra-core", "torch", "pyarrow", "numpy")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _git(folder: Path) -> dict[str, Any] | None:
+    """The commit and the uncommitted difference of a folder, where it is in a checkout."""
+    try:
+        commit = _run_git(folder, "rev-parse", "HEAD").strip()
+        return {"commit": commit, "diff": _run_git(folder, "diff", "HEAD")}
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _run_git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), *arguments]
+    done = subprocess.run(  # noqa: S603
+        command, capture_output=True, text=True, timeout=10, check=True, errors="replace"
+    )
+    return done.stdout

@@ -1,0 +1,413 @@
+"""The sweep's append-only truth: typed events, written as Optuna journal records.
+
+Every ask, report, decision and tell is one record of Optuna's journal format, so that
+`optuna-dashboard` and `optuna.load_study` read a copy of the file. Fields that Optuna does not know
+(metrics, decision, checkpoint, run) stand in the same record; its reader passes them over. The
+events below are the only way to change a sweep's state: a live sweep and a resumed one apply the
+same events through the same code.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+from optuna.distributions import (
+    BaseDistribution,
+    distribution_to_json,
+    json_to_distribution,
+)
+from optuna.storages.journal import (
+    BaseJournalBackend,
+    JournalFileBackend,
+    JournalFileOpenLock,
+)
+from optuna.trial import TrialState
+
+from sweeps.errors import SweepError
+from sweeps.status import Decision, Status
+
+FORMAT = 1
+"""Version of the extra fields; a journal of a later version is refused."""
+
+_WORKER = "caviar"
+_CREATE_STUDY, _STUDY_ATTR, _CREATE_TRIAL = 0, 2, 4
+_TRIAL_STATE, _TRIAL_VALUE, _TRIAL_ATTR, _TRIAL_SYSTEM_ATTR = 6, 7, 8, 9
+
+
+_OPTUNA_STATE = {
+    Status.COMPLETE: TrialState.COMPLETE,
+    Status.STOPPED: TrialState.PRUNED,
+    Status.DIVERGED: TrialState.PRUNED,
+    Status.FAILED: TrialState.FAIL,
+}
+
+
+Reason = Literal["promote", "resume", "retry"]
+"""Why a known trial goes on: the scheduler's word, a driver's death, a worker's death."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Created:
+    """The sweep began."""
+
+    name: str
+    mode: str
+    time: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opened:
+    """A driver took the sweep up; `run` counts drivers from 1."""
+
+    run: int
+    time: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """The searcher proposed a configuration and its first segment begins."""
+
+    trial: int
+    run: int
+    params: Mapping[str, Any]
+    """Optuna's external values by Optuna's parameter name."""
+    distributions: Mapping[str, BaseDistribution]
+    time: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Started:
+    """A known trial goes on: promoted from a rung, or after its worker or driver died."""
+
+    trial: int
+    run: int
+    reason: Reason
+    checkpoint: str | None
+    time: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reported:
+    """A trial reported metrics, and what the scheduler decided on that."""
+
+    trial: int
+    run: int
+    step: int
+    metrics: Mapping[str, float]
+    value: float | None
+    """The objective's metric; None where this report does not have it."""
+    checkpoint: str | None
+    """Folder of the checkpoint, relative to the sweep's."""
+    decision: Decision
+    time: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """A trial ended for good."""
+
+    trial: int
+    status: Status
+    value: float | None
+    metrics: Mapping[str, float]
+    """What the task function returned, if it did."""
+    error: str | None
+    """Traceback or reason, for a failed trial."""
+    cause: str | None
+    time: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lost:
+    """A segment ended without a word: its process or node died."""
+
+    trial: int
+    reason: str
+    time: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Closed:
+    """The driver ended in order; `reason` is `done`, `interrupted` or `failed`."""
+
+    reason: str
+    time: float
+
+
+Event = Created | Opened | Asked | Started | Reported | Ended | Lost | Closed
+
+
+class _LeaseIsTheLock(JournalFileOpenLock):
+    """No lock: the sweep's lease keeps other writers out; Optuna's costs as much as the write."""
+
+    def acquire(self) -> bool:
+        """Hold it."""
+        return True
+
+    def release(self) -> None:
+        """Let it go."""
+
+
+class Journal:
+    """The one writer of a journal file.
+
+    Opening cuts a torn last line, which a crash in mid-write leaves and which would swallow the
+    next record, and breaks a lock that a killed writer left. The caller holds the sweep's lease:
+    that, not Optuna's lock, is what keeps a second writer out.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        _cut_torn_tail(path)
+        with suppress(FileNotFoundError):
+            path.with_name(path.name + ".lock").unlink()
+        self._failure: SweepError | None = None
+        self._backend: BaseJournalBackend = JournalFileBackend(
+            str(path), _LeaseIsTheLock(str(path))
+        )
+
+    def append(self, *events: Event) -> None:
+        """Write events in one durable append (one fsync).
+
+        Raises:
+            SweepError: The disk refused, now or before. What it took of a line is cut off, and
+                nothing more is written: later decisions would rest on an event that is not there.
+        """
+        if self._failure is not None:
+            raise self._failure
+        records = [_encode(event) for event in events]
+        try:
+            self._backend.append_logs(records)
+        except OSError as error:
+            self._failure = SweepError(f"{self._path} cannot be written: {error}")
+            _cut_torn_tail(self._path)
+            raise self._failure from error
+
+
+def read_journal(path: Path) -> Iterator[Event]:
+    """Every event of a journal in order; a torn last line is passed over.
+
+    Raises:
+        SweepError: A whole line cannot be read, or a newer caviar wrote it; its number is named.
+    """
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.endswith(b"\n"):
+                return
+            try:
+                yield _decode(json.loads(line))
+            except (ValueError, LookupError, TypeError, AttributeError) as error:
+                raise SweepError(
+                    f"{path}, line {number}, cannot be read ({type(error).__name__}: {error}). "
+                    f"Restore the file from a copy, or cut it before that line to go on from there."
+                ) from error
+
+
+def _cut_torn_tail(path: Path) -> None:
+    if not path.exists():
+        return
+    with path.open("r+b") as file:
+        whole = sum(len(line) for line in file if line.endswith(b"\n"))
+        file.truncate(whole)
+        os.fsync(file.fileno())
+
+
+def _encode(event: Event) -> dict[str, Any]:
+    return {"worker_id": _WORKER, **_ENCODERS[type(event)](event)}
+
+
+def _iso(time: float) -> str:
+    return datetime.fromtimestamp(time, UTC).isoformat()
+
+
+def _encode_created(event: Created) -> dict[str, Any]:
+    return {
+        "op_code": _CREATE_STUDY,
+        "study_name": event.name,
+        "directions": [1 if event.mode == "min" else 2],
+        "format": FORMAT,
+        "time": event.time,
+    }
+
+
+def _encode_opened(event: Opened) -> dict[str, Any]:
+    return _study_attr("caviar:run", {"run": event.run, "time": event.time})
+
+
+def _encode_closed(event: Closed) -> dict[str, Any]:
+    return _study_attr("caviar:closed", {"reason": event.reason, "time": event.time})
+
+
+def _study_attr(key: str, value: Mapping[str, Any]) -> dict[str, Any]:
+    return {"op_code": _STUDY_ATTR, "study_id": 0, "user_attr": {key: value}}
+
+
+def _encode_asked(event: Asked) -> dict[str, Any]:
+    return {
+        "op_code": _CREATE_TRIAL,
+        "study_id": 0,
+        "state": TrialState.RUNNING.value,
+        "params": {
+            name: event.distributions[name].to_internal_repr(value)
+            for name, value in event.params.items()
+        },
+        "distributions": {name: distribution_to_json(d) for name, d in event.distributions.items()},
+        "datetime_start": _iso(event.time),
+        "trial": event.trial,
+        "run": event.run,
+        "time": event.time,
+    }
+
+
+def _encode_started(event: Started) -> dict[str, Any]:
+    return _trial_attr(
+        event.trial,
+        "caviar:started",
+        {
+            "run": event.run,
+            "reason": event.reason,
+            "checkpoint": event.checkpoint,
+            "time": event.time,
+        },
+    )
+
+
+def _encode_lost(event: Lost) -> dict[str, Any]:
+    return _trial_attr(event.trial, "caviar:lost", {"reason": event.reason, "time": event.time})
+
+
+def _trial_attr(trial: int, key: str, value: Mapping[str, Any]) -> dict[str, Any]:
+    return {"op_code": _TRIAL_SYSTEM_ATTR, "trial_id": trial, "system_attr": {key: value}}
+
+
+def _encode_reported(event: Reported) -> dict[str, Any]:
+    record: dict[str, Any] = {
+        "trial_id": event.trial,
+        "run": event.run,
+        "step": event.step,
+        "metrics": dict(event.metrics),
+        "checkpoint": event.checkpoint,
+        "decision": event.decision.value,
+        "time": event.time,
+    }
+    if event.value is None:
+        attr = {f"report:{event.step}": dict(event.metrics)}
+        return {"op_code": _TRIAL_ATTR, "user_attr": attr, **record}
+    return {"op_code": _TRIAL_VALUE, "intermediate_value": event.value, **record}
+
+
+def _encode_ended(event: Ended) -> dict[str, Any]:
+    complete = event.status is Status.COMPLETE and event.value is not None
+    return {
+        "op_code": _TRIAL_STATE,
+        "trial_id": event.trial,
+        "state": _OPTUNA_STATE[event.status].value,
+        "values": [event.value] if complete else None,
+        "datetime_complete": _iso(event.time),
+        "status": event.status.value,
+        "value": event.value,
+        "metrics": dict(event.metrics),
+        "error": event.error,
+        "cause": event.cause,
+        "time": event.time,
+    }
+
+
+_ENCODERS: dict[type, Callable[[Any], dict[str, Any]]] = {
+    Created: _encode_created,
+    Opened: _encode_opened,
+    Asked: _encode_asked,
+    Started: _encode_started,
+    Reported: _encode_reported,
+    Ended: _encode_ended,
+    Lost: _encode_lost,
+    Closed: _encode_closed,
+}
+
+
+def _decode(record: Mapping[str, Any]) -> Event:
+    return _DECODERS[record["op_code"]](record)
+
+
+def _decode_created(record: Mapping[str, Any]) -> Event:
+    if record["format"] > FORMAT:
+        raise SweepError(
+            f"the journal is of format {record['format']}, written by a newer caviar; this one "
+            f"reads up to {FORMAT}: upgrade it"
+        )
+    mode = "min" if record["directions"] == [1] else "max"
+    return Created(name=record["study_name"], mode=mode, time=record["time"])
+
+
+def _decode_study_attr(record: Mapping[str, Any]) -> Event:
+    ((key, value),) = record["user_attr"].items()
+    kind: Any = {"caviar:run": Opened, "caviar:closed": Closed}[key]
+    event: Event = kind(**value)
+    return event
+
+
+@lru_cache
+def _distribution(text: str) -> BaseDistribution:
+    return json_to_distribution(text)  # the same few texts in every ask
+
+
+def _decode_asked(record: Mapping[str, Any]) -> Event:
+    distributions = {n: _distribution(d) for n, d in record["distributions"].items()}
+    return Asked(
+        trial=record["trial"],
+        run=record["run"],
+        params={n: distributions[n].to_external_repr(v) for n, v in record["params"].items()},
+        distributions=distributions,
+        time=record["time"],
+    )
+
+
+def _decode_trial_attr(record: Mapping[str, Any]) -> Event:
+    ((key, value),) = record["system_attr"].items()
+    kind: Any = {"caviar:started": Started, "caviar:lost": Lost}[key]
+    event: Event = kind(trial=record["trial_id"], **value)
+    return event
+
+
+def _decode_reported(record: Mapping[str, Any]) -> Event:
+    return Reported(
+        trial=record["trial_id"],
+        run=record["run"],
+        step=record["step"],
+        metrics=record["metrics"],
+        value=record.get("intermediate_value"),
+        checkpoint=record["checkpoint"],
+        decision=Decision(record["decision"]),
+        time=record["time"],
+    )
+
+
+def _decode_ended(record: Mapping[str, Any]) -> Event:
+    return Ended(
+        trial=record["trial_id"],
+        status=Status(record["status"]),
+        value=record["value"],
+        metrics=record["metrics"],
+        error=record["error"],
+        cause=record["cause"],
+        time=record["time"],
+    )
+
+
+_DECODERS: dict[int, Callable[[Mapping[str, Any]], Event]] = {
+    _CREATE_STUDY: _decode_created,
+    _STUDY_ATTR: _decode_study_attr,
+    _CREATE_TRIAL: _decode_asked,
+    _TRIAL_SYSTEM_ATTR: _decode_trial_attr,
+    _TRIAL_VALUE: _decode_reported,
+    _TRIAL_ATTR: _decode_reported,
+    _TRIAL_STATE: _decode_ended,
+}

@@ -1,0 +1,188 @@
+"""Which lane holds which trial, and what each lane does next.
+
+A lane is a slot that trains one segment after another (see `sweeps.trainable`); here stands what
+the driver knows of all of them. Ray Tune's side of it is in `sweeps.tune`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from sweeps.engine import Engine, Segment
+from sweeps.errors import SweepError, headline
+from sweeps.folder import SweepFolder
+from sweeps.messages import (
+    Idle,
+    Job,
+    Left,
+    Message,
+    Raised,
+    Report,
+    Rest,
+    Returned,
+    StuckTaskError,
+    Unusable,
+)
+from sweeps.schedulers import Done, Wait
+from sweeps.status import Decision
+
+log = logging.getLogger(__name__)
+
+_REST_S = 0.02
+"""How long an idle lane rests, times the number of idle lanes: at most 50 wake-ups a second."""
+
+_MOST_MUTE_LOSSES = 5
+
+
+class Lanes:
+    """What searcher, scheduler and stopper share: the engine, and which lane holds which trial."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        make_job: Callable[[Segment], Job],
+        *,
+        folder: SweepFolder,
+        max_lanes: int | None,
+        deadline: float | None,
+        interrupted: Callable[[], bool],
+    ) -> None:
+        self.engine = engine
+        self.error: SweepError | None = None
+        self.finished = False
+        self.out_of_time = False
+        self.interrupted = interrupted
+        self._make_job = make_job
+        self._folder = folder
+        self._max_lanes = max_lanes
+        self._deadline = deadline
+        self._open: set[str] = set()
+        self._numbers = itertools.count()
+        self._holds: dict[str, int] = {}
+        """By lane: the trial that it was given."""
+        self._leaves: dict[str, int] = {}
+        """By lane: the paused trial whose segment may still be unwinding in it."""
+        self._idle: set[str] = set()
+        self._mute_losses = 0
+        """Lanes in a row that died without having said a word."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune pickles its searcher for a restore of its own, and the journal is ours."""
+        return {}
+
+    def open_lane(self, lane: str) -> int | None:
+        """The number of a further lane, if there may be work for one."""
+        wanted = self.engine.slots_wanted
+        if self._max_lanes is not None:
+            wanted = min(wanted, self._max_lanes)
+        if len(self._open) >= wanted:
+            return None
+        self._open.add(lane)
+        return next(self._numbers)
+
+    def close_lane(self, lane: str) -> None:
+        """The lane is gone and not replaced under its name."""
+        self._open.discard(lane)
+        self._idle.discard(lane)
+
+    def on_message(self, lane: str, message: Message) -> Job | Rest | Done | None:
+        """What the lane is to do next; None is "go on", Done is "end"."""
+        self._mute_losses = 0
+        self._leaves.pop(lane, None)
+        try:
+            return self._answer(lane, message)
+        except SweepError as error:
+            self._fail(error)
+            return Done()
+
+    def on_lane_lost(self, lane: str, reason: str) -> None:
+        """The lane's process died; Tune starts another under the same name.
+
+        A lane that could not end its last task had not begun the trial it was given.
+        """
+        self._idle.discard(lane)
+        self._leaves.pop(lane, None)
+        trial = self._holds.pop(lane, None)
+        try:
+            if trial is None:
+                self._count_mute_loss(reason)
+            else:
+                self.engine.on_lost(trial, reason, counts=StuckTaskError.__name__ not in reason)
+        except SweepError as error:
+            self._fail(error)
+
+    def over(self) -> bool:
+        """Whether Tune should end: all is done, time is up, or an error or a signal ends it."""
+        if self.interrupted() or self.engine.is_done:
+            self.finished = True
+        if self._deadline is not None and time.time() > self._deadline:
+            self.out_of_time = self.finished = True
+        return self.finished
+
+    def _fail(self, error: SweepError) -> None:
+        self.error = error
+        self.finished = True
+
+    def _count_mute_loss(self, reason: str) -> None:
+        self._mute_losses += 1
+        if self._mute_losses >= _MOST_MUTE_LOSSES:
+            raise SweepError(
+                f"workers die before they can train, {self._mute_losses} in a row: {reason}"
+            )
+
+    def _answer(self, lane: str, message: Message) -> Job | Rest | Done | None:
+        engine = self.engine
+        match message:
+            case Report():
+                decision = engine.on_report(
+                    message.trial,
+                    step=message.step,
+                    metrics=message.metrics,
+                    checkpoint=self._name_of(message.checkpoint),
+                )
+                if decision is Decision.CONTINUE:
+                    return None
+                if decision is Decision.PAUSE:
+                    self._leaves[lane] = message.trial
+            case Returned():
+                engine.on_return(message.trial, message.metrics)
+            case Raised():
+                self._holds.pop(lane)
+                output = self._folder.output(message.trial, engine.trials[message.trial].run)
+                engine.on_error(message.trial, message.error, cause=message.cause, log=str(output))
+                return Done()  # a process in which a task raised is not trusted with the next
+            case Unusable():
+                log.error("the app cannot be imported in a worker:\n%s", message.error)
+                raise SweepError(
+                    f"the app cannot be imported in a worker: {headline(message.error)}\n"
+                    f"The whole traceback is in {self._folder.log}"
+                )
+            case Left():
+                return None
+            case Idle():
+                pass
+        return self._next_order(lane)
+
+    def _name_of(self, checkpoint: Path | None) -> str | None:
+        return None if checkpoint is None else self._folder.relative(checkpoint)
+
+    def _next_order(self, lane: str) -> Job | Rest | Done:
+        self._holds.pop(lane, None)
+        self._idle.discard(lane)
+        elsewhere = {trial for other, trial in self._leaves.items() if other != lane}
+        segment = self.engine.next_segment(unwinding=elsewhere)
+        match segment:
+            case Segment():
+                self._holds[lane] = segment.trial
+                return self._make_job(segment)
+            case Wait():
+                self._idle.add(lane)
+                return Rest(_REST_S * len(self._idle))
+            case _:
+                self.finished = True
+                return Done()

@@ -1,0 +1,114 @@
+"""What the driver and a lane say to each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_search_path import ConfigSearchPath
+
+from sweeps.app import App
+from sweeps.compose import Patch
+from sweeps.objective import Objective
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaneSettings:
+    """What stays the same for all that a lane runs."""
+
+    name: str
+    """The sweep's."""
+    app: App
+    search_path: ConfigSearchPath
+    """Where Hydra finds the app's configs."""
+    objective: Objective
+    seed: int
+    rungs: Sequence[int]
+    """Steps at which the scheduler may pause a trial."""
+    preload: Sequence[str]
+    """Modules that the configs' `_target_`s come from."""
+    teardown_timeout_s: float
+
+
+# Driver to lane
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A segment to train."""
+
+    trial: int
+    folder: Path
+    """The trial's Hydra job folder, absolute."""
+    base: Any
+    """A reference in Ray's object store to the `Base` that `patch` completes."""
+    base_id: str
+    patch: Patch
+    checkpoint: Path | None
+    best: float | None
+    best_step: int | None
+
+
+@dataclass(frozen=True)
+class Rest:
+    """Nothing to do for some seconds; ask again then."""
+
+    seconds: float
+
+
+# Lane to driver
+
+
+@dataclass(frozen=True)
+class Idle:
+    """The lane has nothing to do."""
+
+
+@dataclass(frozen=True)
+class Left:
+    """The segment that the lane was told to leave has ended; it takes its order up next."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """The task reported, and waits for the decision."""
+
+    trial: int
+    step: int
+    metrics: Mapping[str, float]
+    checkpoint: Path | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Returned:
+    """The task returned these metrics; none where it returned nothing."""
+
+    trial: int
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Raised:
+    """The task raised."""
+
+    trial: int
+    error: str
+    """The traceback."""
+    cause: str
+    """`import` where something could not be imported, else `error`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unusable:
+    """The app cannot be imported: no trial of this sweep can run."""
+
+    error: str
+
+
+Message = Idle | Left | Report | Returned | Raised | Unusable
+
+
+class StuckTaskError(RuntimeError):
+    """The task did not end in time when it was told to; the lane must be replaced."""

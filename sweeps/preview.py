@@ -1,0 +1,55 @@
+"""A dry run: what a sweep would do, shown and nothing started."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from rich.syntax import Syntax
+from rich.table import Table
+
+from sweeps.compose import apply
+from sweeps.searchers import View
+
+if TYPE_CHECKING:
+    from sweeps.plan import Plan
+
+_SHOWN = 3
+
+
+def show(plan: Plan, console: Console) -> None:
+    """Print the space, three composed trials and the rungs."""
+    console.print(_space(plan))
+    searcher = plan.searcher(View(plan.settings.objective))
+    for number in range(min(_SHOWN, plan.num_samples)):
+        values = plan.space.values(searcher.ask(number))
+        config = apply(
+            plan.composer.base(values),
+            plan.composer.patch(values),
+            job_num=number,
+            job_id=f"{plan.folder.name}_{number}",
+        )
+        console.print(f"\n[bold]trial {number}[/]  {' '.join(plan.space.overrides(values))}")
+        console.print(Syntax(_yaml(config), "yaml", background_color="default"))
+    rungs = plan.scheduler.rungs()
+    console.print(
+        f"{plan.num_samples} trials"
+        + (f", compared at steps {', '.join(map(str, rungs))}" if rungs else ", each to its end")
+        + f"; would be in {plan.folder.path}. Nothing was started."
+    )
+
+
+def _yaml(config: DictConfig) -> str:
+    """The app's own part of a config."""
+    plain = OmegaConf.to_container(config)
+    assert isinstance(plain, dict)
+    del plain["hydra"]
+    return OmegaConf.to_yaml(OmegaConf.create(plain))
+
+
+def _space(plan: Plan) -> Table:
+    table = Table("parameter", "values", box=None, header_style="bold")
+    for name, values in plan.space.describe():
+        table.add_row(name, values)
+    return table

@@ -1,0 +1,338 @@
+"""Tables of a sweep's trials and metrics, as Arrow, from its journal alone.
+
+    sweep = load_sweep(find_sweep("mnist"))
+    sweep.table().to_pandas()
+
+Works while the sweep runs as well as after it, and changes nothing in its folder but the two tables
+that `write_tables` writes.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from sweeps.domains import Choice, Domain, Float, Int, literal
+from sweeps.errors import SweepError, headline
+from sweeps.folder import Record, SweepFolder, write_whole
+from sweeps.journal import Asked, Ended, Event, Lost, Opened, Reported, Started, read_journal
+from sweeps.objective import At, Mode, Objective
+from sweeps.space import Space
+from sweeps.status import Decision, Status
+from sweeps.trials import Trial, Trials
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_METRICS_COLUMNS = ("trial", "run", "step", "time")
+_INT64 = range(-(2**63), 2**63)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepResults:
+    """A sweep as its record and its journal tell it."""
+
+    folder: SweepFolder
+    record: Record
+    trials: Trials
+    seconds: Mapping[int, float]
+    """How long each trial has trained, by number: time in a slot, pauses not counted."""
+    elapsed: float
+    """How long drivers have run the sweep, the time between them not counted."""
+
+    @cached_property
+    def space(self) -> Space:
+        """What was searched."""
+        return Space.from_json(self.record.space)
+
+    @property
+    def objective(self) -> Objective:
+        """What was optimized."""
+        return self.trials.objective
+
+    @property
+    def best(self) -> Trial | None:
+        """The trial with the best value among those that neither failed nor diverged."""
+        return self.trials.best
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the sweep ended in order with nothing left to do; it can still be extended."""
+        return self.trials.closed is not None and self.trials.closed.reason == "done"
+
+    @property
+    def max_t(self) -> int | None:
+        """Steps of a full run, where the scheduler says so."""
+        return self.record.scheduler.get("max_t")
+
+    def status(self, trial: Trial) -> Status:
+        """Where a trial stands.
+
+        One left paused at a rung when the sweep is over counts as stopped, though the journal
+        leaves it open so that a longer sweep can go on with it.
+        """
+        paused = trial.status is Status.PAUSED
+        return Status.STOPPED if paused and self.is_over else trial.status
+
+    def values(self, trial: Trial) -> dict[str, Any]:
+        """A trial's parameters as the app saw them, by name."""
+        return self.space.values(trial.params)
+
+    def ranked(self) -> list[Trial]:
+        """All trials, best first; those that diverged, failed, or have no value yet come last."""
+        return sorted(self.trials, key=self._rank)
+
+    def table(self) -> pa.Table:
+        """One row a trial, by number."""
+        import pyarrow as pa
+
+        trials = list(self.trials)
+        columns = self._trial_columns(trials)
+        columns.update(self._parameter_columns(trials))
+        for name in _metric_order({n for t in trials for n in t.metrics}, self.objective):
+            returned = [_number(trial.metrics.get(name)) for trial in trials]
+            columns[f"returned.{name}"] = pa.array(returned, pa.float64())
+        return pa.table(columns).replace_schema_metadata(self._about)
+
+    def metrics(self) -> pa.Table:
+        """One row a report, by trial and step; one column a metric, empty where it is missing.
+
+        A metric called as one of the other columns is found under `metric.<name>`.
+        """
+        import pyarrow as pa
+
+        reports = [t.reports[step] for t in self.trials for step in sorted(t.reports)]
+        columns: dict[str, pa.Array] = {
+            "trial": pa.array([r.trial for r in reports], pa.int64()),
+            "run": pa.array([r.run for r in reports], pa.int64()),
+            "step": pa.array([r.step for r in reports], pa.int64()),
+            "time": _times(r.time for r in reports),
+        }
+        for name in _metric_order({n for r in reports for n in r.metrics}, self.objective):
+            column = f"metric.{name}" if name in _METRICS_COLUMNS else name
+            values = [_number(r.metrics.get(name)) for r in reports]
+            columns[column] = pa.array(values, pa.float64())
+        return pa.table(columns).replace_schema_metadata(self._about)
+
+    def only(self, table: pa.Table, trials: Sequence[Trial]) -> pa.Table:
+        """The rows of `table()` or `metrics()` that belong to these trials, in their order."""
+        import pyarrow as pa
+
+        column = table["number" if "number" in table.column_names else "trial"].to_pylist()
+        place = {trial.number: i for i, trial in enumerate(trials)}
+        rows = [i for i, number in enumerate(column) if number in place]
+        rows.sort(key=lambda i: place[column[i]])
+        return table.take(pa.array(rows, pa.int64()))
+
+    def _rank(self, trial: Trial) -> tuple[bool, float, bool, int]:
+        last = trial.value is None or trial.status in (Status.FAILED, Status.DIVERGED)
+        loss = 0.0 if trial.value is None else self.objective.loss(trial.value)
+        return last, loss, trial is not self.best, trial.number
+
+    @property
+    def _about(self) -> dict[str, str]:
+        about = {"sweep": self.record.name, "metric": self.record.metric, "mode": self.record.mode}
+        return {"caviar": json.dumps(about)}
+
+    def _trial_columns(self, trials: Sequence[Trial]) -> dict[str, pa.Array]:
+        import pyarrow as pa
+
+        def column(value: Callable[[Trial], Any], kind: pa.DataType) -> pa.Array:
+            return pa.array([value(trial) for trial in trials], kind)
+
+        return {
+            "number": column(lambda t: t.number, pa.int64()),
+            "status": column(lambda t: self.status(t).value, pa.string()),
+            "value": column(lambda t: _number(t.value), pa.float64()),
+            "best_step": column(lambda t: t.best.step if t.best else None, pa.int64()),
+            "step": column(lambda t: t.step, pa.int64()),
+            "promotions": column(lambda t: t.promotions, pa.int64()),
+            "losses": column(lambda t: t.losses, pa.int64()),
+            "duration_s": column(lambda t: self.seconds.get(t.number, 0.0), pa.float64()),
+            "started": _times(t.started for t in trials),
+            "ended": _times(t.ended for t in trials),
+            "error": column(lambda t: headline(t.error), pa.string()),
+            "checkpoint": column(lambda t: t.checkpoint, pa.string()),
+        }
+
+    def _parameter_columns(self, trials: Sequence[Trial]) -> dict[str, pa.Array]:
+        values = [self.values(trial) for trial in trials]
+        return {
+            f"params.{parameter.name}": _parameter_array(
+                parameter.domain, [row.get(parameter.name) for row in values]
+            )
+            for parameter in self.space.parameters
+        }
+
+
+def load_sweep(folder: SweepFolder | str | os.PathLike[str]) -> SweepResults:
+    """Read a sweep's record and journal.
+
+    Raises:
+        SweepError: One of them is missing or cannot be read.
+    """
+    if not isinstance(folder, SweepFolder):
+        folder = SweepFolder(Path(folder).resolve())
+    record = Record.read(folder)
+    trials = Trials(_objective(record))
+    stopwatch = _Stopwatch()
+    for event in _events(folder):
+        trials.apply(event)
+        stopwatch.apply(event)
+    return SweepResults(
+        folder=folder,
+        record=record,
+        trials=trials,
+        seconds=stopwatch.seconds,
+        elapsed=stopwatch.elapsed,
+    )
+
+
+def write_tables(folder: SweepFolder) -> SweepResults:
+    """Write trials.parquet and metrics.parquet from the journal, each whole."""
+    sweep = load_sweep(folder)
+    write_parquet(sweep.table(), folder.trials_table)
+    write_parquet(sweep.metrics(), folder.metrics_table)
+    return sweep
+
+
+def write_parquet(table: pa.Table, path: Path) -> None:
+    """Write a Parquet file so that a reader sees the old table or the new, never a part."""
+    import pyarrow.parquet as pq
+
+    partial = path.with_name(f".{path.name}.partial")
+    with partial.open("wb") as file:
+        pq.write_table(table, file, compression="zstd")
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def write_csv(table: pa.Table, path: Path | None) -> None:
+    """Write a table as CSV with a header: to a file, whole, or to standard output."""
+    import pyarrow as pa
+    import pyarrow.csv
+
+    buffer = pa.BufferOutputStream()
+    pyarrow.csv.write_csv(table, buffer)
+    _write_text(buffer.getvalue().to_pybytes().decode(), path)
+
+
+def write_json(table: pa.Table, path: Path | None) -> None:
+    """Write a table as a JSON list of objects; what is not finite is null, times are ISO 8601."""
+    rows = [{name: _plain(value) for name, value in row.items()} for row in table.to_pylist()]
+    _write_text(json.dumps(rows, indent=2, allow_nan=False) + "\n", path)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _write_text(text: str, path: Path | None) -> None:
+    if path is None:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    else:
+        write_whole(path, text)
+
+
+class _Stopwatch:
+    """Adds up the time of drivers, and of trials in slots, from the events alone.
+
+    A segment that died without a word counts up to its last report, a driver up to its last event.
+    """
+
+    def __init__(self) -> None:
+        self.elapsed = 0.0
+        self.seconds: dict[int, float] = {}
+        self._since: dict[int, float] = {}
+        self._last: float | None = None
+
+    def apply(self, event: Event) -> None:
+        if not isinstance(event, Opened) and self._last is not None:
+            self.elapsed += max(0.0, event.time - self._last)
+        self._last = event.time
+        match event:
+            case Asked() | Started():
+                self._since[event.trial] = event.time
+            case Reported():
+                self._count(event.trial, event.time)
+                if event.decision is Decision.PAUSE:
+                    self._since.pop(event.trial, None)
+            case Ended() | Lost():
+                self._count(event.trial, event.time)
+                self._since.pop(event.trial, None)
+
+    def _count(self, trial: int, now: float) -> None:
+        since = self._since.get(trial)
+        if since is not None:
+            self.seconds[trial] = self.seconds.get(trial, 0.0) + max(0.0, now - since)
+            self._since[trial] = now
+
+
+def _objective(record: Record) -> Objective:
+    return Objective(
+        metric=record.metric,
+        mode=cast(Mode, record.mode),
+        at=cast(At, record.options.get("objective_at", "best")),
+    )
+
+
+def _events(folder: SweepFolder) -> Iterable[Event]:
+    try:
+        yield from read_journal(folder.journal)
+    except FileNotFoundError:
+        raise SweepError(
+            f"{folder.path} has no {folder.journal.name}: its sweep never began. "
+            f"Delete the folder, or restore that file from a copy."
+        ) from None
+
+
+def _metric_order(names: Iterable[str], objective: Objective) -> list[str]:
+    """The objective first, the others by name."""
+    return sorted(names, key=lambda name: (name != objective.metric, name))
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None else float(value)
+
+
+def _times(times: Iterable[float | None]) -> pa.Array:
+    import pyarrow as pa
+
+    ms = [None if time is None else round(time * 1000) for time in times]
+    return pa.array(ms, pa.timestamp("ms", tz="UTC"))
+
+
+def _parameter_array(domain: Domain, values: Sequence[Any]) -> pa.Array:
+    """A column typed by what the parameter may be, whatever values came up."""
+    import pyarrow as pa
+
+    kinds = {Float: pa.float64(), Int: pa.int64()}
+    if not isinstance(domain, Choice):
+        return pa.array(values, kinds[type(domain)])
+    types = {type(value) for value in domain.values if value is not None}
+    if types == {bool}:
+        return pa.array(values, pa.bool_())
+    if types == {int} and all(v in _INT64 for v in domain.values if v is not None):
+        return pa.array(values, pa.int64())
+    if types == {float}:
+        return pa.array(values, pa.float64())
+    return pa.array([_text(value) for value in values], pa.string())
+
+
+def _text(value: Any) -> str | None:
+    """A string as it is, a list or a mapping as JSON, anything else as Hydra writes it."""
+    if value is None or isinstance(value, str):
+        return value
+    return json.dumps(value) if isinstance(value, list | dict) else literal(value)

@@ -1,0 +1,36 @@
+"""What to try next: searchers by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from sweeps.choices import make
+from sweeps.searchers.base import Searcher, seed_of
+from sweeps.searchers.grid import GridSearcher
+from sweeps.searchers.samplers import random, tpe
+from sweeps.searchers.view import View
+from sweeps.space import Space
+
+__all__ = ["SEARCHERS", "Searcher", "View", "make_searcher", "seed_of"]
+
+SEARCHERS: dict[str, Callable[..., Searcher]] = {
+    "grid": GridSearcher,
+    "random": random,
+    "tpe": tpe,
+}
+
+
+def make_searcher(name: str, *, space: Space, view: View, seed: int, **options: Any) -> Searcher:
+    """The searcher called `name` with its own options.
+
+    Raises:
+        ConfigError: An unknown name or option; the choices are listed.
+    """
+    return make(
+        SEARCHERS,
+        name,
+        key="hydra.sweeper.searcher",
+        given={"space": space, "view": view, "seed": seed},
+        options=options,
+    )

@@ -1,0 +1,228 @@
+"""The view of a journal that an Optuna sampler sees.
+
+A sampler that reads the journal as it stands learns little from a sweep with early stopping: there,
+a paused trial counts as RUNNING, which TPE puts among the bad ones, and TPE stays random until ten
+trials are finished. So a sampler sees this view instead: a paused trial is PRUNED with its reports,
+and RUNNING again once it is promoted; a stopped one is PRUNED with its reports, never COMPLETE with
+a low-fidelity score; a diverged one is PRUNED with a NaN report alone, at step 0: samplers rank
+what is pruned by its step first, so that it comes last and they keep away.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Container, Sequence
+from datetime import datetime
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.storages import BaseStorage
+from optuna.study import StudyDirection
+from optuna.study._frozen import FrozenStudy
+from optuna.trial import FrozenTrial, TrialState
+
+from sweeps.journal import Asked, Ended, Event, Reported, Started
+from sweeps.objective import Objective
+from sweeps.status import Decision, Status
+
+_STUDY_ID = 0
+_STUDY_NAME = "sweep"
+_STATES = {
+    Status.COMPLETE: TrialState.COMPLETE,
+    Status.STOPPED: TrialState.PRUNED,
+    Status.DIVERGED: TrialState.PRUNED,
+    Status.FAILED: TrialState.FAIL,
+}
+
+
+class View(BaseStorage):
+    """A storage of one study, in memory, of one thread, fed by the journal's events.
+
+    Feed it every event with `apply`; ask samplers through `study`. A trial's number and Optuna's
+    trial id are the sweep's own number. Trials are replaced, never changed in place, so what
+    `get_all_trials` handed out stays as it was.
+    """
+
+    def __init__(self, objective: Objective) -> None:
+        self._direction = (
+            StudyDirection.MINIMIZE if objective.mode == "min" else StudyDirection.MAXIMIZE
+        )
+        self._trials: list[FrozenTrial] = []
+        self._user_attrs: dict[str, Any] = {}
+        self._system_attrs: dict[str, Any] = {}
+        self.study = optuna.load_study(study_name=_STUDY_NAME, storage=self)
+
+    def apply(self, event: Event) -> None:
+        """Fold one event in."""
+        match event:
+            case Asked():
+                self._on_asked(event)
+            case Started():
+                self._replace(event.trial, state=TrialState.RUNNING)
+            case Reported(value=float() | int()):
+                self._on_reported(event)
+            case Ended():
+                self._on_ended(event)
+
+    def _on_asked(self, event: Asked) -> None:
+        if event.trial < len(self._trials):  # asked of this very view: it is there already
+            return
+        trial = _new_trial(event.trial, datetime.fromtimestamp(event.time))
+        trial.params, trial.distributions = dict(event.params), dict(event.distributions)
+        self._trials.append(trial)
+
+    def _on_reported(self, event: Reported) -> None:
+        shown = self._trials[event.trial]
+        self._replace(
+            event.trial,
+            state=TrialState.PRUNED if event.decision is Decision.PAUSE else shown.state,
+            intermediate_values={**shown.intermediate_values, event.step: event.value},
+        )
+
+    def _on_ended(self, event: Ended) -> None:
+        reports = self._trials[event.trial].intermediate_values
+        if event.status is Status.DIVERGED:
+            reports = {0: math.nan}
+        self._replace(
+            event.trial,
+            state=_STATES[event.status],
+            values=[event.value] if event.status is Status.COMPLETE else None,
+            intermediate_values=reports,
+            datetime_complete=datetime.fromtimestamp(event.time),
+        )
+
+    def _replace(self, number: int, **fields: object) -> None:
+        trial = copy.copy(self._trials[number])
+        for name, value in fields.items():
+            setattr(trial, name, value)
+        self._trials[number] = trial
+
+    # Optuna's side: what a study and its samplers call.
+
+    def get_all_trials(
+        self,
+        study_id: int,
+        deepcopy: bool = True,
+        states: Container[TrialState] | None = None,
+    ) -> list[FrozenTrial]:
+        """All trials as samplers may see them."""
+        if states == (TrialState.WAITING,):  # asked for at every ask; there are never any
+            return []
+        trials = [t for t in self._trials if states is None or t.state in states]
+        return copy.deepcopy(trials) if deepcopy else trials
+
+    def get_trial(self, trial_id: int) -> FrozenTrial:
+        """One trial."""
+        return self._trials[trial_id]
+
+    def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
+        """A running trial without parameters, for an ask."""
+        self._trials.append(_new_trial(len(self._trials), datetime.now()))
+        return len(self._trials) - 1
+
+    def set_trial_param(
+        self,
+        trial_id: int,
+        param_name: str,
+        param_value_internal: float,
+        distribution: BaseDistribution,
+    ) -> None:
+        """A parameter that a sampler has just drawn."""
+        trial = self._trials[trial_id]
+        value = distribution.to_external_repr(param_value_internal)
+        self._replace(
+            trial_id,
+            params={**trial.params, param_name: value},
+            distributions={**trial.distributions, param_name: distribution},
+        )
+
+    def set_trial_state_values(
+        self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
+    ) -> bool:
+        """Refused: states change by events alone."""
+        raise RuntimeError("a trial's state is told by an event, not by Optuna")
+
+    def set_trial_intermediate_value(
+        self, trial_id: int, step: int, intermediate_value: float
+    ) -> None:
+        """Refused: reports come as events alone."""
+        raise RuntimeError("a report is told by an event, not by Optuna")
+
+    def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
+        """A sampler's note on a trial."""
+        attrs = self._trials[trial_id].user_attrs
+        self._replace(trial_id, user_attrs={**attrs, key: value})
+
+    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
+        """A sampler's note on a trial."""
+        attrs = self._trials[trial_id].system_attrs
+        self._replace(trial_id, system_attrs={**attrs, key: value})
+
+    def create_new_study(
+        self, directions: Sequence[StudyDirection], study_name: str | None = None
+    ) -> int:
+        """Refused: a view holds one study."""
+        raise RuntimeError("a view holds one study")
+
+    def delete_study(self, study_id: int) -> None:
+        """Refused: a view holds one study."""
+        raise RuntimeError("a view holds one study")
+
+    def set_study_user_attr(self, study_id: int, key: str, value: Any) -> None:
+        """A sampler's note on the study."""
+        self._user_attrs[key] = value
+
+    def set_study_system_attr(self, study_id: int, key: str, value: Any) -> None:
+        """A sampler's note on the study."""
+        self._system_attrs[key] = value
+
+    def get_study_id_from_name(self, study_name: str) -> int:
+        """The one study's id."""
+        return _STUDY_ID
+
+    def get_study_name_from_id(self, study_id: int) -> str:
+        """The one study's name."""
+        return _STUDY_NAME
+
+    def get_study_directions(self, study_id: int) -> list[StudyDirection]:
+        """The objective's direction."""
+        return [self._direction]
+
+    def get_study_user_attrs(self, study_id: int) -> dict[str, Any]:
+        """Notes on the study."""
+        return self._user_attrs
+
+    def get_study_system_attrs(self, study_id: int) -> dict[str, Any]:
+        """Notes on the study."""
+        return self._system_attrs
+
+    def get_all_studies(self) -> list[FrozenStudy]:
+        """The one study."""
+        return [
+            FrozenStudy(
+                study_name=_STUDY_NAME,
+                direction=None,
+                directions=[self._direction],
+                user_attrs=self._user_attrs,
+                system_attrs=self._system_attrs,
+                study_id=_STUDY_ID,
+            )
+        ]
+
+
+def _new_trial(number: int, start: datetime) -> FrozenTrial:
+    return FrozenTrial(
+        number=number,
+        trial_id=number,
+        state=TrialState.RUNNING,
+        value=None,
+        datetime_start=start,
+        datetime_complete=None,
+        params={},
+        distributions={},
+        user_attrs={},
+        system_attrs={},
+        intermediate_values={},
+    )

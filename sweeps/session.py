@@ -1,0 +1,220 @@
+"""A trial's side of a sweep: report metrics, find the checkpoint to go on from.
+
+Outside a sweep `report` logs and everything else says "no sweep", so the same app runs by itself.
+"""
+
+from __future__ import annotations
+
+import logging
+import operator
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sweeps.objective import Objective
+from sweeps.status import Decision
+
+log = logging.getLogger(__name__)
+
+CHECKPOINT_EVERY_S = 10.0
+"""Between rungs, a checkpoint that is given as a function is written so often."""
+
+WriteCheckpoint = Callable[[Path], object]
+
+
+class TrialEnded(BaseException):
+    """Raised out of `report` when the scheduler pauses or stops the trial.
+
+    Let it pass: it unwinds the task function so that `finally` blocks run. It is no `Exception`, so
+    an app's `except Exception` does not swallow it.
+    """
+
+
+@dataclass(kw_only=True)
+class Session:
+    """What a running segment knows of its sweep."""
+
+    job_folder: Path
+    """The trial's Hydra output folder."""
+    checkpoint: Path | None
+    """Folder to go on from."""
+    send: Callable[[int, dict[str, float], Path | None], Decision]
+    """Hands a report to the driver and waits for its decision."""
+    objective: Objective
+    rungs: Sequence[int] = ()
+    """Steps at which the scheduler may pause a trial, ascending."""
+    best: float | None = None
+    """The trial's best objective so far."""
+    best_step: int | None = None
+    clock: Callable[[], float] = time.monotonic
+
+    def __post_init__(self) -> None:
+        self._written = self.clock()
+        self._step = int(self.checkpoint.name) if self.checkpoint else 0
+
+    def is_due(self, step: int) -> bool:
+        """Whether a checkpoint is worth its time: at a rung, and after some seconds without."""
+        passed, self._step = self._step, step
+        at_rung = any(passed < rung <= step for rung in self.rungs)
+        return at_rung or self.clock() - self._written >= CHECKPOINT_EVERY_S
+
+    def note_written(self) -> None:
+        """A checkpoint was written just now."""
+        self._written = self.clock()
+
+
+_session: Session | None = None
+
+
+def begin(session: Session) -> None:
+    """Enter a segment; called by the worker, never by an app."""
+    global _session
+    _session = session
+
+
+def end() -> None:
+    """Leave a segment; called by the worker, never by an app."""
+    global _session
+    _session = None
+
+
+def in_sweep() -> bool:
+    """Whether this process runs a trial of a sweep."""
+    return _session is not None
+
+
+def get_checkpoint() -> Path | None:
+    """The folder of the checkpoint to go on from; None for a fresh start, or outside a sweep."""
+    return _session.checkpoint if _session else None
+
+
+def checkpoint_folder(step: int) -> Path | None:
+    """Where the checkpoint of `step` would lie; None outside a sweep.
+
+    A checkpoint written to this folder and passed to `report` is taken as it is; one written
+    elsewhere is copied here first.
+    """
+    return _session.job_folder / "checkpoints" / f"{step:06d}" if _session else None
+
+
+def report(
+    metrics: Mapping[str, float],
+    *,
+    step: int,
+    checkpoint: str | os.PathLike[str] | WriteCheckpoint | None = None,
+) -> None:
+    """Report metrics at a step; the sweep may end the trial here.
+
+    Args:
+        metrics: Numbers by name; one of them is the sweep's `hydra.sweeper.metric`.
+        step: How far the training is (usually the epoch, from 1): an integer that never falls. A
+            trial that goes on from a checkpoint goes on at its own step.
+        checkpoint: A folder from which the trial can go on at this step. Without one the trial is
+            never paused. It is copied, unless it is `checkpoint_folder(step)` already; older ones
+            of the trial are deleted, but for the newest and the best. Or a function that writes
+            such a folder: it is called where the trial may be paused and every ten seconds, and
+            not outside a sweep.
+
+    Raises:
+        TypeError: A metric is not a number, or `step` is not an integer.
+        ValueError: `step` is negative, or the checkpoint is not a folder.
+        TrialEnded: The scheduler pauses or stops the trial. Let it pass.
+    """
+    clean = {name: number(name, value) for name, value in metrics.items()}
+    step = _integer(step)
+    if step < 0:
+        raise ValueError(f"step is {step}; it must be 0 or more")
+    if _session is None:
+        values = "  ".join(f"{name} {value:.6g}" for name, value in clean.items())
+        log.info("step %d  %s", step, values)
+        return
+    _report_to_sweep(_session, step, clean, _checkpoint(_session, step, checkpoint))
+
+
+def _checkpoint(
+    session: Session, step: int, given: str | os.PathLike[str] | WriteCheckpoint | None
+) -> Path | None:
+    """The durable checkpoint of a report, where it has one."""
+    due = session.is_due(step)
+    if given is None or (callable(given) and not due):
+        return None
+    if callable(given):
+        folder = session.job_folder / "checkpoints" / f"{step:06d}"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        given(folder)
+    else:
+        folder = Path(given)
+    if not folder.is_dir():
+        raise ValueError(f"checkpoint is {str(folder)!r}; it must be an existing folder")
+    session.note_written()
+    return _keep(session, step, folder)
+
+
+def _report_to_sweep(
+    session: Session, step: int, metrics: dict[str, float], checkpoint: Path | None
+) -> None:
+    decision = session.send(step, metrics, checkpoint)
+    value = metrics.get(session.objective.metric)
+    if value is not None and session.objective.is_better(value, session.best):
+        session.best, session.best_step = value, step
+    if checkpoint is not None:
+        _delete_all_but(checkpoint.parent, {step, session.best_step})
+    if decision is not Decision.CONTINUE:
+        raise TrialEnded(decision.value)
+
+
+def _delete_all_but(checkpoints: Path, steps: set[int | None]) -> None:
+    keep = {f"{step:06d}" for step in steps if step is not None}
+    for folder in checkpoints.iterdir():
+        if folder.name not in keep:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _integer(step: Any) -> int:
+    try:
+        return operator.index(step)
+    except TypeError as error:
+        raise TypeError(f"step is {step!r}; it must be an integer such as the epoch") from error
+
+
+def number(name: str, value: object) -> float:
+    """A metric as a plain float, from Python, NumPy or a one-element tensor."""
+    if isinstance(value, str) or not hasattr(value, "__float__"):
+        raise TypeError(f"metric {name!r} is {value!r}; it must be a number")
+    return float(value)
+
+
+def _keep(session: Session, step: int, folder: Path) -> Path:
+    """Put a checkpoint in its place, durably: the journal must never name one that is not there."""
+    place = session.job_folder / "checkpoints" / f"{step:06d}"
+    if folder.resolve() != place.resolve():
+        shutil.rmtree(place, ignore_errors=True)
+        partial = place.with_name(f"{place.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.copytree(folder, partial)
+        _sync_tree(partial)
+        partial.rename(place)
+    else:
+        _sync_tree(place)
+    _sync(place.parent)
+    return place
+
+
+def _sync_tree(folder: Path) -> None:
+    for root, _, files in os.walk(folder):
+        for name in files:
+            _sync(Path(root) / name)
+        _sync(Path(root))
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

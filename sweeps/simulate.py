@@ -1,0 +1,215 @@
+"""A whole sweep on a simulated clock: the searcher, scheduler and events of a real one, no ray.
+
+    setup = Setup(space=space, num_samples=64, workers=8, scheduler={"name": "asha", "max_t": 27})
+    result = simulate(curve, setup)
+
+A slot trains one step at a time. Steps in training wait in a heap by the time they end; the
+earliest is reported to the engine, and every free slot then asks for its next segment.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+from sweeps.engine import Engine, EventLog, Limits, Segment
+from sweeps.journal import Asked, Event, Reported, Started
+from sweeps.objective import Objective
+from sweeps.schedulers import make_scheduler
+from sweeps.searchers import make_searcher
+from sweeps.space import Space
+from sweeps.status import Decision, Status
+from sweeps.trials import Trials
+
+Curve = Callable[[Mapping[str, Any], int], Iterable[tuple[Mapping[str, float], float]]]
+"""(values by parameter, trial number) -> the metrics and the seconds of steps 1, 2, ...
+
+It must give the same for the same arguments: a resumed simulation runs it again from the start.
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """The sweep to simulate; a searcher or scheduler is its name and options, as in the config."""
+
+    space: Space
+    num_samples: int
+    objective: Objective = field(default_factory=Objective)
+    searcher: Mapping[str, Any] = field(default_factory=lambda: {"name": "tpe"})
+    scheduler: Mapping[str, Any] = field(default_factory=lambda: {"name": "none"})
+    workers: int = 1
+    seed: int = 0
+    checkpoints: bool = True
+    """Whether every report comes with a checkpoint."""
+
+    def __post_init__(self) -> None:
+        for name in ("num_samples", "workers"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be 1 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Simulated:
+    """How a simulated sweep went; times are seconds from its beginning."""
+
+    events: list[Event]
+    """All of them, those it was resumed from included."""
+    trials: Trials
+    idle: list[float]
+    """By worker: seconds it had nothing to do; since the resume, in a resumed simulation."""
+
+    @property
+    def seconds(self) -> float:
+        """When it ended."""
+        return self.events[-1].time
+
+    @property
+    def asks(self) -> list[Asked]:
+        """The configurations that the searcher proposed."""
+        return [event for event in self.events if isinstance(event, Asked)]
+
+    def incumbents(self) -> list[tuple[float, float]]:
+        """(time, best objective so far) at each change."""
+        folded, changes = Trials(self.trials.objective), list[tuple[float, float]]()
+        for event in self.events:
+            folded.apply(event)
+            value = folded.best.value if folded.best else None
+            if value is not None and (not changes or changes[-1][1] != value):
+                changes.append((event.time, value))
+        return changes
+
+
+def simulate(
+    curve: Curve,
+    setup: Setup,
+    *,
+    history: Iterable[Event] = (),
+    log: EventLog | None = None,
+) -> Simulated:
+    """Run a sweep to its end.
+
+    Args:
+        curve: What each trial would report.
+        setup: The sweep.
+        history: Events to go on from, such as the first ones of an earlier simulation. Its time
+            stands still in between and the work in flight is not lost, so what follows equals the
+            unbroken run.
+        log: Where new events also go, such as a `Journal`.
+    """
+    simulator = _Simulator(curve, setup, list(history), log)
+    simulator.run()
+    return Simulated(events=simulator.events, trials=simulator.engine.trials, idle=simulator.idle)
+
+
+@dataclass(frozen=True, order=True)
+class _Step:
+    """A step in training. Of those that end together, the one that began first is first."""
+
+    ends: float
+    began: int
+    """How many events there were when it began, which is another number for every step."""
+    worker: int = field(compare=False)
+    trial: int = field(compare=False)
+    number: int = field(compare=False)
+    metrics: Mapping[str, float] = field(compare=False)
+
+
+class _Simulator:
+    def __init__(
+        self, curve: Curve, setup: Setup, history: list[Event], log: EventLog | None
+    ) -> None:
+        self.events = history
+        self.idle = [0.0] * setup.workers
+        self.engine = Engine(
+            log=self,
+            objective=setup.objective,
+            make_searcher=lambda view: make_searcher(
+                **setup.searcher, space=setup.space, view=view, seed=setup.seed
+            ),
+            scheduler=make_scheduler(**setup.scheduler),
+            limits=Limits(num_samples=setup.num_samples),
+            distributions=setup.space.distributions(),
+            clock=lambda: self._now,
+        )
+        self._curve = curve
+        self._setup = setup
+        self._log = log
+        self._now = history[-1].time if history else 0.0
+        self._free = [(worker, self._now) for worker in range(setup.workers)]
+        self._heap: list[_Step] = []
+        self._curves: dict[int, Iterator[tuple[int, tuple[Mapping[str, float], float]]]] = {}
+        self._in_flight: dict[int, tuple[float, int]] = {}
+
+    def append(self, *events: Event) -> None:
+        """Be the engine's event log."""
+        self.events.extend(events)
+        if self._log is not None:
+            self._log.append(*events)
+
+    def run(self) -> None:
+        history = list(self.events)
+        self.engine.open(history, name="simulation")
+        self._in_flight = _steps_in_flight(history, self.engine.trials)
+        self._fill()
+        while self._heap:
+            self._report(heapq.heappop(self._heap))
+            self._fill()
+        for worker, since in self._free:
+            self.idle[worker] += self._now - since
+        self.engine.close("done")
+
+    def _fill(self) -> None:
+        """Give every free slot what there is to do."""
+        while self._free:
+            segment = self.engine.next_segment()
+            if not isinstance(segment, Segment):
+                return
+            worker, since = self._free.pop(0)
+            self.idle[worker] += self._now - since
+            if segment.trial not in self._curves:
+                self._curves[segment.trial] = self._curve_of(segment)
+            self._train(worker, segment.trial)
+
+    def _curve_of(self, segment: Segment) -> Iterator[tuple[int, Any]]:
+        steps = self._curve(self._setup.space.values(segment.params), segment.trial)
+        return islice(enumerate(steps, start=1), int(segment.checkpoint or 0), None)
+
+    def _train(self, worker: int, trial: int) -> None:
+        now, began = self._in_flight.pop(trial, (self._now, len(self.events)))
+        for number, (metrics, seconds) in self._curves[trial]:
+            step = _Step(now + seconds, began, worker, trial, number, metrics)
+            heapq.heappush(self._heap, step)
+            return
+        self.engine.on_return(trial, {})
+        self._end_segment(worker, trial)
+
+    def _report(self, step: _Step) -> None:
+        self._now = step.ends
+        decision = self.engine.on_report(
+            step.trial,
+            step=step.number,
+            metrics=step.metrics,
+            checkpoint=str(step.number) if self._setup.checkpoints else None,
+        )
+        if decision is Decision.CONTINUE:
+            self._train(step.worker, step.trial)
+        else:
+            self._end_segment(step.worker, step.trial)
+
+    def _end_segment(self, worker: int, trial: int) -> None:
+        if self.engine.trials[trial].status.is_final:
+            del self._curves[trial]
+        self._free.append((worker, self._now))
+
+
+def _steps_in_flight(history: list[Event], trials: Trials) -> dict[int, tuple[float, int]]:
+    """When each running trial's step began, as time and as number of events."""
+    return {
+        event.trial: (event.time, count)
+        for count, event in enumerate(history, start=1)
+        if isinstance(event, Asked | Started | Reported)
+        and trials[event.trial].status is Status.RUNNING
+    }

@@ -1,0 +1,156 @@
+"""What a sweep says at its end: the ten best, the totals, what failed, and how to go on."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.text import Text
+
+from sweeps import render
+from sweeps.errors import headline
+from sweeps.results import SweepResults
+from sweeps.status import Status
+from sweeps.trials import Trial
+
+if TYPE_CHECKING:
+    from sweeps.export import ExportResult
+
+_TOP = 10
+_FAILURES_SHOWN = 3
+
+
+def final_report(
+    sweep: SweepResults, *, console: Console, export: ExportResult | None = None
+) -> None:
+    """Print the summary of a sweep, over or interrupted.
+
+    Args:
+        sweep: What `load_sweep` read at the end.
+        console: Where to; standard output, as `caviar results` prints there.
+        export: What was exported, if anything was.
+    """
+    if console.is_terminal:
+        console.print()
+    print_trials(sweep, top=_TOP, console=console)
+    for line in _failures(sweep):
+        console.print(line)
+    console.print()
+    for line in _facts(sweep, export):
+        console.print(line)
+
+
+def print_trials(sweep: SweepResults, *, top: int, console: Console) -> None:
+    """Print the best trials and the totals."""
+    if len(sweep.trials):
+        console.print(render.trials_table(sweep, sweep.ranked()[:top], width=console.width))
+        console.print()
+    console.print(_totals(sweep))
+
+
+def print_export(export: ExportResult, *, console: Console) -> None:
+    """Print what was exported, and how good it is."""
+    for line in _export_facts(export):
+        console.print(line)
+
+
+def _totals(sweep: SweepResults) -> Text:
+    shown = dict.fromkeys(Status, 0)
+    for trial in sweep.trials:
+        shown[sweep.status(trial)] += 1
+    counted = Text(f"{len(sweep.trials)} trials: ", "bold") + render.counts(shown)
+    elapsed = Text(render.duration(sweep.elapsed), "dim")
+    return Text("  ").join(
+        part for part in (counted, _steps(sweep), elapsed, _ending(sweep)) if part
+    )
+
+
+def _steps(sweep: SweepResults) -> Text:
+    """Steps spent, and what share that is of every trial run in full, where that is known."""
+    spent = sweep.trials.steps
+    if not spent:
+        return Text()
+    full = len(sweep.trials) * (sweep.max_t or 0)
+    share = f", {spent / full:.0%} of the {full} that full runs take" if full else ""
+    return Text(f"{spent} steps{share}", "dim")
+
+
+def _ending(sweep: SweepResults) -> Text:
+    """How the sweep ended, unless it is done or goes on."""
+    closed = sweep.trials.closed
+    return Text() if closed is None or sweep.is_over else Text(closed.reason, "yellow")
+
+
+def _failures(sweep: SweepResults) -> Iterator[Text]:
+    failed = sweep.trials.with_status(Status.FAILED)
+    for trial in failed[:_FAILURES_SHOWN]:
+        where = _short(sweep.folder.job(trial.number, trial.run))
+        reason = headline(trial.error) or trial.cause or "no reason given"
+        said = f"trial {trial.number} failed: {reason}"
+        yield Text.assemble((said, "red"), (f"  {where}", "dim"))
+    if len(failed) > _FAILURES_SHOWN:
+        shown = f"{len(failed) - _FAILURES_SHOWN} more failed; their errors are in "
+        yield Text(f"{shown}{_results_command(sweep)} --csv", "dim")
+
+
+def _facts(sweep: SweepResults, export: ExportResult | None) -> Iterator[Text]:
+    if sweep.best is not None:
+        yield _fact("best", _best(sweep, sweep.best))
+    if export is not None:
+        yield from _export_facts(export)
+    yield _fact("results", _results_command(sweep))
+    yield _fact("go on", _resume_command(sweep))
+
+
+def _export_facts(export: ExportResult) -> Iterator[Text]:
+    yield _fact("model", _exported(export))
+    if export.validation is not None:
+        yield _fact("validation", render.number(export.validation))
+    if export.test:
+        yield _fact("test", _metrics(export.test))
+
+
+def _fact(name: str, value: Text | str) -> Text:
+    return Text.assemble((f"{name:<12}", "dim"), value)
+
+
+def _best(sweep: SweepResults, best: Trial) -> Text:
+    return Text.assemble(
+        f"{sweep.objective.metric} ",
+        (render.number(best.value), "bold green"),
+        (f"  trial {best.number}" + (f", step {best.best.step}" if best.best else ""), "dim"),
+        f"  {render.parameters(sweep.values(best))}",
+    )
+
+
+def _exported(export: ExportResult) -> Text:
+    where = f"{_short(export.folder)}  "
+    if export.verified:
+        return Text.assemble(where, ("verified", "green"))
+    return Text.assemble(where, (f"not verified: {export.reason}", "yellow"))
+
+
+def _metrics(metrics: dict[str, float]) -> str:
+    return "  ".join(f"{name} {render.number(value)}" for name, value in metrics.items())
+
+
+def _results_command(sweep: SweepResults) -> str:
+    return f"caviar results {shlex.quote(_short(sweep.folder.path))}"
+
+
+def _resume_command(sweep: SweepResults) -> str:
+    command = f"caviar resume {shlex.quote(_short(sweep.folder.path))}"
+    more = f" hydra.sweeper.num_samples={2 * max(1, len(sweep.trials))}"
+    return command + more if sweep.is_over else command
+
+
+def _short(path: Path) -> str:
+    """The path from here where that is shorter."""
+    try:
+        return min(str(path), os.path.relpath(path), key=len)
+    except ValueError:  # another drive
+        return str(path)

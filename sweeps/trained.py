@@ -1,0 +1,156 @@
+"""What a trial left behind: its job's config, its best checkpoint, and what its app stood in."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, chdir, contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import yaml
+from hydra.conf import HydraConf
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.singleton import Singleton
+from hydra.core.utils import setup_globals
+from hydra.errors import HydraException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException, UnsupportedInterpolationType
+
+from sweeps.app import App, load_app
+from sweeps.errors import SweepError
+from sweeps.folder import SweepFolder
+from sweeps.results import SweepResults
+from sweeps.trials import Trial
+
+_NEEDS_THE_JOB = ("${hydra:", "${now:")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedTrial:
+    """A trial of a sweep, and the job folder that its best checkpoint lies in."""
+
+    sweep: SweepResults
+    trial: Trial
+    job: Path
+    checkpoint: Path | None
+    """The checkpoint of the best report while it is there, else the newest."""
+
+    @classmethod
+    def of(cls, sweep: SweepResults, trial: Trial) -> TrainedTrial:
+        """Find the job folder: a trial that went on under several drivers has one of each."""
+        name = _best_checkpoint(sweep.folder, trial)
+        run = trial.best.run if trial.best else trial.run
+        if name is not None:
+            run = int(PurePosixPath(name).parts[2])
+        job = sweep.folder.job(trial.number, run)
+        return cls(sweep=sweep, trial=trial, job=job, checkpoint=sweep.folder.resolve(name))
+
+    def config(self) -> DictConfig:
+        """The job's composed config, its interpolations as they were written.
+
+        Raises:
+            SweepError: It is not there, or damaged.
+        """
+        return self._read("config.yaml")
+
+    def choices(self) -> dict[str, str]:
+        """The config groups' choices."""
+        chosen = OmegaConf.to_container(self._read("hydra.yaml").hydra.runtime.choices)
+        assert isinstance(chosen, dict)
+        return {str(k): str(v) for k, v in chosen.items() if not str(k).startswith("hydra/")}
+
+    @contextmanager
+    def surroundings(self) -> Iterator[None]:
+        """Stand where the job stood: its app's paths and working folder, and `${hydra:...}`."""
+        app, hydra = self.sweep.record.app, self._read("hydra.yaml").hydra
+        with ExitStack() as stack:
+            stack.callback(Singleton.set_state, Singleton.get_state())
+            stack.enter_context(self.import_paths())
+            if Path(app["cwd"]).is_dir():
+                stack.enter_context(chdir(app["cwd"]))
+            setup_globals()
+            HydraConfig.instance().set_config(_typed(hydra))
+            yield
+
+    @contextmanager
+    def import_paths(self) -> Iterator[None]:
+        """The app's import paths behind this process's own."""
+        before = list(sys.path)
+        sys.path.extend(path for path in self.sweep.record.app["sys_path"] if path not in before)
+        try:
+            yield
+        finally:
+            sys.path[:] = before
+
+    def instantiate(self, config: DictConfig) -> dict[str, Any]:
+        """The parts that a config describes; inside `surroundings`.
+
+        Raises:
+            SweepError: One of them cannot be built.
+        """
+        try:
+            return self._with_resolvers(config)
+        except (HydraException, OmegaConfBaseException) as error:
+            raise SweepError(
+                f"trial {self.trial.number}'s model cannot be built: {error}"
+            ) from error
+
+    def _with_resolvers(self, config: DictConfig) -> dict[str, Any]:
+        try:
+            parts: dict[str, Any] = instantiate(config, _convert_="all")
+        except UnsupportedInterpolationType:
+            load_app(App(**self.sweep.record.app))  # it registers resolvers of its own
+            parts = instantiate(config, _convert_="all")
+        return parts
+
+    def _read(self, name: str) -> DictConfig:
+        try:
+            config = OmegaConf.load(self.job / ".hydra" / name)
+        except (OSError, yaml.YAMLError) as error:
+            raise SweepError(
+                f"trial {self.trial.number}'s config cannot be read: {error}"
+            ) from error
+        assert isinstance(config, DictConfig)
+        return config
+
+
+def _best_checkpoint(folder: SweepFolder, trial: Trial) -> str | None:
+    best = trial.best.checkpoint if trial.best else None
+    for name in (best, trial.checkpoint):
+        path = folder.resolve(name)
+        if path is not None and path.is_dir():
+            return name
+    return None
+
+
+def _typed(hydra: Any) -> DictConfig:
+    """The `hydra` node of a job as `HydraConfig` wants it: typed, and open to what plugins add."""
+    typed = OmegaConf.structured(HydraConf)
+    OmegaConf.set_struct(typed, False)
+    typed.merge_with(hydra)
+    config: DictConfig = OmegaConf.create({"hydra": typed})
+    return config
+
+
+def without_job(config: DictConfig) -> DictConfig:
+    """The config with what only its job knew filled in; the rest, `${oc.env:X}` too, is kept."""
+    filled_in: DictConfig = OmegaConf.create(_filled_in(config, OmegaConf.to_container(config)))
+    return filled_in
+
+
+def _filled_in(node: Any, raw: Any) -> Any:
+    children: Mapping[Any, Any] = raw if isinstance(raw, dict) else dict(enumerate(raw))
+    done = {key: _filled_in_child(node, key, child) for key, child in children.items()}
+    return done if isinstance(raw, dict) else list(done.values())
+
+
+def _filled_in_child(node: Any, key: Any, raw: Any) -> Any:
+    if isinstance(raw, dict | list):
+        return _filled_in(node[key], raw)
+    if isinstance(raw, str) and any(mark in raw for mark in _NEEDS_THE_JOB):
+        value = node[key]
+        return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+    return raw

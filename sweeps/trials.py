@@ -1,0 +1,149 @@
+"""What a journal says: every trial's state, folded from the events one at a time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sweeps.journal import Asked, Closed, Created, Ended, Event, Lost, Opened, Reported, Started
+from sweeps.objective import Objective
+from sweeps.status import Decision, Status
+
+
+@dataclass(kw_only=True)
+class Trial:
+    """One configuration and all that is known of it."""
+
+    number: int
+    params: Mapping[str, Any]
+    """Optuna's external values by Optuna's parameter name."""
+    run: int
+    """The driver under which its current or last segment began."""
+    started: float
+    status: Status = Status.RUNNING
+    reports: dict[int, Reported] = field(default_factory=dict)
+    """By step; a step that was trained again after a crash holds its last report."""
+    last: Reported | None = None
+    """The report that came last; after a crash its step may be below the highest."""
+    best: Reported | None = None
+    """The report with the best objective."""
+    value: float | None = None
+    """The best report's objective, or what the task function returned."""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """What the task function returned."""
+    checkpoint: str | None = None
+    """The newest durable checkpoint, relative to the sweep's folder."""
+    step: int = 0
+    """The highest step reported."""
+    promotions: int = 0
+    losses: int = 0
+    """How often its process or node died under it."""
+    error: str | None = None
+    cause: str | None = None
+    ended: float | None = None
+
+
+class Trials:
+    """The trials of a sweep, in the order they were asked. Apply events to change it."""
+
+    def __init__(self, objective: Objective) -> None:
+        self.objective = objective
+        self.run = 0
+        self.created: float | None = None
+        self.closed: Closed | None = None
+        self.counts: Counter[Status] = Counter()
+        self.steps = 0
+        """Steps spent over all trials, repeated ones not counted."""
+        self.metric_names: set[str] = set()
+        self.best: Trial | None = None
+        self._trials: list[Trial] = []
+
+    def __len__(self) -> int:
+        return len(self._trials)
+
+    def __getitem__(self, number: int) -> Trial:
+        return self._trials[number]
+
+    def __iter__(self) -> Iterator[Trial]:
+        return iter(self._trials)
+
+    def with_status(self, *statuses: Status) -> list[Trial]:
+        """The trials that stand at one of these, by number."""
+        return [trial for trial in self._trials if trial.status in statuses]
+
+    def apply(self, event: Event) -> None:
+        """Fold one event in."""
+        match event:
+            case Created():
+                self.created = event.time
+            case Opened():
+                self.run, self.closed = event.run, None
+            case Closed():
+                self.closed = event
+            case Asked():
+                self._on_asked(event)
+            case Started():
+                self._on_started(event)
+            case Reported():
+                self._on_reported(event)
+            case Lost():
+                self._trials[event.trial].losses += 1
+            case Ended():
+                self._on_ended(event)
+
+    def _on_asked(self, event: Asked) -> None:
+        if event.trial != len(self._trials):
+            raise ValueError(f"trial {event.trial} was asked after {len(self._trials)} trials")
+        self._trials.append(
+            Trial(number=event.trial, params=event.params, run=event.run, started=event.time)
+        )
+        self.counts[Status.RUNNING] += 1
+
+    def _on_started(self, event: Started) -> None:
+        trial = self._trials[event.trial]
+        trial.run = event.run
+        trial.promotions += event.reason == "promote"
+        self._set_status(trial, Status.RUNNING)
+
+    def _on_reported(self, event: Reported) -> None:
+        trial = self._trials[event.trial]
+        self.steps += max(0, event.step - trial.step)
+        trial.step = max(trial.step, event.step)
+        trial.reports[event.step] = trial.last = event
+        trial.checkpoint = event.checkpoint or trial.checkpoint
+        self.metric_names.update(event.metrics)
+        if event.value is not None and self.objective.is_better(event.value, trial.value):
+            trial.best, trial.value = event, event.value
+            self._update_best(trial)
+        if event.decision is Decision.PAUSE:
+            self._set_status(trial, Status.PAUSED)
+
+    def _on_ended(self, event: Ended) -> None:
+        trial = self._trials[event.trial]
+        trial.metrics, trial.error, trial.cause = event.metrics, event.error, event.cause
+        trial.value, trial.ended = event.value, event.time
+        self.metric_names.update(event.metrics)
+        self._set_status(trial, event.status)
+        if event.status in (Status.COMPLETE, Status.STOPPED):
+            self._update_best(trial)
+        elif self.best is trial:
+            self._find_best()
+
+    def _set_status(self, trial: Trial, status: Status) -> None:
+        self.counts[trial.status] -= 1
+        self.counts[status] += 1
+        trial.status = status
+
+    def _update_best(self, trial: Trial) -> None:
+        if trial.value is None:
+            return
+        if self.objective.is_better(trial.value, self.best.value if self.best else None):
+            self.best = trial
+
+    def _find_best(self) -> None:
+        self.best = None
+        for trial in self._trials:
+            if trial.status not in (Status.FAILED, Status.DIVERGED):
+                self._update_best(trial)

@@ -1,0 +1,262 @@
+"""The one adapter to Ray Tune: lanes behind Tune's searcher and scheduler interfaces.
+
+Tune places lanes on the cluster, restarts them where a process or node dies, and carries their
+messages; the engine decides everything else. Tune asks `LaneSearcher` for further lanes while there
+is work for them, and hands each message to `LaneScheduler`, whose answer is an order to the lane.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune.experiment import Trial as TuneTrial
+from ray.tune.schedulers import TrialScheduler
+from ray.tune.search import Searcher
+from ray.tune.stopper import Stopper
+
+from sweeps.compose import Base
+from sweeps.engine import Engine, Segment
+from sweeps.lanes import Lanes
+from sweeps.messages import Job, LaneSettings
+from sweeps.plan import Plan
+from sweeps.schedulers import Done
+from sweeps.trainable import Lane
+
+# Ray Tune as a carrier of lanes: what it would write, print or catch by itself is off.
+_ENVIRONMENT = {
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "86400",
+    "TUNE_MAX_PENDING_TRIALS_PG": "16",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+}
+
+
+class LaneSearcher(Searcher):
+    """Offers Tune a lane while there is work that could use one."""
+
+    def __init__(self, lanes: Lanes) -> None:
+        super().__init__()
+        self._lanes = lanes
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
+        """The config of a further lane, nothing for now, or the end."""
+        if self._lanes.over():
+            return Searcher.FINISHED
+        number = self._lanes.open_lane(trial_id)
+        return None if number is None else {"lane": number}
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """A lane ended."""
+        self._lanes.close_lane(trial_id)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing to save: the journal is the state."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing to restore: the journal is the state."""
+
+
+class LaneScheduler(TrialScheduler):
+    """Hands lanes' messages to the engine and its orders to the lanes."""
+
+    def __init__(self, lanes: Lanes) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._lanes = lanes
+        self._carriers: list[TuneTrial] = []
+
+    def kill_lanes(self) -> None:
+        """End all lanes where they stand: what they have not reported is lost."""
+        for carrier in self._carriers:
+            if carrier.temporary_state.ray_actor is not None:
+                ray.kill(carrier.temporary_state.ray_actor)
+
+    def on_trial_add(self, tune_controller: Any, trial: TuneTrial) -> None:
+        """A lane was made."""
+        self._carriers.append(trial)
+
+    def on_trial_error(self, tune_controller: Any, trial: TuneTrial) -> None:
+        """A lane's process died."""
+        self._lanes.on_lane_lost(trial.trial_id, _reason(trial))
+
+    def on_trial_result(
+        self, tune_controller: Any, trial: TuneTrial, result: Mapping[str, Any]
+    ) -> str:
+        """A lane has a message; whatever it answers reaches the lane before its next step."""
+        order = self._lanes.on_message(trial.trial_id, result["message"])
+        if isinstance(order, Done):
+            return TrialScheduler.STOP
+        if order is not None:
+            actor = trial.temporary_state.ray_actor
+            assert actor is not None, "a lane that spoke has an actor"
+            actor.assign.remote(order)
+        return TrialScheduler.CONTINUE
+
+    def on_trial_complete(
+        self, tune_controller: Any, trial: TuneTrial, result: Mapping[str, Any]
+    ) -> None:
+        """A lane ended."""
+
+    def on_trial_remove(self, tune_controller: Any, trial: TuneTrial) -> None:
+        """A lane was taken away before it ran."""
+
+    def choose_trial_to_run(self, tune_controller: Any) -> None:
+        """Nothing: Tune starts pending lanes by itself."""
+
+    def debug_string(self) -> str:
+        """For Tune's own output, which is off."""
+        return "caviar"
+
+
+class LaneStopper(Stopper):
+    """Ends Tune's loop when the sweep is over, whatever its lanes do."""
+
+    def __init__(self, lanes: Lanes, scheduler: LaneScheduler) -> None:
+        self._lanes = lanes
+        self._scheduler = scheduler
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Lanes are ended by the scheduler."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Whether the sweep is over; a signal or an error does not wait for what still trains."""
+        over = self._lanes.over()
+        if self._lanes.interrupted() or self._lanes.error is not None:
+            self._scheduler.kill_lanes()
+        return over
+
+
+_SIGNS_OF_DEATH = ("ActorDiedError", "ActorUnavailableError", "NodeDiedError", "OutOfMemoryError")
+
+
+def _reason(trial: TuneTrial) -> str:
+    """The last line of what Tune noted of the error."""
+    try:
+        lines = Path(trial.error_file).read_text(encoding="utf-8").strip().splitlines()
+    except (OSError, TypeError):
+        lines = []
+    if not lines or any(sign in line for line in lines for sign in _SIGNS_OF_DEATH):
+        return "its process or node died (killed, or out of memory)"
+    return lines[-1]
+
+
+def run_lanes(
+    plan: Plan, engine: Engine, each: Mapping[str, float], *, interrupted: Callable[[], bool]
+) -> str:
+    """Let Ray Tune place and carry lanes until the sweep is over; `done` or `out of time`.
+
+    Args:
+        plan: The sweep.
+        engine: Its decisions, opened.
+        each: A lane's `cpus` and `gpus`.
+        interrupted: Asked between any two events: whether to end now.
+
+    Raises:
+        SweepError: The sweep cannot go on.
+        KeyboardInterrupt: It was interrupted.
+    """
+    os.environ.update(_ENVIRONMENT)
+    budget = plan.settings.time_budget_s
+    lanes = Lanes(
+        engine,
+        _job_maker(plan, engine),
+        folder=plan.folder,
+        max_lanes=plan.settings.max_concurrent_trials,
+        deadline=None if budget is None else time.time() + budget,
+        interrupted=interrupted,
+    )
+    lane = tune.with_resources(
+        tune.with_parameters(Lane, settings=_lane_settings(plan)),
+        {"cpu": each["cpus"], "gpu": each["gpus"]},
+    )
+    scheduler = LaneScheduler(lanes)
+    with tempfile.TemporaryDirectory(prefix="caviar-tune-") as scratch, _quiet_tune():
+        tune.Tuner(
+            lane,
+            tune_config=tune.TuneConfig(
+                search_alg=LaneSearcher(lanes),
+                scheduler=scheduler,
+                num_samples=-1,
+                reuse_actors=False,
+            ),
+            run_config=tune.RunConfig(
+                name=plan.folder.name,
+                storage_path=scratch,
+                stop=LaneStopper(lanes, scheduler),
+                verbose=0,
+                failure_config=tune.FailureConfig(max_failures=-1),
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+            ),
+        ).fit()
+    if lanes.error is not None:
+        raise lanes.error
+    if interrupted():
+        raise KeyboardInterrupt
+    return "out of time" if lanes.out_of_time else "done"
+
+
+def _job_maker(plan: Plan, engine: Engine) -> Callable[[Segment], Job]:
+    """What turns the engine's segments into jobs that a lane can run."""
+    references: dict[str, Any] = {}
+
+    def reference(base: Base) -> Any:
+        if base.id not in references:
+            references[base.id] = ray.put(base)
+        return references[base.id]
+
+    def make_job(segment: Segment) -> Job:
+        values = plan.space.values(segment.params)
+        base = plan.composer.base(values)
+        best = engine.trials[segment.trial].best
+        return Job(
+            trial=segment.trial,
+            folder=plan.folder.job(segment.trial, segment.run),
+            base=reference(base),
+            base_id=base.id,
+            patch=plan.composer.patch(values),
+            checkpoint=plan.folder.resolve(segment.checkpoint),
+            best=best.value if best else None,
+            best_step=best.step if best else None,
+        )
+
+    return make_job
+
+
+def _lane_settings(plan: Plan) -> LaneSettings:
+    return LaneSettings(
+        name=plan.folder.name,
+        app=plan.app,
+        search_path=plan.search_path,
+        objective=plan.settings.objective,
+        seed=plan.settings.seed,
+        rungs=plan.scheduler.rungs(),
+        preload=plan.composer.target_modules(),
+        teardown_timeout_s=plan.settings.teardown_timeout_s,
+    )
+
+
+@contextlib.contextmanager
+def _quiet_tune() -> Iterator[None]:
+    logger = logging.getLogger("ray.tune")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,120 @@
+"""Every file under conf/ composes, and what it configures can be built."""
+
+from pathlib import Path
+
+import hydra
+import pytest
+import torch
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.plugins import Plugins
+
+import models
+
+CONF = Path(__file__).resolve().parents[1] / "conf"
+GROUPS = {"model", "data", "optimizer", "lr_schedule", "trainer"}
+REQUIRED = {"npz": ["data.path=a.npz"], "mnist": ["data.path=a.npz"]} | {
+    "table": ["data.path=a.csv", "data.target=y"]
+}
+
+
+def choices(group):
+    return sorted(file.stem for file in (CONF / group).glob("*.yaml"))
+
+
+def compose(*overrides, hydra_too=False):
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        return hydra.compose("train", list(overrides), return_hydra_config=hydra_too)
+
+
+def instantiate(*overrides):
+    return hydra.utils.instantiate(compose(*overrides), _convert_="all")
+
+
+def small():
+    return models.MLP(4, 3, width=8)
+
+
+@pytest.fixture(autouse=True)
+def _clean_hydra():
+    yield
+    GlobalHydra.instance().clear()
+
+
+@pytest.mark.parametrize("file", sorted(CONF.rglob("*.yaml")), ids=lambda f: f.stem)
+def test_a_file_begins_with_a_command_that_uses_it(file):
+    first = file.read_text().removeprefix("# @package _global_\n").splitlines()[0]
+    assert first.startswith(("# caviar train", "# caviar sweep"))
+    group, name = file.parent.name, file.stem
+    assert name == "train" or name == "default" or f"{group}={name}" in first
+
+
+@pytest.mark.parametrize("name", choices("model"))
+def test_a_model_can_be_built(name):
+    assert instantiate(f"model={name}")["model"](4, 3)(torch.randn(5, 4)).shape == (5, 3)
+
+
+@pytest.mark.parametrize("name", choices("data"))
+def test_a_data_set_can_be_built(name):
+    assert hasattr(instantiate(f"data={name}", *REQUIRED.get(name, []))["data"], "load")
+
+
+@pytest.mark.parametrize("name", choices("optimizer"))
+def test_an_optimizer_can_be_built(name):
+    optimizer = instantiate(f"optimizer={name}")["optimizer"](small())
+    assert [group["weight_decay"] > 0 for group in optimizer.param_groups][1:] in ([], [False])
+
+
+@pytest.mark.parametrize("name", choices("lr_schedule"))
+def test_a_schedule_can_be_built(name):
+    schedule = instantiate(f"lr_schedule={name}")["lr_schedule"](epochs=3)
+    assert schedule.factor(0, 10) == 1
+
+
+@pytest.mark.parametrize("name", choices("trainer"))
+def test_a_trainer_can_be_built(name):
+    assert instantiate(f"trainer={name}")["trainer"].epochs > 0
+
+
+@pytest.mark.parametrize("model", choices("model"))
+@pytest.mark.parametrize("optimizer", choices("optimizer"))
+def test_every_model_trains_with_every_optimizer(model, optimizer):
+    parts = instantiate(f"model={model}", f"optimizer={optimizer}", "trainer.epochs=2")
+    fit = parts["trainer"].fit(parts)
+    assert fit.objective > 0.8
+
+
+def test_the_parts_are_plain():
+    parts = instantiate()
+    assert type(parts) is dict
+    assert type(parts["data"]) is models.Digits
+    assert all(callable(parts[key]) for key in ("model", "optimizer", "lr_schedule"))
+
+
+def test_every_group_is_tested():
+    assert {p.name for p in CONF.iterdir() if p.is_dir()} - {"experiment", "cluster"} == GROUPS
+
+
+def has_sweeper():
+    return any("ray_tune" in p.__module__ for p in Plugins.instance().discover())
+
+
+@pytest.mark.skipif(not has_sweeper(), reason="the sweeper plugin is not installed")
+@pytest.mark.parametrize("name", choices("experiment"))
+def test_an_experiment_composes_and_trains_as_long_as_its_scheduler_says(name):
+    config = compose(f"experiment={name}", "data.path=a.npz" if "mnist" in name else "seed=0",
+                     hydra_too=True)  # fmt: skip
+    sweeper = config.hydra.sweeper
+    assert config.trainer.epochs == sweeper.scheduler.max_t
+    assert config.trainer.monitor == sweeper.metric
+    assert config.trainer.mode == sweeper.mode
+
+
+@pytest.mark.skipif(not has_sweeper(), reason="the sweeper plugin is not installed")
+@pytest.mark.parametrize("name", choices("experiment"))
+def test_an_experiment_searches_keys_that_exist(name):
+    from omegaconf import OmegaConf
+
+    config = compose(f"experiment={name}", hydra_too=True)
+    missing = object()
+    for key in config.hydra.sweeper.params:
+        assert OmegaConf.select(config, key, default=missing) is not missing, key

@@ -1,0 +1,293 @@
+"""Exports of real trainings: caviar's own trainer on the digits, and apps without a trainer."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from sweeps.errors import ConfigError, SweepError
+from sweeps.export import TOLERANCE, export_best
+from sweeps.status import Decision, Status
+
+ROOT = Path(__file__).resolve().parents[1]
+OVERRIDES = ["data=digits", "model=mlp", "model.width=16", "model.depth=1", "trainer.device=cpu"]
+
+
+def write_job(job: Path, config, hydra) -> None:
+    """A Hydra job folder's config files."""
+    (job / ".hydra").mkdir(parents=True)
+    OmegaConf.save(config, job / ".hydra" / "config.yaml")
+    OmegaConf.save(OmegaConf.create({"hydra": hydra}), job / ".hydra" / "hydra.yaml")
+
+
+def composed(*overrides: str):
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        config = compose("train", overrides=list(overrides), return_hydra_config=True)
+    hydra = config.hydra
+    OmegaConf.set_struct(config, False)
+    del config["hydra"]
+    return config, hydra
+
+
+def train(made, trial: int, *, epochs: int, run: int = 1, monitor: str = "val_accuracy") -> None:
+    """Train a trial as its lane would: every epoch reported with a checkpoint."""
+    job = made.folder.job(trial, run)
+    mode = "max" if monitor == "val_accuracy" else "min"
+    config, hydra = composed(
+        *OVERRIDES,
+        f"seed={trial}",
+        f"trainer.epochs={epochs}",
+        f"trainer.monitor={monitor}",
+        f"trainer.mode={mode}",
+        f"optimizer.lr={0.05 / (trial + 1)}",
+    )
+    write_job(job, config, hydra)
+    parts = instantiate(config, _convert_="all")
+
+    def report(epoch, metrics, save):
+        place = save(job / "checkpoints" / f"{epoch:06d}")
+        rest = {name: value for name, value in metrics.items() if name != "val_accuracy"}
+        checkpoint = made.folder.relative(place)
+        made.report(trial, epoch, metrics["val_accuracy"], checkpoint=checkpoint, **rest)
+
+    made.ask(trial, **{"optimizer.lr": 0.05 / (trial + 1)})
+    parts["trainer"].fit(parts, on_epoch=report)
+
+
+@pytest.fixture
+def sweep(make_sweep):
+    made = make_sweep(
+        {"optimizer.lr": "tag(log, interval(0.001, 1))"},
+        app={"sys_path": [str(ROOT)], "file": None, "module": "sweeps.train"},
+    )
+    train(made, 0, epochs=2)
+    return made
+
+
+def digits_accuracy(result) -> float:
+    parts = instantiate(OmegaConf.load(result.folder / "config.yaml"), _convert_="all")
+    best = parts["trainer"].load(result.folder, parts)
+    return parts["trainer"].evaluate(best.net, "validation")["accuracy"]
+
+
+def test_the_best_trial_is_exported_and_verified(sweep):
+    train(sweep, 1, epochs=1)
+    result = export_best(sweep.folder)
+    assert result.verified
+    assert result.trial == 0
+    assert result.folder == sweep.folder.best
+    recorded = [
+        e.value for e in sweep.events if getattr(e, "trial", None) == 0 and hasattr(e, "value")
+    ]
+    assert result.validation == pytest.approx(max(recorded), abs=TOLERANCE)
+    assert digits_accuracy(result) == result.validation
+    assert set(result.test) == {"accuracy", "loss"}
+
+
+def test_an_export_holds_weights_config_metrics_and_a_card(sweep):
+    result = export_best(sweep.folder)
+    names = {path.name for path in result.folder.iterdir()}
+    assert names == {
+        "weights.safetensors",
+        "model.json",
+        "config.yaml",
+        "metrics.json",
+        "README.md",
+    }
+    assert safetensors.torch.load_file(result.folder / "weights.safetensors")
+    assert (
+        len(json.loads((result.folder / "model.json").read_text())["preprocessing"]["mean"]) == 64
+    )
+    metrics = json.loads((result.folder / "metrics.json").read_text())
+    assert metrics["verified"]
+    assert metrics["validation"]["accuracy"] == result.validation
+    assert metrics["test"] == result.test
+
+
+def test_the_cards_code_runs(sweep):
+    result = export_best(sweep.folder)
+    card = (result.folder / "README.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", card, flags=re.DOTALL)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        cwd=result.folder.parent,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Linear" in done.stdout
+
+
+def test_the_card_tells_where_the_model_comes_from(sweep):
+    card = (export_best(sweep.folder).folder / "README.md").read_text()
+    assert "# sweep, trial 0" in card
+    assert "| `optimizer.lr` | `tag(log, interval(0.001, 1.0))` | `0.05` |" in card
+    assert "| `model` | `mlp` |" in card
+    assert "| seed of the search | 7 |" in card
+
+
+def test_another_trial_and_another_folder_can_be_asked_for(sweep, tmp_path):
+    train(sweep, 1, epochs=1)
+    result = export_best(sweep.folder, trial=1, out=tmp_path / "models" / "one")
+    assert result.trial == 1
+    assert result.verified
+    assert not sweep.folder.best.exists()
+    assert digits_accuracy(result) == result.validation
+
+
+def test_a_promoted_trial_is_taken_from_the_run_of_its_checkpoint(sweep):
+    sweep.run = 2
+    job = sweep.folder.job(0, 2)
+    job.mkdir(parents=True)  # a run that ended before it wrote anything
+    assert export_best(sweep.folder).verified
+
+
+def test_the_newest_checkpoint_serves_where_the_best_one_is_gone(sweep):
+    checkpoints = sorted((sweep.folder.job(0, 1) / "checkpoints").iterdir())
+    best = max(
+        (e for e in sweep.events if getattr(e, "value", None) is not None), key=lambda e: e.value
+    )
+    for folder in checkpoints[:-1]:
+        for file in folder.iterdir():
+            file.unlink()
+        folder.rmdir()
+    assert export_best(sweep.folder).validation == pytest.approx(best.value, abs=TOLERANCE)
+
+
+def test_a_model_that_is_not_what_was_recorded_is_not_exported(sweep):
+    before = export_best(sweep.folder)
+    kept = (before.folder / "README.md").read_text()
+    checkpoint = sorted((sweep.folder.job(0, 1) / "checkpoints").iterdir())[0]
+    name = sweep.folder.relative(checkpoint)
+    sweep.report(0, 3, 1.0, checkpoint=name)
+    with pytest.raises(SweepError, match=r"recorded val_accuracy 1\.0, and its checkpoint"):
+        export_best(sweep.folder)
+    assert (before.folder / "README.md").read_text() == kept
+    assert not list(sweep.folder.path.glob(".best*"))
+
+
+def test_a_damaged_checkpoint_is_named_and_nothing_is_replaced(sweep):
+    export_best(sweep.folder)
+    for file in (sweep.folder.job(0, 1) / "checkpoints").rglob("*.safetensors"):
+        file.write_bytes(file.read_bytes()[:-10])
+    with pytest.raises(SweepError, match="cannot be loaded"):
+        export_best(sweep.folder)
+    assert (sweep.folder.best / "weights.safetensors").exists()
+
+
+def test_a_folder_with_something_else_is_never_replaced(sweep, tmp_path):
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "thesis.tex").write_text("mine")
+    with pytest.raises(ConfigError, match="holds something else than an export"):
+        export_best(sweep.folder, out=tmp_path / "notes")
+    assert (tmp_path / "notes" / "thesis.tex").read_text() == "mine"
+
+
+def test_an_unknown_trial_is_refused(sweep):
+    with pytest.raises(ConfigError, match="--trial is 5; the sweep has trials 0 to 0"):
+        export_best(sweep.folder, trial=5)
+
+
+def test_a_failed_trial_is_refused(sweep):
+    sweep.ask(1, **{"optimizer.lr": 0.1})
+    sweep.end(1, Status.FAILED, error="x")
+    with pytest.raises(SweepError, match="trial 1 is failed and has no value"):
+        export_best(sweep.folder, trial=1)
+
+
+def test_a_sweep_without_a_value_has_nothing_to_export(make_sweep):
+    with pytest.raises(SweepError, match="nothing to export"):
+        export_best(make_sweep().folder)
+
+
+# Apps without a trainer of this kind
+
+
+@pytest.fixture
+def foreign(make_sweep):
+    """A sweep of an app that reports checkpoints of its own making."""
+    made = make_sweep({"lr": "interval(0, 1)"})
+    _, hydra = composed()
+    config = {"lr": 0.5, "out": "${hydra:runtime.output_dir}", "key": "${oc.env:SECRET_KEY}"}
+    write_job(made.folder.job(0, 1), OmegaConf.create(config), hydra)
+    checkpoint = made.folder.job(0, 1) / "checkpoints" / "000001"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "weights.bin").write_bytes(b"weights")
+    made.ask(0, lr=0.5)
+    made.report(0, 1, 0.5, Decision.PAUSE, checkpoint=made.folder.relative(checkpoint))
+    return made
+
+
+def test_without_a_trainer_the_checkpoint_is_copied_and_said_to_be_unverified(foreign):
+    result = export_best(foreign.folder)
+    assert not result.verified
+    assert result.reason == "it is the checkpoint as the app wrote it"
+    assert (result.folder / "checkpoint" / "weights.bin").read_bytes() == b"weights"
+    assert OmegaConf.load(result.folder / "config.yaml").lr == 0.5
+    assert "**Not verified:**" in (result.folder / "README.md").read_text()
+    assert not json.loads((result.folder / "metrics.json").read_text())["verified"]
+
+
+def test_a_secret_of_the_environment_is_not_written_down(foreign, monkeypatch):
+    monkeypatch.setenv("SECRET_KEY", "hunter2")
+    folder = export_best(foreign.folder).folder
+    written = [path.read_bytes() for path in folder.rglob("*") if path.is_file()]
+    assert not any(b"hunter2" in content for content in written)
+
+
+def test_an_unverified_export_is_replaced_by_the_next(foreign):
+    export_best(foreign.folder)
+    assert export_best(foreign.folder).folder.is_dir()
+
+
+@pytest.mark.parametrize(
+    ("target", "reason"),
+    [
+        ("collections.OrderedDict", "does not offer load, evaluate, export"),
+        ("no.such.thing", "cannot be imported"),
+    ],
+)
+def test_a_trainer_that_cannot_export_is_named(foreign, target, reason):
+    file = foreign.folder.job(0, 1) / ".hydra" / "config.yaml"
+    OmegaConf.save({"trainer": {"_target_": target}}, file)
+    result = export_best(foreign.folder)
+    assert not result.verified
+    assert reason in result.reason
+
+
+def test_without_a_checkpoint_there_is_nothing_to_export(foreign):
+    foreign.ask(1, lr=0.6)
+    _, hydra = composed()
+    write_job(foreign.folder.job(1, 1), OmegaConf.create({"lr": 0.6}), hydra)
+    foreign.end(1, Status.COMPLETE, 0.9)
+    with pytest.raises(SweepError, match="trial 1 reported no checkpoint"):
+        export_best(foreign.folder)
+    assert not foreign.folder.best.exists()
+
+
+def test_what_only_the_job_knew_is_filled_in(sweep):
+    file = sweep.folder.job(0, 1) / ".hydra" / "config.yaml"
+    config = OmegaConf.load(file)
+    config.job_name = "${hydra:job.config_name}"
+    config.home = "${oc.env:HOME}"
+    config.twice = "${seed}"
+    OmegaConf.save(config, file)
+    raw = OmegaConf.to_container(OmegaConf.load(export_best(sweep.folder).folder / "config.yaml"))
+    assert raw["job_name"] == "train"
+    assert (raw["home"], raw["twice"]) == ("${oc.env:HOME}", "${seed}")
+
+
+def test_an_export_leaves_the_process_as_it_was(sweep):
+    before = (os.getcwd(), list(sys.path))
+    export_best(sweep.folder)
+    assert (os.getcwd(), sys.path) == before

@@ -1,0 +1,332 @@
+import io
+import time
+
+import pytest
+from rich.console import Console
+
+from sweeps import render
+from sweeps.export import ExportResult
+from sweeps.journal import Asked, Ended, Lost, Opened, Reported, Started
+from sweeps.objective import Objective
+from sweeps.progress import Progress
+from sweeps.results import load_sweep
+from sweeps.status import Decision, Status
+from sweeps.summary import final_report
+from sweeps.trials import Trials
+
+OBJECTIVE = Objective(metric="acc", mode="max")
+
+
+class Clock:
+    def __init__(self):
+        self.now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+class Watched:
+    """A progress and the trials that its events lead to."""
+
+    def __init__(self, *, total=10, max_t=None, terminal=False):
+        self.out = io.StringIO()
+        self.clock = Clock()
+        console = Console(file=self.out, force_terminal=terminal, width=100, highlight=False)
+        self.trials = Trials(OBJECTIVE)
+        self.progress = Progress(
+            OBJECTIVE, total=lambda: total, max_t=max_t, console=console, clock=self.clock
+        )
+
+    def tell(self, kind, **fields):
+        event = kind(**fields, time=self.clock.now)
+        self.trials.apply(event)
+        self.progress(event, self.trials)
+
+    def ask(self, trial):
+        self.tell(Asked, trial=trial, run=1, params={"optimizer.lr": 0.1}, distributions={})
+
+    def report(self, trial, step, value, decision=Decision.CONTINUE):
+        self.tell(
+            Reported,
+            trial=trial,
+            run=1,
+            step=step,
+            metrics={"acc": value},
+            value=value,
+            checkpoint=None,
+            decision=decision,
+        )
+
+    def end(self, trial, status, value=None, error=None):
+        self.tell(
+            Ended, trial=trial, status=status, value=value, metrics={}, error=error, cause=None
+        )
+
+    def start(self, trial, reason="promote"):
+        self.tell(Started, trial=trial, run=1, reason=reason, checkpoint=None)
+
+    @property
+    def lines(self):
+        return self.out.getvalue().splitlines()
+
+    def screen(self):
+        console = Console(file=io.StringIO(), width=100, color_system=None)
+        console.print(self.progress._render())
+        return console.file.getvalue()
+
+
+def test_each_change_worth_telling_is_one_line_without_a_terminal():
+    watched = Watched()
+    with watched.progress:
+        watched.ask(0)
+        watched.clock.now = 12
+        watched.report(0, 1, 0.5, Decision.PAUSE)
+        watched.ask(1)
+        watched.report(1, 1, 0.4)
+        watched.start(0)
+        watched.report(0, 2, 0.6)
+        watched.end(0, Status.COMPLETE, 0.6)
+        watched.tell(Lost, trial=1, reason="killed")
+        watched.start(1, "retry")
+    assert watched.lines == [
+        "[   12s] trial 0 paused at step 1, acc 0.5, best so far | 1 paused",
+        "[   12s] trial 0 promoted from step 1 | 2 running",
+        "[   12s] trial 0 complete at step 2, acc 0.6 | 1 running, 1 complete",
+        "[   12s] trial 1 lost its worker: killed | 1 running, 1 complete",
+        "[   12s] trial 1 tried again from step 1 | 1 running, 1 complete",
+    ]
+
+
+def test_a_new_leader_is_told_as_it_runs():
+    watched = Watched()
+    for number, value in enumerate([0.5, 0.4, 0.7]):
+        watched.ask(number)
+        watched.report(number, 1, value)
+    assert [line.split("|")[0].strip() for line in watched.lines] == [
+        "[    0s] trial 0 at step 1, acc 0.5, best so far",
+        "[    0s] trial 2 at step 1, acc 0.7, best so far",
+    ]
+
+
+def test_of_a_burst_a_hundred_lines_are_written_and_then_two_a_second():
+    watched = Watched(total=1000)
+    for number in range(200):
+        watched.ask(number)
+        watched.end(number, Status.STOPPED, -number)
+    assert len(watched.lines) == 100
+    watched.clock.now = 0.5
+    watched.ask(200)
+    watched.end(200, Status.STOPPED, -200)
+    assert len(watched.lines) == 101
+    assert watched.lines[-1].endswith("201 stopped (+100 lines left out)")
+
+
+def test_a_new_leader_is_told_in_a_burst_too():
+    watched = Watched(total=1000)
+    for number in range(100):
+        watched.ask(number)
+        watched.end(number, Status.STOPPED, -number)
+    watched.ask(100)
+    watched.end(100, Status.COMPLETE, 1.0)
+    assert "trial 100 complete, acc 1, best so far" in watched.lines[-1]
+
+
+def test_a_failure_is_told_with_its_last_line_and_its_folder():
+    watched = Watched()
+    watched.ask(0)
+    watched.end(0, Status.FAILED, error="Traceback\n  x\nKeyError: 'lr'\n")
+    assert watched.lines == ["[    0s] trial 0 failed: KeyError: 'lr' | trials/0/1 | 1 failed"]
+
+
+def test_nothing_is_estimated_in_the_beginning():
+    watched = Watched(total=10)
+    for number in range(3):
+        watched.ask(number)
+        watched.clock.now += 1
+        assert watched.progress.seconds_left() is None
+        watched.end(number, Status.COMPLETE, 0.1)
+    assert watched.progress.seconds_left() == pytest.approx(7.0)
+
+
+def test_no_estimate_before_every_slot_has_settled_a_trial():
+    watched = Watched(total=100)
+    for number in range(8):
+        watched.ask(number)
+    for number in range(3):
+        watched.end(number, Status.COMPLETE, 0.1)
+    assert watched.progress.seconds_left() is None
+
+
+def test_no_estimate_when_only_promotions_are_left():
+    watched = Watched(total=4)
+    for number in range(4):
+        watched.ask(number)
+        watched.report(number, 1, 0.1, Decision.PAUSE)
+    assert watched.progress.seconds_left() is None
+    assert "only promotions left" in watched.screen()
+
+
+def test_what_an_earlier_driver_settled_is_not_in_the_rate():
+    watched = Watched(total=20)
+    for number in range(10):
+        watched.ask(number)
+        watched.end(number, Status.COMPLETE, 0.1)
+    watched.tell(Opened, run=2)
+    assert watched.progress.seconds_left() is None
+    for number in range(10, 14):
+        watched.ask(number)
+        watched.clock.now += 2
+        watched.end(number, Status.COMPLETE, 0.1)
+    assert watched.progress.seconds_left() == pytest.approx(12.0)
+
+
+def test_the_screen_shows_trials_counts_steps_and_the_best():
+    watched = Watched(total=10, max_t=9)
+    for number in range(4):
+        watched.ask(number)
+    watched.report(0, 3, 0.5, Decision.PAUSE)
+    watched.end(1, Status.FAILED, error="x")
+    screen = watched.screen()
+    assert "2/10 trials" in screen
+    assert "2 running  1 paused  1 failed   3 steps, 8% of full runs" in screen
+    assert "best  acc 0.5  trial 0, step 3  lr=0.1" in screen
+
+
+def test_a_promotion_does_not_set_the_bar_back():
+    watched = Watched()
+    watched.ask(0)
+    watched.report(0, 1, 0.5, Decision.PAUSE)
+    assert "1/10 trials" in watched.screen()
+    watched.start(0)
+    assert "1/10 trials" in watched.screen()
+
+
+def test_on_a_terminal_the_first_failures_stand_above_the_display():
+    watched = Watched(terminal=True)
+    with watched.progress:
+        for number in range(5):
+            watched.ask(number)
+            watched.end(number, Status.FAILED, error=f"ValueError: {number}")
+    out = watched.out.getvalue()
+    assert "trial 2 failed: ValueError: 2" in out
+    assert "ValueError: 3" not in out
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_an_event_costs_less_than_a_tenth_of_a_millisecond(terminal):
+    watched = Watched(total=3000, terminal=terminal)
+    spent = 0.0
+    with watched.progress:
+        for number in range(3000):
+            watched.ask(number)
+            event = Ended(
+                trial=number,
+                status=Status.COMPLETE,
+                value=-float(number),
+                metrics={},
+                error=None,
+                cause=None,
+                time=0.0,
+            )
+            watched.trials.apply(event)
+            began = time.perf_counter()
+            watched.progress(event, watched.trials)
+            spent += time.perf_counter() - began
+    assert spent / 3000 < 1e-4
+
+
+# The summary at the end
+
+
+@pytest.fixture
+def sweep(make_sweep):
+    made = make_sweep({"optimizer.lr": "interval(0, 1)"}, scheduler={"name": "asha", "max_t": 9})
+    for number in range(12):
+        made.ask(number, **{"optimizer.lr": number / 20})
+        made.report(number, 1, number / 100, Decision.PAUSE)
+    made.promote(11)
+    made.report(11, 9, 0.95, Decision.COMPLETE)
+    made.end(11, Status.COMPLETE, 0.95)
+    for number in range(5):
+        made.promote(number)
+        made.end(number, Status.FAILED, error=f"Traceback\nRuntimeError: no luck {number}")
+    return made
+
+
+def summary(sweep, **options):
+    console = Console(file=io.StringIO(), width=120)
+    final_report(load_sweep(sweep.folder), console=console, **options)
+    return console.file.getvalue()
+
+
+def test_the_summary_tells_best_totals_failures_and_how_to_go_on(sweep):
+    sweep.close("done")
+    text = summary(sweep)
+    rows = [line for line in text.splitlines() if line.strip().startswith(("●", "10", "9"))]
+    assert "● 11" in rows[0]
+    assert "0.95" in rows[0]
+    assert "12 trials: 6 stopped  1 complete  5 failed" in text
+    assert "20 steps, 19% of the 108 that full runs take" in text
+    assert "trial 0 failed: RuntimeError: no luck 0" in text
+    assert "2 more failed" in text
+    assert "best        val_accuracy 0.95  trial 11, step 9  lr=0.55" in text
+    assert "caviar results" in text
+    assert "hydra.sweeper.num_samples=24" in text
+
+
+def test_an_interrupted_sweep_is_resumed_as_it_is(sweep):
+    sweep.close("interrupted")
+    text = summary(sweep)
+    assert "caviar resume" in text
+    assert "num_samples" not in text
+    assert "6 paused" in text
+    assert text.splitlines()[13].endswith("interrupted")
+
+
+def test_an_export_is_told_with_its_test_metrics(sweep, tmp_path):
+    folder = tmp_path / "sweep" / "best"
+    done = ExportResult(folder=folder, trial=11, verified=True, test={"accuracy": 0.941})
+    text = summary(sweep, export=done)
+    assert "verified" in text
+    assert "test        accuracy 0.941" in text
+    copied = ExportResult(folder=folder, trial=11, verified=False, reason="it has no trainer")
+    assert "not verified: it has no trainer" in summary(sweep, export=copied)
+
+
+def test_many_parameters_share_a_column_where_they_do_not_fit(make_sweep):
+    names = [f"group.parameter_{i}" for i in range(12)]
+    made = make_sweep(dict.fromkeys(names, "interval(0, 1)"))
+    made.ask(0, **dict.fromkeys(names, 0.5))
+    made.report(0, 1, 0.5)
+    text = summary(made)
+    assert "parameter_0=0.5 parameter_1=0.5" in text
+
+
+def test_a_summary_without_trials_is_a_summary_too(make_sweep):
+    assert "0 trials" in summary(make_sweep())
+
+
+# Numbers and names
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(0.4, "0s"), (59.4, "59s"), (185, "3m 05s"), (7620, "2h 07m"), (97200, "1d 03h")],
+)
+def test_durations_are_short(seconds, shown):
+    assert render.duration(seconds) == shown
+
+
+def test_names_are_cut_to_what_tells_them_apart():
+    names = ["optimizer.lr", "head.lr", "model.width", "seed"]
+    shown = {"optimizer.lr": "optimizer.lr", "head.lr": "head.lr", "model.width": "width"}
+    assert render.short_names(names) == {**shown, "seed": "seed"}
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(0.00123456, "0.001235"), (True, "true"), (None, "null"), (64, "64"), ("mlp", "mlp")],
+)
+def test_parameters_are_shown_in_few_characters(value, shown):
+    assert render.parameter(value) == shown
+    assert len(render.parameter(["a long list"] * 10)) == 24

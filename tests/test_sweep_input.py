@@ -1,0 +1,166 @@
+"""Mistakes in what a sweep is told: one message, before anything is started or written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+LR = "optimizer.lr=interval(0,1)"
+ASHA = "hydra/sweeper/scheduler=asha"
+
+
+@pytest.mark.parametrize(
+    ("app", "arguments", "said"),
+    [
+        (
+            "grouped.py",
+            ["lr=interval(0,1)"],
+            ["lr is not in the app's config", "did you mean optimizer.lr?", "Use +lr to add it"],
+        ),
+        (
+            "grouped.py",
+            ["optimizer.lr=interval(1,0)"],
+            ["optimizer.lr=interval(1,0)", "(0.0, 1.0)"],
+        ),
+        (
+            "grouped.py",
+            ["optimizer.lr=tag(log,interval(0,1))"],
+            ["optimizer.lr=tag(log,interval(0,1))", "above 0, got 0"],
+        ),
+        (
+            "grouped.py",
+            [LR, "hydra/sweeper/searcher=grid"],
+            ["grid needs a range or a choice", "optimizer.lr is interval(0.0, 1.0)"],
+        ),
+        ("grouped.py", ["optimizer.lr=0.1"], ["nothing to sweep", "lr='interval(0, 1)'"]),
+        (
+            "grouped.py",
+            ["optimizer.lr=intervall(0,1)"],
+            ["optimizer.lr=intervall(0,1)", "intervall", "interval"],
+        ),
+        (
+            "grouped.py",
+            ["model=good,broken"],
+            ["model=broken: while parsing", "broken.yaml", "line 1, column 7"],
+        ),
+        ("grouped.py", ["model=good,goood"], ["model/goood", "choose from broken, good"]),
+        (
+            "grouped.py",
+            [LR, "hydra.sweeper.metric=loss"],
+            ["hydra.sweeper.metric is 'loss'", "hydra.sweeper.mode is not set", "min or max"],
+        ),
+        (
+            "grouped.py",
+            [LR, "hydra.sweeper.metric=loss", "hydra.sweeper.mode=minimum"],
+            ["hydra.sweeper.mode is 'minimum'", "choose min or max"],
+        ),
+        ("grouped.py", [LR, ASHA], ["hydra.sweeper.scheduler.max_t is not set", "asha needs it"]),
+        (
+            "grouped.py",
+            [LR, ASHA, "hydra.sweeper.scheduler.max_t=0"],
+            ["hydra.sweeper.scheduler (asha)", "max_t is 0", "at least grace_period, 1"],
+        ),
+        (
+            "grouped.py",
+            [LR, ASHA, "hydra.sweeper.scheduler.max_t=9", "hydra.sweeper.scheduler.grace=3"],
+            ["hydra.sweeper.scheduler.grace", "did you mean"],
+        ),
+        (
+            "grouped.py",
+            [LR, "hydra/sweeper/scheduler=ahsa"],
+            ["hydra/sweeper/scheduler/ahsa", "asha", "none", "did you mean asha?"],
+        ),
+        (
+            "grouped.py",
+            [LR, "hydra.sweeper.num_sample=3"],
+            ["hydra.sweeper.num_sample", "did you mean hydra.sweeper.num_samples"],
+        ),
+        (
+            "grouped.py",
+            [LR, "hydra.sweeper.n_trials=3"],
+            ["hydra.sweeper.n_trials", "hydra-optuna-sweeper", "hydra.sweeper.num_samples"],
+        ),
+        (
+            "grouped.py",
+            [LR, "hydra.sweeper.direction=maximize"],
+            ["hydra.sweeper.direction", "hydra.sweeper.mode"],
+        ),
+        ("grouped.py", [LR, "hydra.sweeper.num_samples=0"], ["num_samples is 0", "1 or more"]),
+        (
+            "grouped.py",
+            [LR, "hydra.sweeper.resources={cpu: 2}"],
+            ["hydra.sweeper.resources is {'cpu': 2}", "{cpus: 1, gpus: 0.25}"],
+        ),
+        (
+            "grouped.py",
+            [LR, "hydra.sweeper.resume=true"],
+            ["there is no sweep in", "to go on with"],
+        ),
+        (
+            "launcher.py",
+            ["+x=interval(0,1)", "hydra/launcher=joblib"],
+            ["hydra/launcher is 'joblib'", "over Ray", "hydra.sweeper.max_concurrent_trials"],
+        ),
+        ("local.py", ["+x=interval(0,1)"], ["run.<locals>.main", "cannot import", "top level"]),
+        ("no_such.py", ["+x=interval(0,1)"], ["no_such.py", "neither a file nor an override"]),
+    ],
+    ids=lambda value: value[-1] if isinstance(value, list) else None,
+)
+def test_a_mistake_is_answered_in_one_message_and_leaves_nothing(
+    start, app: str, arguments: list[str], said: list[str]
+) -> None:
+    swept = start(app, *arguments)
+
+    assert swept.code == 2
+    for part in said:
+        assert part in swept.err
+    assert "Traceback" not in swept.err
+    assert swept.out == ""
+    assert not swept.folder.path.exists()
+
+
+def test_a_name_that_is_taken_is_refused_and_overwrites_nothing(start) -> None:
+    taken = start.storage / "s"
+    taken.mkdir(parents=True)
+    (taken / "sweep.yaml").write_text("kept")
+
+    swept = start("grouped.py", LR)
+
+    assert swept.code == 2
+    assert "hydra.sweeper.name is 's', and that sweep exists" in swept.err
+    assert f"caviar resume {taken}" in swept.err
+    assert [path.name for path in taken.iterdir()] == ["sweep.yaml"]
+    assert (taken / "sweep.yaml").read_text() == "kept"
+
+
+def test_a_storage_path_that_cannot_be_written_is_refused(start, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    swept = start("grouped.py", LR, f"hydra.sweeper.storage_path={tmp_path / 'file' / 'sweeps'}")
+
+    assert swept.code == 2
+    assert f"hydra.sweeper.storage_path is '{tmp_path / 'file' / 'sweeps'}'" in swept.err
+    assert "cannot be written: Not a directory" in swept.err
+
+
+def test_a_dry_run_shows_the_space_and_three_trials_and_starts_nothing(start) -> None:
+    swept = start(
+        "grouped.py", LR, ASHA, "hydra.sweeper.scheduler.max_t=9", "hydra.sweeper.dry_run=true"
+    )
+
+    assert swept.code == 0
+    assert "interval(0.0, 1.0)" in swept.out
+    assert [f"trial {number}" in swept.out for number in range(4)] == [True, True, True, False]
+    assert "name: good" in swept.out
+    assert "steps 1, 3, 9" in swept.out
+    assert not swept.folder.path.exists()
+
+
+@pytest.mark.ray
+def test_more_resources_than_there_are_leave_nothing_behind(sweep) -> None:
+    swept = sweep("grouped.py", LR, "hydra.sweeper.resources={cpus: 3}")
+
+    assert swept.code == 2
+    assert "hydra.sweeper.resources.cpus is 3, and Ray has 2" in swept.err
+    assert not swept.folder.path.exists()
