@@ -19,7 +19,7 @@ def make(
     given: Mapping[str, Any],
     options: Mapping[str, Any],
 ) -> T:
-    """Build `table[name]` from what the sweep gives it and the user's options.
+    """Build `table[name]` from the user's options and what it takes of `given`.
 
     Raises:
         ConfigError: The name is not in the table, an option is unknown, or its value is refused.
@@ -29,7 +29,8 @@ def make(
             f"{key} is {name!r}; choose from {', '.join(sorted(table))}{did_you_mean(name, table)}"
         )
     factory = table[name]
-    known = [p for p in inspect.signature(factory).parameters if p not in given]
+    takes = inspect.signature(factory).parameters
+    known = [p for p in takes if p not in given]
     for option in options:
         if option not in known:
             raise ConfigError(
@@ -37,7 +38,7 @@ def make(
                 f"{', '.join(known) or 'none'}{did_you_mean(option, known)}"
             )
     try:
-        return factory(**given, **options)
+        return factory(**{p: given[p] for p in given if p in takes}, **options)
     except (ValueError, TypeError) as error:
         if isinstance(error, ConfigError):
             raise

@@ -172,7 +172,7 @@ class Engine:
             case Promote() if step.trial in unwinding:
                 return Wait()
             case Promote():
-                return self._start(self.trials[step.trial], "promote")
+                return self._promote(step)
             case Start():
                 return self._ask()
             case _:
@@ -284,6 +284,7 @@ class Engine:
                 run=self.trials.run,
                 params=params,
                 distributions=distributions,
+                notes=self._view.take_notes(),
                 time=self._clock(),
             )
         )
@@ -291,6 +292,23 @@ class Engine:
 
     def _began_here(self, trial: Trial) -> bool:
         return trial.run == self.trials.run
+
+    def _promote(self, step: Promote) -> Segment:
+        trial = self.trials[step.trial]
+        if step.exploit is None:
+            return self._start(trial, "promote")
+        self._commit(
+            Started(
+                trial=trial.number,
+                run=self.trials.run,
+                reason="exploit",
+                checkpoint=self.trials[step.exploit.source].checkpoint,
+                source=step.exploit.source,
+                params=step.exploit.params,
+                time=self._clock(),
+            )
+        )
+        return self._segment(trial)
 
     def _start(self, trial: Trial, reason: Reason) -> Segment:
         self._commit(
@@ -401,7 +419,7 @@ class Engine:
         self._view.apply(event)
         match event:
             case Asked() | Started():
-                self._scheduler.on_start(event.trial)
+                self._scheduler.on_start(event.trial, self.trials[event.trial].params)
             case Ended():
                 self._scheduler.on_end(event.trial)
 

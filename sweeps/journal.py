@@ -13,7 +13,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -50,8 +50,19 @@ _OPTUNA_STATE = {
 }
 
 
-Reason = Literal["promote", "resume", "retry"]
-"""Why a known trial goes on: the scheduler's word, a driver's death, a worker's death."""
+Reason = Literal["promote", "exploit", "resume", "retry"]
+"""Why a known trial goes on: the scheduler's word (from its own or another's checkpoint), a
+driver's death, a failure or a worker's death."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Notes:
+    """A sampler's notes of one ask, as plain JSON values: never pickled."""
+
+    trial: Mapping[str, Any] = field(default_factory=dict)
+    """On the trial that was asked for."""
+    study: Mapping[str, Any] = field(default_factory=dict)
+    """On the study; a later note of the same key replaces it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +91,10 @@ class Asked:
     params: Mapping[str, Any]
     """Optuna's external values by Optuna's parameter name."""
     distributions: Mapping[str, BaseDistribution]
+    notes: Notes | None = None
+    """What the searcher must find again after a resume."""
+    fidelity: float | None = None
+    """What the first segment trains at, where the fidelity is a parameter and not the step."""
     time: float
 
 
@@ -91,6 +106,12 @@ class Started:
     run: int
     reason: Reason
     checkpoint: str | None
+    source: int | None = None
+    """The trial whose checkpoint it is, under `exploit`."""
+    params: Mapping[str, Any] | None = None
+    """Its parameters from here on, under `exploit`."""
+    fidelity: float | None = None
+    """What this segment trains at, where the fidelity is a parameter and not the step."""
     time: float
 
 
@@ -251,7 +272,7 @@ def _study_attr(key: str, value: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _encode_asked(event: Asked) -> dict[str, Any]:
-    return {
+    record = {
         "op_code": _CREATE_TRIAL,
         "study_id": 0,
         "state": TrialState.RUNNING.value,
@@ -265,19 +286,24 @@ def _encode_asked(event: Asked) -> dict[str, Any]:
         "run": event.run,
         "time": event.time,
     }
+    if event.notes is not None:
+        record["notes"] = {"trial": dict(event.notes.trial), "study": dict(event.notes.study)}
+    if event.fidelity is not None:
+        record["fidelity"] = event.fidelity
+    return record
 
 
 def _encode_started(event: Started) -> dict[str, Any]:
-    return _trial_attr(
-        event.trial,
-        "caviar:started",
-        {
-            "run": event.run,
-            "reason": event.reason,
-            "checkpoint": event.checkpoint,
-            "time": event.time,
-        },
-    )
+    fields = {
+        "run": event.run,
+        "reason": event.reason,
+        "checkpoint": event.checkpoint,
+        "time": event.time,
+    }
+    for name in ("source", "params", "fidelity"):
+        if (value := getattr(event, name)) is not None:
+            fields[name] = value
+    return _trial_attr(event.trial, "caviar:started", fields)
 
 
 def _encode_lost(event: Lost) -> dict[str, Any]:
@@ -366,6 +392,8 @@ def _decode_asked(record: Mapping[str, Any]) -> Event:
         run=record["run"],
         params={n: distributions[n].to_external_repr(v) for n, v in record["params"].items()},
         distributions=distributions,
+        notes=Notes(**record["notes"]) if "notes" in record else None,
+        fidelity=record.get("fidelity"),
         time=record["time"],
     )
 

@@ -76,7 +76,9 @@ def make_plan(
             "lr='interval(0, 1)', on the command line or under hydra.sweeper.params"
         )
     scheduler_options = dict(settings.scheduler)
-    scheduler = make_scheduler(scheduler_options.pop("name"), **scheduler_options)
+    scheduler = make_scheduler(
+        scheduler_options.pop("name"), space=space, seed=settings.seed, **scheduler_options
+    )
     plan = Plan(
         app=app,
         settings=settings,

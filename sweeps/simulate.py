@@ -129,7 +129,7 @@ class _Simulator:
             make_searcher=lambda view: make_searcher(
                 **setup.searcher, space=setup.space, view=view, seed=setup.seed
             ),
-            scheduler=make_scheduler(**setup.scheduler),
+            scheduler=make_scheduler(**setup.scheduler, space=setup.space, seed=setup.seed),
             limits=Limits(num_samples=setup.num_samples),
             distributions=setup.space.distributions(),
             clock=lambda: self._now,

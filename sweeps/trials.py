@@ -29,6 +29,10 @@ class Trial:
     """The report that came last; after a crash its step may be below the highest."""
     best: Reported | None = None
     """The report with the best objective."""
+    best_params: Mapping[str, Any] = field(default_factory=dict)
+    """What its parameters were then: they change where a scheduler exploits another trial."""
+    lineage: list[Started] = field(default_factory=list)
+    """Where it went on from another trial's checkpoint, with which parameters."""
     value: float | None = None
     """The best report's objective, or what the task function returned."""
     metrics: Mapping[str, float] = field(default_factory=dict)
@@ -97,13 +101,22 @@ class Trials:
         if event.trial != len(self._trials):
             raise ValueError(f"trial {event.trial} was asked after {len(self._trials)} trials")
         self._trials.append(
-            Trial(number=event.trial, params=event.params, run=event.run, started=event.time)
+            Trial(
+                number=event.trial,
+                params=event.params,
+                best_params=event.params,
+                run=event.run,
+                started=event.time,
+            )
         )
         self.counts[Status.RUNNING] += 1
 
     def _on_started(self, event: Started) -> None:
         trial = self._trials[event.trial]
         trial.run = event.run
+        if event.params is not None:
+            trial.params, trial.checkpoint = event.params, event.checkpoint
+            trial.lineage.append(event)
         trial.promotions += event.reason == "promote"
         self._set_status(trial, Status.RUNNING)
 
@@ -115,7 +128,7 @@ class Trials:
         trial.checkpoint = event.checkpoint or trial.checkpoint
         self.metric_names.update(event.metrics)
         if event.value is not None and self.objective.is_better(event.value, trial.value):
-            trial.best, trial.value = event, event.value
+            trial.best, trial.value, trial.best_params = event, event.value, trial.params
             self._update_best(trial)
         if event.decision is Decision.PAUSE:
             self._set_status(trial, Status.PAUSED)

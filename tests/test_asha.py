@@ -25,7 +25,7 @@ def report(asha: Asha, trial: int, step: int, loss: float, *, resumable: bool = 
 
 
 def start(asha: Asha, trial: int, step: int, loss: float, **options: bool) -> Decision:
-    asha.on_start(trial)
+    asha.on_start(trial, {})
     return report(asha, trial, step, loss, **options)
 
 
@@ -37,7 +37,7 @@ def promotion(asha: Asha) -> int | None:
 def promote(asha: Asha) -> int:
     trial = promotion(asha)
     assert trial is not None
-    asha.on_start(trial)
+    asha.on_start(trial, {})
     return trial
 
 
@@ -120,7 +120,7 @@ def test_a_step_reported_again_after_a_crash_counts_once() -> None:
         start(asha, trial, 1, trial)
     assert promote(asha) == 0
     report(asha, 0, 2, 0.0)
-    asha.on_start(0)  # its worker died: it goes on from an older checkpoint
+    asha.on_start(0, {})  # its worker died: it goes on from an older checkpoint
     assert report(asha, 0, 1, 0.0) is Decision.CONTINUE
     assert report(asha, 0, 2, 0.0) is Decision.CONTINUE
     assert promotion(asha) is None
@@ -191,7 +191,7 @@ def test_agrees_with_the_papers_algorithm_on_random_losses(seed: int) -> None:
         expected = paper.get_job()
         assert promotion(asha) == expected
         trial = len(reached) if expected is None else expected
-        asha.on_start(trial)
+        asha.on_start(trial, {})
         rung = reached[trial] = reached.get(trial, -1) + 1
         loss = rng.choice([rng.random(), 0.5])  # with ties
         if rung < 3:
@@ -238,9 +238,9 @@ def test_a_wrong_option_is_answered_with_the_rule_or_the_choices(
     options: dict[str, int], message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message):
-        make_scheduler("asha", **options)
+        make_scheduler("asha", space=SPACE, seed=0, **options)
 
 
 def test_an_unknown_scheduler_is_answered_with_the_choices() -> None:
     with pytest.raises(ConfigError, match="is 'ahsa'; choose from asha, none; did you mean asha"):
-        make_scheduler("ahsa", max_t=9)
+        make_scheduler("ahsa", space=SPACE, seed=0, max_t=9)

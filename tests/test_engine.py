@@ -58,7 +58,7 @@ def open_engine(
         log=memory,
         objective=Objective(metric="loss"),
         make_searcher=lambda view: make_searcher(**searcher, space=SPACE, view=view, seed=seed),
-        scheduler=make_scheduler(**scheduler),
+        scheduler=make_scheduler(**scheduler, space=SPACE, seed=seed),
         limits=Limits(num_samples=num_samples, **limits),
         distributions=SPACE.distributions(),
         clock=lambda: 0.0,

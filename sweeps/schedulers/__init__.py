@@ -9,6 +9,7 @@ from sweeps.choices import make
 from sweeps.schedulers.asha import Asha
 from sweeps.schedulers.base import (
     Done,
+    Exploit,
     Next,
     Observation,
     Promote,
@@ -17,11 +18,13 @@ from sweeps.schedulers.base import (
     Wait,
 )
 from sweeps.schedulers.none import Fifo
+from sweeps.space import Space
 
 __all__ = [
     "SCHEDULERS",
     "Asha",
     "Done",
+    "Exploit",
     "Fifo",
     "Next",
     "Observation",
@@ -35,10 +38,22 @@ __all__ = [
 SCHEDULERS: dict[str, Callable[..., Scheduler]] = {"asha": Asha, "none": Fifo}
 
 
-def make_scheduler(name: str, **options: Any) -> Scheduler:
+def make_scheduler(name: str, *, space: Space, seed: int, **options: Any) -> Scheduler:
     """The scheduler called `name` with its own options.
+
+    Args:
+        name: One of `SCHEDULERS`.
+        space: What is swept; for schedulers that change parameters as they go.
+        seed: The sweep's; for schedulers that draw at random.
+        options: The user's.
 
     Raises:
         ConfigError: An unknown name or option, or a value out of bounds; the choices are listed.
     """
-    return make(SCHEDULERS, name, key="hydra.sweeper.scheduler", given={}, options=options)
+    return make(
+        SCHEDULERS,
+        name,
+        key="hydra.sweeper.scheduler",
+        given={"space": space, "seed": seed},
+        options=options,
+    )

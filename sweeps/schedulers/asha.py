@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import bisect
 import heapq
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from sweeps.schedulers.base import Done, Next, Observation, Promote, Scheduler, Start, Wait
 from sweeps.status import Decision
@@ -69,7 +70,7 @@ class Asha(Scheduler):
             raise ValueError(f"reduction_factor is {reduction_factor}; it must be 2 or more")
         if max_t < grace_period:
             raise ValueError(f"max_t is {max_t}; it must be at least grace_period, {grace_period}")
-        self.max_t = max_t
+        self.max_t: int = max_t
         self.reduction_factor = reduction_factor
         self._rungs = [_Rung(step) for step in _levels(max_t, grace_period, reduction_factor)]
         self._next_rung: dict[int, int] = {}
@@ -79,7 +80,11 @@ class Asha(Scheduler):
         """The steps of the rungs and `max_t`."""
         return [*(rung.step for rung in self._rungs), self.max_t]
 
-    def on_start(self, trial: int) -> None:
+    def milestone(self, trial: int) -> int:
+        """The rung that the trial reaches next."""
+        return self.rungs()[self._next_rung[trial]]
+
+    def on_start(self, trial: int, params: Mapping[str, Any]) -> None:
         """Note a new trial, or a promotion."""
         reached = self._next_rung.setdefault(trial, 0)
         if reached:

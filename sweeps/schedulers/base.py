@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sweeps.status import Decision
 
@@ -27,11 +28,22 @@ class Observation:
         return not math.isfinite(self.loss)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Exploit:
+    """A trial goes on from another's newest checkpoint, with parameters of its own."""
+
+    source: int
+    params: Mapping[str, Any]
+    """All of them: Optuna's external values by Optuna's name."""
+
+
 @dataclass(frozen=True)
 class Promote:
     """Go on with a paused trial."""
 
     trial: int
+    exploit: Exploit | None = None
+    """Where it does not go on from its own checkpoint."""
 
 
 class Start:
@@ -54,12 +66,20 @@ class Scheduler(ABC):
 
     Its state is a replay: the same calls in the same order give the same scheduler, so a resumed
     sweep calls `on_start`, `on_reports` and `on_end` for what its journal holds. `next` changes
-    nothing.
+    nothing. What it draws at random comes from a generator seeded by (sweep seed, trial, step).
     """
 
+    max_t: int | None = None
+    """Steps after which a trial is complete; None where trials run to their own end."""
+
     @abstractmethod
-    def on_start(self, trial: int) -> None:
-        """A segment of the trial begins: it is new, promoted, or goes on after a crash."""
+    def on_start(self, trial: int, params: Mapping[str, Any]) -> None:
+        """A segment of the trial begins: it is new, promoted, or goes on after a crash.
+
+        Args:
+            trial: Which.
+            params: Its parameters from here on: Optuna's external values by Optuna's name.
+        """
 
     @abstractmethod
     def on_reports(self, observations: Sequence[Observation]) -> list[Decision]:
@@ -82,5 +102,12 @@ class Scheduler(ABC):
         """
 
     def rungs(self) -> list[int]:
-        """The steps at which trials are compared, for the sweep's first lines."""
+        """The steps at which trials may pause or are compared, ascending, and `max_t`."""
         return []
+
+    def milestone(self, trial: int) -> int | None:
+        """The step up to which the segment that now begins is to train; None if not laid down.
+
+        Without it the scheduler cannot serve a fidelity other than the step.
+        """
+        return None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from sweeps.schedulers.base import Done, Next, Observation, Scheduler, Start, Wait
 from sweeps.status import Decision
@@ -11,7 +12,7 @@ from sweeps.status import Decision
 class Fifo(Scheduler):
     """First in, first out; a trial that diverges is ended."""
 
-    def on_start(self, trial: int) -> None:
+    def on_start(self, trial: int, params: Mapping[str, Any]) -> None:
         """Nothing to keep."""
 
     def on_reports(self, observations: Sequence[Observation]) -> list[Decision]:

@@ -23,7 +23,7 @@ from optuna.study import StudyDirection
 from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, TrialState
 
-from sweeps.journal import Asked, Ended, Event, Reported, Started
+from sweeps.journal import Asked, Ended, Event, Notes, Reported, Started
 from sweeps.objective import Objective
 from sweeps.status import Decision, Status
 
@@ -35,6 +35,10 @@ _STATES = {
     Status.DIVERGED: TrialState.PRUNED,
     Status.FAILED: TrialState.FAIL,
 }
+
+
+_REDUNDANT = "tpe:"
+"""TPE notes the parameters of a running trial, for drivers that see it before it has them."""
 
 
 class View(BaseStorage):
@@ -52,6 +56,7 @@ class View(BaseStorage):
         self._trials: list[FrozenTrial] = []
         self._user_attrs: dict[str, Any] = {}
         self._system_attrs: dict[str, Any] = {}
+        self._notes = Notes()
         self.study = optuna.load_study(study_name=_STUDY_NAME, storage=self)
 
     def apply(self, event: Event) -> None:
@@ -66,11 +71,24 @@ class View(BaseStorage):
             case Ended():
                 self._on_ended(event)
 
+    def take_notes(self) -> Notes | None:
+        """What the sampler noted since the last call, for the journal; None if nothing."""
+        notes, self._notes = self._notes, Notes()
+        return notes if notes.trial or notes.study else None
+
+    def retract(self) -> None:
+        """Take back the trial that was asked for last, and its notes: it is not to be."""
+        self._trials.pop()
+        self._notes = Notes(study=self._notes.study)
+
     def _on_asked(self, event: Asked) -> None:
         if event.trial < len(self._trials):  # asked of this very view: it is there already
             return
         trial = _new_trial(event.trial, datetime.fromtimestamp(event.time))
         trial.params, trial.distributions = dict(event.params), dict(event.distributions)
+        if event.notes is not None:
+            trial.system_attrs = dict(event.notes.trial)
+            self._system_attrs.update(event.notes.study)
         self._trials.append(trial)
 
     def _on_reported(self, event: Reported) -> None:
@@ -159,6 +177,8 @@ class View(BaseStorage):
         """A sampler's note on a trial."""
         attrs = self._trials[trial_id].system_attrs
         self._replace(trial_id, system_attrs={**attrs, key: value})
+        if not key.startswith(_REDUNDANT):
+            self._notes = Notes(trial={**self._notes.trial, key: value}, study=self._notes.study)
 
     def create_new_study(
         self, directions: Sequence[StudyDirection], study_name: str | None = None
@@ -177,6 +197,7 @@ class View(BaseStorage):
     def set_study_system_attr(self, study_id: int, key: str, value: Any) -> None:
         """A sampler's note on the study."""
         self._system_attrs[key] = value
+        self._notes = Notes(trial=self._notes.trial, study={**self._notes.study, key: value})
 
     def get_study_id_from_name(self, study_name: str) -> int:
         """The one study's id."""
