@@ -28,18 +28,16 @@ def to_unit(distribution: BaseDistribution, value: Any) -> float:
             index = distribution.to_internal_repr(value)
             return (index + 0.5) / len(distribution.choices)
         case IntDistribution(log=True):
-            low, high = math.log(distribution.low - 0.5), math.log(distribution.high + 0.5)
-            return (math.log(value) - low) / (high - low)
+            return _share(math.log(value), *_log_ends(distribution))
         case IntDistribution():
             count = (distribution.high - distribution.low) // distribution.step + 1
-            return ((value - distribution.low) // distribution.step + 0.5) / count
+            return (int(value - distribution.low) // distribution.step + 0.5) / count
         case FloatDistribution(step=float() as step):
             count = round((distribution.high - distribution.low) / step) + 1
             return (round((value - distribution.low) / step) + 0.5) / count
         case FloatDistribution():
-            low, high = _ends(distribution)
-            x = math.log(value) if distribution.log else value
-            return 0.5 if low == high else min(max((x - low) / (high - low), 0.0), 1.0)
+            x = math.log(value) if distribution.log else float(value)
+            return _share(x, *_ends(distribution))
     raise TypeError(f"{distribution} is no distribution that Optuna samples")
 
 
@@ -50,9 +48,9 @@ def from_unit(distribution: BaseDistribution, unit: float) -> Any:
         case CategoricalDistribution():
             return distribution.choices[_bin(unit, len(distribution.choices))]
         case IntDistribution(log=True):
-            low, high = math.log(distribution.low - 0.5), math.log(distribution.high + 0.5)
-            value = round(math.exp(low + unit * (high - low)))
-            return min(max(value, distribution.low), distribution.high)
+            low, high = _log_ends(distribution)
+            whole = round(math.exp(low + unit * (high - low)))
+            return min(max(whole, distribution.low), distribution.high)
         case IntDistribution():
             count = (distribution.high - distribution.low) // distribution.step + 1
             return distribution.low + _bin(unit, count) * distribution.step
@@ -71,6 +69,14 @@ def _ends(distribution: FloatDistribution) -> tuple[float, float]:
     if distribution.log:
         return math.log(distribution.low), math.log(distribution.high)
     return distribution.low, distribution.high
+
+
+def _log_ends(distribution: IntDistribution) -> tuple[float, float]:
+    return math.log(distribution.low - 0.5), math.log(distribution.high + 0.5)
+
+
+def _share(x: float, low: float, high: float) -> float:
+    return 0.5 if low == high else min(max((x - low) / (high - low), 0.0), 1.0)
 
 
 def _bin(unit: float, count: int) -> int:
