@@ -34,7 +34,7 @@ def to_unit(distribution: BaseDistribution, value: Any) -> float:
             return (int(value - distribution.low) // distribution.step + 0.5) / count
         case FloatDistribution(step=float() as step):
             count = round((distribution.high - distribution.low) / step) + 1
-            return (round((value - distribution.low) / step) + 0.5) / count
+            return (round((float(value) - distribution.low) / step) + 0.5) / count
         case FloatDistribution():
             x = math.log(value) if distribution.log else float(value)
             return _share(x, *_ends(distribution))
