@@ -9,7 +9,7 @@ matter of `Space` alone: `Space.values` reads the parameters that a trial has.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, overload
@@ -82,6 +82,13 @@ class Space:
     def distributions(self) -> dict[str, BaseDistribution]:
         """What Optuna samples from, by Optuna's name."""
         return {p.optuna_name: p.distribution() for p in self.parameters}
+
+    def draw(self, suggest: Callable[[Parameter], Any]) -> dict[str, Any]:
+        """Optuna's values by Optuna's name: one from `suggest` for each parameter that exists.
+
+        A parameter's parents come before it.
+        """
+        return {p.optuna_name: suggest(p) for p in self.parameters}
 
     def values(self, optuna_params: Mapping[str, Any]) -> dict[str, Any]:
         """The Python values by name, from what an Optuna trial holds."""

@@ -14,11 +14,21 @@ class Searcher(Protocol):
     limit: int | None
     """How many configurations there are to propose; None without end."""
 
-    def ask(self, number: int) -> Mapping[str, Any]:
-        """The configuration of trial `number`: Optuna's external values by Optuna's name."""
+    def ask(self, number: int, attempt: int = 0) -> Mapping[str, Any]:
+        """The configuration of trial `number`: Optuna's external values by Optuna's name.
+
+        Args:
+            number: The trial's.
+            attempt: How many earlier draws for this number a constraint has refused.
+        """
         ...
 
 
-def seed_of(seed: int, number: int) -> int:
-    """The seed of one ask: of 32 bits, independent over both arguments (NumPy's SeedSequence)."""
-    return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+def seed_of(seed: int, *numbers: int) -> int:
+    """The seed of one draw: of 32 bits, independent over all arguments (NumPy's SeedSequence)."""
+    return int(np.random.SeedSequence([seed, *numbers]).generate_state(1)[0])
+
+
+def ask_seed(seed: int, number: int, attempt: int) -> int:
+    """The seed of one ask of a searcher; the first attempt's is `seed_of(seed, number)`."""
+    return seed_of(seed, number, attempt) if attempt else seed_of(seed, number)

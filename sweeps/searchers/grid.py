@@ -16,6 +16,6 @@ class GridSearcher:
         self._grid = space.grid()
         self.limit: int | None = len(self._grid)
 
-    def ask(self, number: int) -> Mapping[str, Any]:
+    def ask(self, number: int, attempt: int = 0) -> Mapping[str, Any]:
         """The configuration of trial `number`."""
         return self._grid[number]

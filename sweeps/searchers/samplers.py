@@ -9,7 +9,7 @@ from typing import Any
 import optuna
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 
-from sweeps.searchers.base import seed_of
+from sweeps.searchers.base import ask_seed
 from sweeps.searchers.view import View
 from sweeps.space import Space
 
@@ -32,10 +32,10 @@ class SamplerSearcher:
         self._distributions = space.distributions()
         self._seed = seed
 
-    def ask(self, number: int) -> Mapping[str, Any]:
+    def ask(self, number: int, attempt: int = 0) -> Mapping[str, Any]:
         """The configuration of trial `number`; the view then shows that trial as running."""
         study = self._view.study
-        study.sampler = self._sampler(seed_of(self._seed, number))
+        study.sampler = self._sampler(ask_seed(self._seed, number, attempt))
         trial = study.ask(self._distributions)
         assert trial.number == number, f"the view is at trial {trial.number}, asked for {number}"
         return self._view.get_trial(number).params  # plain numbers, as a journal gives them back
