@@ -156,16 +156,29 @@ class Composer:
         except ConfigError as error:
             raise ConfigError(f"{' '.join(swept or self._fixed)}: {error}") from error
 
-    def patch(self, values: Values) -> Patch:
-        """What `apply` still has to set in `base(values)`."""
+    def patch(self, values: Values, *, also: Mapping[str, Any] | None = None) -> Patch:
+        """What `apply` still has to set in `base(values)`.
+
+        Args:
+            values: The trial's.
+            also: Override key -> value of what is set besides, such as a fidelity.
+        """
+        more = also or {}
         in_base = self._in_base(values)
         task = (line for line in self._fixed if not _key(line).startswith(("hydra.", "hydra/")))
         return Patch(
-            overrides=(*task, *self._space.overrides(values)),
-            updates=tuple(
-                (p.key, p.domain.plain(values[p.name]))
-                for p in self._space.parameters
-                if p not in in_base
+            overrides=(
+                *task,
+                *self._space.overrides(values),
+                *(f"{key}={literal(value)}" for key, value in more.items()),
+            ),
+            updates=(
+                *(
+                    (p.key, p.domain.plain(values[p.name]))
+                    for p in self._space.parameters
+                    if p not in in_base
+                ),
+                *more.items(),
             ),
         )
 

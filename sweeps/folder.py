@@ -72,9 +72,13 @@ class SweepFolder:
         """The exported best model."""
         return self.path / "best"
 
-    def job(self, trial: int, run: int) -> Path:
-        """A trial's Hydra job folder under one driver; another driver's lies beside it."""
-        return self.path / "trials" / str(trial) / str(run)
+    def job(self, trial: int, run: int, *, rung: int | None = None) -> Path:
+        """A trial's Hydra job folder under one driver; another driver's lies beside it.
+
+        Where a trial is trained anew at each rung, each rung's lies within.
+        """
+        job = self.path / "trials" / str(trial) / str(run)
+        return job if rung is None else job / f"rung-{rung}"
 
     def output(self, trial: int, run: int) -> Path:
         """What a trial printed under one driver, its traceback too if it raised."""
@@ -159,8 +163,9 @@ class Record:
     """The fixed overrides that every trial has."""
     space: Mapping[str, Any]
     """`Space.to_json()`."""
-    metric: str
-    mode: str
+    metric: str | list[str]
+    mode: str | list[str]
+    """Lists where there are several objectives."""
     searcher: Mapping[str, Any]
     scheduler: Mapping[str, Any]
     num_samples: int

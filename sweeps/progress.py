@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -24,9 +24,6 @@ from sweeps.journal import Asked, Ended, Event, Lost, Opened, Reported, Started
 from sweeps.objective import Objective
 from sweeps.status import Decision, Status
 from sweeps.trials import Trial, Trials
-
-if TYPE_CHECKING:
-    from sweeps.space import Space
 
 _REFRESHES_PER_SECOND = 4
 _FAILURES_TOLD = 3
@@ -56,14 +53,12 @@ class Progress:
         total: Callable[[], int],
         max_t: int | None,
         console: Console,
-        space: Space | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._objective = objective
         self._total = total
         self._max_t = max_t
         self._console = console
-        self._space = space
         self._clock = clock
         self._began = clock()
         self._trials = Trials(objective)
@@ -237,7 +232,7 @@ class Progress:
         )
 
     def _values(self, trial: Trial) -> Mapping[str, Any]:
-        return self._space.values(trial.params) if self._space else trial.params
+        return self._trials.values(trial)
 
 
 class _Gate:

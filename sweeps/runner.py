@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from cluster import connect
 from sweeps import preview
 from sweeps.engine import Engine, Limits
 from sweeps.errors import SweepError, headline
+from sweeps.folder import Record
 from sweeps.journal import Journal, read_journal
 from sweeps.lease import Lease
 from sweeps.plan import Plan, check_resumable, make_plan, make_record
@@ -79,6 +81,7 @@ def _drive(plan: Plan, lease: Lease, console: Console) -> None:
     """Open the journal, connect to Ray and run lanes until the sweep is over."""
     _announce(plan, console)
     history = list(read_journal(plan.folder.journal)) if plan.folder.journal.exists() else []
+    known = [] if history else plan.known()
     with _connected(console) as there, _noting_signals() as interrupted:
         lease.renew()
         from sweeps.tune import run_lanes
@@ -91,12 +94,10 @@ def _drive(plan: Plan, lease: Lease, console: Console) -> None:
             total=lambda: engine.total,
             max_t=max(plan.scheduler.rungs(), default=None),
             console=console,
-            space=plan.space,
         )
-        if not plan.settings.resume:
-            make_record(plan).write(plan.folder)
+        _write_record(plan)
         engine = _engine(plan, progress)
-        engine.open(history, name=plan.folder.name)
+        engine.open(history, name=plan.folder.name, known=known)
         with _closing(engine) as close, progress:
             close(run_lanes(plan, engine, each, interrupted=interrupted))
 
@@ -110,6 +111,14 @@ def _connected(console: Console) -> Iterator[Mapping[str, float]]:
         yield there
 
 
+def _write_record(plan: Plan) -> None:
+    """Note what is asked; of a sweep that goes on, where it began stays as it was."""
+    record = make_record(plan)
+    if plan.settings.resume:
+        record = replace(record, environment=Record.read(plan.folder).environment)
+    record.write(plan.folder)
+
+
 def _engine(plan: Plan, progress: Progress) -> Engine:
     return Engine(
         log=Journal(plan.folder.journal),
@@ -121,7 +130,9 @@ def _engine(plan: Plan, progress: Progress) -> Engine:
             max_losses=plan.settings.max_losses,
             max_failure_rate=plan.settings.max_failure_rate,
         ),
-        distributions=plan.space.distributions(),
+        space=plan.space,
+        budget=plan.settings.budget,
+        fidelity=plan.settings.fidelity,
         listeners=[progress],
     )
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, overload
 
@@ -102,6 +102,24 @@ class Space:
         """
         self._check_names(values)
         return {p.optuna_name: p.from_value(values[p.name]) for p in self.parameters}
+
+    def shared(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Of `values` those of a parameter that this space has, and whose value it may take."""
+        shared = {}
+        for parameter in self.parameters:
+            if parameter.name in values:
+                with suppress(ConfigError):
+                    parameter.from_value(values[parameter.name])
+                    shared[parameter.name] = values[parameter.name]
+        return shared
+
+    def holds(self, values: Mapping[str, Any]) -> bool:
+        """Whether `values` is a configuration of this space."""
+        try:
+            self.optuna_params(values)
+        except ConfigError:
+            return False
+        return True
 
     def overrides(self, values: Mapping[str, Any]) -> list[str]:
         """The overrides that set `values`, in the space's order."""

@@ -159,7 +159,7 @@ def make_sweep(tmp_path: Path) -> Callable[..., MadeSweep]:
         )
         record.write(folder)
         made = MadeSweep(folder=folder, space=parsed)
-        made.add(Created, name=name, mode=mode)
+        made.add(Created, name=name, modes=(mode,), space=parsed.to_json())
         made.add(Opened, run=1)
         return made
 
