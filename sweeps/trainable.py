@@ -156,7 +156,10 @@ class _Segment:
     """A task function that runs in a thread and stands still at each report."""
 
     def __init__(
-        self, job: Job, train: Callable[[Job, Send], Any], gathered: _Gathered | None
+        self,
+        job: Job,
+        train: Callable[[Job, Send], Any],
+        gathered: _Gathered | None = None,
     ) -> None:
         self.job = job
         self._train = train
