@@ -80,6 +80,10 @@ class SweepFolder:
         job = self.path / "trials" / str(trial) / str(run)
         return job if rung is None else job / f"rung-{rung}"
 
+    def job_of(self, checkpoint: str) -> Path:
+        """The job folder in which a checkpoint lies that the journal names."""
+        return (self.path / checkpoint).parent.parent
+
     def output(self, trial: int, run: int) -> Path:
         """What a trial printed under one driver, its traceback too if it raised."""
         return self.job(trial, run) / OUTPUT
