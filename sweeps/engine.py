@@ -139,11 +139,7 @@ class Engine:
         elif self.trials.spaces[-1] != self._space:
             self._create(f"{name}-{len(self.trials.spaces)}", study=len(self.trials.spaces))
             self._end_misfits()
-        if self.limits.num_samples < len(self.trials):
-            raise ConfigError(
-                f"hydra.sweeper.num_samples is {self.limits.num_samples}, and the sweep has "
-                f"{len(self.trials)} trials already; it can only grow"
-            )
+        check_grows(self.limits.num_samples, len(self.trials))
         self._commit(Opened(run=self.trials.run + 1, time=self._clock()))
         for trial in self.trials.with_status(Status.RUNNING):
             if not self._finish_interrupted(trial):
@@ -565,6 +561,19 @@ class Engine:
         if last is None or last.decision is not Decision.COMPLETE or max_t is None:
             return False
         return self._resource(last) < max_t
+
+
+def check_grows(num_samples: int, trials: int) -> None:
+    """See that a sweep is not asked to have fewer trials than it has.
+
+    Raises:
+        ConfigError: It is.
+    """
+    if num_samples < trials:
+        raise ConfigError(
+            f"hydra.sweeper.num_samples is {num_samples}, and the sweep has {trials} trials "
+            f"already; it can only grow"
+        )
 
 
 def _has_worked(trial: Trial) -> bool:

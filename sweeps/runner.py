@@ -18,10 +18,10 @@ from rich.console import Console
 
 from cluster import connect
 from sweeps import preview
-from sweeps.engine import Engine, Limits
+from sweeps.engine import Engine, Limits, check_grows
 from sweeps.errors import SweepError, headline
 from sweeps.folder import Record
-from sweeps.journal import Journal, read_journal
+from sweeps.journal import Asked, Journal, read_journal
 from sweeps.lease import Lease
 from sweeps.plan import Plan, check_resumable, make_plan, make_record
 from sweeps.progress import Progress
@@ -81,6 +81,7 @@ def _drive(plan: Plan, lease: Lease, console: Console) -> None:
     """Open the journal, connect to Ray and run lanes until the sweep is over."""
     _announce(plan, console)
     history = list(read_journal(plan.folder.journal)) if plan.folder.journal.exists() else []
+    check_grows(plan.num_samples, sum(isinstance(event, Asked) for event in history))
     known = [] if history else plan.known()
     with _connected(console) as there, _noting_signals() as interrupted:
         lease.renew()

@@ -172,7 +172,7 @@ def _fidelity(options: Mapping[str, Any]) -> Fidelity | None:
 def _scheduler(options: Mapping[str, Any], fidelity: Fidelity | None) -> dict[str, Any]:
     """The scheduler's options; where the fidelity is a parameter, it lays the rungs down."""
     scheduler = dict(options)
-    if fidelity is None:
+    if fidelity is None or "max_t" not in scheduler:
         return scheduler
     if scheduler.get("max_t", "???") != "???" or scheduler.get("grace_period", 1) != 1:
         raise ConfigError(
