@@ -1,0 +1,97 @@
+"""Constraints for any searcher: what they refuse is drawn again."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from sweeps.errors import ConfigError, SweepError
+from sweeps.scale import from_unit
+from sweeps.searchers.base import Searcher, seed_of
+from sweeps.searchers.view import View
+from sweeps.space import Space
+
+BY_SEARCHER = 20
+"""Attempts of the searcher itself: one that has learned to go where it is refused stays there."""
+TRIES = 10_000
+"""Attempts in all. The uniform ones cost some 40 us each: half a second at the worst."""
+PROBES = 1000
+"""Uniform draws, one of which must meet the constraints before a sweep may begin."""
+
+
+class Redraw:
+    """Asks a searcher again, and then draws uniformly, until the constraints are met.
+
+    A refused proposal leaves no trace: the view forgets it, and it is never journaled. Each attempt
+    is seeded by (sweep seed, trial number, attempt).
+
+    Raises:
+        ConfigError: None of many uniform draws meets the constraints.
+    """
+
+    def __init__(self, searcher: Searcher, *, space: Space, view: View, seed: int) -> None:
+        self.limit = searcher.limit
+        self._searcher = searcher
+        self._space = space
+        self._view = view
+        self._seed = seed
+        self._uniform = _uniform(space)
+        self._probe()
+
+    def ask(self, number: int, attempt: int = 0) -> Mapping[str, Any]:
+        """The configuration of trial `number`; it meets the constraints.
+
+        Raises:
+            SweepError: None was found.
+        """
+        refused: Counter[str] = Counter()
+        for again in range(attempt, TRIES):
+            params = self._propose(number, again)
+            violated = self._space.violated(self._space.values(params))
+            if not violated:
+                return params
+            refused.update(constraint.text for constraint in violated)
+            self._forget(number)
+        raise SweepError(
+            f"no configuration for trial {number} was found in {TRIES} draws: {_worst(refused)}"
+        )
+
+    def _propose(self, number: int, attempt: int) -> Mapping[str, Any]:
+        if attempt < BY_SEARCHER:
+            return self._searcher.ask(number, attempt)
+        return self._uniform(np.random.default_rng(seed_of(self._seed, number, attempt)))
+
+    def _forget(self, number: int) -> None:
+        """Take back what the searcher put into the view, if it did."""
+        if len(self._view.get_all_trials(0, deepcopy=False)) > number:
+            self._view.retract()
+
+    def _probe(self) -> None:
+        generator = np.random.default_rng(self._seed)
+        refused: Counter[str] = Counter()
+        for _ in range(PROBES):
+            violated = self._space.violated(self._space.values(self._uniform(generator)))
+            if not violated:
+                return
+            refused.update(constraint.text for constraint in violated)
+        raise ConfigError(
+            f"hydra.sweeper.constraints: none of {PROBES} random configurations meets them: "
+            f"{_worst(refused)}; widen it, or narrow the parameters to where it holds"
+        )
+
+
+def _uniform(space: Space) -> Callable[[np.random.Generator], dict[str, Any]]:
+    distributions = space.distributions()
+
+    def draw(generator: np.random.Generator) -> dict[str, Any]:
+        return space.draw(lambda p: from_unit(distributions[p.optuna_name], generator.random()))
+
+    return draw
+
+
+def _worst(refused: Counter[str]) -> str:
+    ((text, count),) = refused.most_common(1)
+    return f"the constraint {text!r} refuses {count} of them"
