@@ -66,7 +66,11 @@ def make_plan(
         settings = _with_recorded_seed(settings, folder)
     loader = hydra_context.config_loader
     space, fixed = parse_space(
-        options["params"], arguments, group_options=group_options(loader, config)
+        options["params"],
+        arguments,
+        group_options=group_options(loader, config),
+        when=options["when"],
+        constraints=options["constraints"],
     )
     if not space.parameters:
         if settings.resume:
@@ -101,9 +105,9 @@ def _title(app: App, config: DictConfig) -> str:
 
 
 def _refuse_other_space(folder: SweepFolder, space: Space) -> None:
-    was, now = dict(_recorded_space(folder).describe()), dict(space.describe())
+    was, now = _described(_recorded_space(folder)), _described(space)
     changed = [
-        f"{name} was {was.get(name, 'not searched')} and is now {now.get(name, 'not searched')}"
+        f"{name} was {was.get(name, 'not there')} and is now {now.get(name, 'not there')}"
         for name in {**was, **now}
         if was.get(name) != now.get(name)
     ]
@@ -112,6 +116,11 @@ def _refuse_other_space(folder: SweepFolder, space: Space) -> None:
             f"{folder.path} was begun with another search space: {'; '.join(changed)}. A sweep "
             f"goes on in the space it was begun with; begin another for another"
         )
+
+
+def _described(space: Space) -> dict[str, str]:
+    constraints = {repr(constraint.text): "a constraint" for constraint in space.constraints}
+    return {**dict(space.describe()), **constraints}
 
 
 def _recorded_space(folder: SweepFolder) -> Space:

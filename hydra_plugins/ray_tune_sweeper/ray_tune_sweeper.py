@@ -89,6 +89,7 @@ class GridConf:
     """Every combination once."""
 
     name: str = "grid"
+    levels: Any = None
 
 
 @dataclass
@@ -134,6 +135,8 @@ class RayTuneConf:
     objective_at: str = "best"
     # The search space: Hydra override strings; the command line wins
     params: dict[str, Any] = field(default_factory=dict)
+    when: dict[str, Any] = field(default_factory=dict)
+    constraints: list[str] = field(default_factory=list)
     searcher: Any = MISSING
     scheduler: Any = MISSING
     seed: Optional[int] = None
