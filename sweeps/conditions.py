@@ -40,14 +40,17 @@ class Condition:
         return f"{self.parent}={' or '.join(self.values.literals)}"
 
 
-def with_conditions(
-    parameters: Sequence[Parameter], when: Mapping[str, Any]
-) -> tuple[Parameter, ...]:
+def with_conditions(parameters: Sequence[Parameter], when: Any) -> tuple[Parameter, ...]:
     """The parameters with the conditions that `hydra.sweeper.when` gives them.
 
     Raises:
         ConfigError: A name is not swept, or a value is none that the parent can have.
     """
+    if not isinstance(when, Mapping):
+        raise ConfigError(
+            f"hydra.sweeper.when is {when!r}; it must map a swept parameter to what others must be "
+            f"for it, such as {{model.channels: {{model: convnet}}}}"
+        )
     by_name = {p.name: p for p in parameters}
     for name in when:
         if name not in by_name:

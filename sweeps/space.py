@@ -261,7 +261,7 @@ def parse_space(
     swept = [entry.override for entry in kept if entry.is_sweep]
     fixed = [entry.line for entry in kept if not entry.is_sweep]
     parameters = tuple(_swept(override, group_options) for override in swept)
-    parameters = with_conditions(parameters, when or {})
+    parameters = with_conditions(parameters, {} if when is None else when)
     return Space(parameters, _constraints(constraints, parameters)), fixed
 
 

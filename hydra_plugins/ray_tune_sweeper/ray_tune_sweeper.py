@@ -135,7 +135,7 @@ class RayTuneConf:
     objective_at: str = "best"
     # The search space: Hydra override strings; the command line wins
     params: dict[str, Any] = field(default_factory=dict)
-    when: dict[str, Any] = field(default_factory=dict)
+    when: Any = None
     constraints: list[str] = field(default_factory=list)
     searcher: Any = MISSING
     scheduler: Any = MISSING

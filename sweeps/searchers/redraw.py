@@ -49,25 +49,20 @@ class Redraw:
         """
         refused: Counter[str] = Counter()
         for again in range(attempt, TRIES):
-            params = self._propose(number, again)
+            by_searcher = again < BY_SEARCHER
+            params = self._searcher.ask(number, again) if by_searcher else self._draw(number, again)
             violated = self._space.violated(self._space.values(params))
             if not violated:
                 return params
             refused.update(constraint.text for constraint in violated)
-            self._forget(number)
+            if by_searcher:
+                self._view.retract()
         raise SweepError(
             f"no configuration for trial {number} was found in {TRIES} draws: {_worst(refused)}"
         )
 
-    def _propose(self, number: int, attempt: int) -> Mapping[str, Any]:
-        if attempt < BY_SEARCHER:
-            return self._searcher.ask(number, attempt)
+    def _draw(self, number: int, attempt: int) -> dict[str, Any]:
         return self._uniform(np.random.default_rng(seed_of(self._seed, number, attempt)))
-
-    def _forget(self, number: int) -> None:
-        """Take back what the searcher put into the view, if it did."""
-        if len(self._view.get_all_trials(0, deepcopy=False)) > number:
-            self._view.retract()
 
     def _probe(self) -> None:
         generator = np.random.default_rng(self._seed)
