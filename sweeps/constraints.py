@@ -140,7 +140,8 @@ class _Reader:
                     [_COMPARISONS[type(op)] for op in ops], [*map(read, [left, *rest])]
                 )
             case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]):
-                return _calculated(self._function(node, name), list(map(read, arguments)))
+                read_arguments = list(map(read, arguments))
+                return _calculated(self._function(node, name), read_arguments)
         self._refuse(node, _advice(node))
 
     def _function(self, node: ast.Call, name: str) -> Callable[..., Any]:
@@ -275,8 +276,8 @@ def _power(base: Any, exponent: Any) -> Any:
     return result
 
 
-def _round(number: Any, digits: int = 0) -> Any:
-    if not isinstance(digits, int) or abs(digits) > 15:
+def _round(number: Any, digits: int | None = None) -> Any:
+    if digits is not None and (not isinstance(digits, int) or abs(digits) > 15):
         raise _MismatchError(f"round takes up to 15 digits, got {digits!r}")
     return round(number, digits)
 

@@ -34,6 +34,7 @@ class Grid(Sequence[dict[str, Any]]):
     """Every combination that exists and meets the constraints, as Optuna's values by its name.
 
     The last parameter changes fastest; those that conditions and constraints name change slowest.
+    `total` is its length, which Python's `len` refuses beyond 2**63.
 
     Raises:
         ConfigError: Too many combinations to decide on, or none that meets the constraints.
@@ -59,9 +60,10 @@ class Grid(Sequence[dict[str, Any]]):
             )
         self._heads = heads
         self._ends = list(accumulate(_count(self._free(head), axes) for head in heads))
+        self.total = self._ends[-1]
 
     def __len__(self) -> int:
-        return self._ends[-1]
+        return self.total
 
     @overload
     def __getitem__(self, index: int) -> dict[str, Any]: ...
@@ -69,10 +71,10 @@ class Grid(Sequence[dict[str, Any]]):
     def __getitem__(self, index: slice) -> list[dict[str, Any]]: ...
     def __getitem__(self, index: int | slice) -> dict[str, Any] | list[dict[str, Any]]:
         if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(self._ends[-1]))]
-        place = index + self._ends[-1] if index < 0 else index
-        if not 0 <= place < self._ends[-1]:
-            raise IndexError(f"combination {index} of {self._ends[-1]}")
+            return [self[i] for i in range(*index.indices(self.total))]
+        place = index + self.total if index < 0 else index
+        if not 0 <= place < self.total:
+            raise IndexError(f"combination {index} of {self.total}")
         block = bisect_right(self._ends, place)
         head = self._heads[block]
         rest = place - (self._ends[block - 1] if block else 0)

@@ -21,7 +21,7 @@ class GridSearcher:
 
     def __init__(self, *, space: Space, view: View, seed: int, levels: Any = None) -> None:
         self._grid = space.grid(levels)
-        self.limit: int | None = len(self._grid)
+        self.limit: int | None = self._grid.total
 
     def ask(self, number: int, attempt: int = 0) -> Mapping[str, Any]:
         """The configuration of trial `number`."""
