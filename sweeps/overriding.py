@@ -31,6 +31,10 @@ def set_value(config: DictConfig, key: str, value: Any) -> None:
             _refuse_existing(config, path)
         OmegaConf.update(config, path, value, merge=True, force_add=bool(prefix))
     except (ConfigAttributeError, ConfigKeyError) as error:
+        if isinstance(value, dict) and path in _paths(config):
+            raise ConfigError(
+                f"{key}={literal(value)}: {reason(error)}; write ++{path} to add keys to it"
+            ) from error
         raise UnknownKeyError(_unknown(path, config)) from error
     except ConfigError:
         raise

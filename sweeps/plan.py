@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 from hydra.types import HydraContext, TaskFunction
@@ -40,7 +41,7 @@ class Plan:
             options.pop("name"), space=self.space, view=view, seed=self.settings.seed, **options
         )
 
-    @property
+    @cached_property
     def num_samples(self) -> int:
         """The budget of trials; the searcher's own end may come first."""
         if self.settings.num_samples is not None:

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sweeps.constraints import parse_constraint
 from sweeps.errors import ConfigError, SweepError
@@ -207,6 +209,25 @@ def test_what_does_not_go_together_is_said_and_not_refused(text: str, message: s
     assert text in str(caught.value)
 
 
+PIECES = st.sampled_from(
+    ["x", "y", "model", "layers", "model/norm", "lambda", "1", "2.5", "'mlp'", "None", "True", "(",
+     ")", "[", "]", ",", " + ", " - ", "*", "/", "//", "%", "**", "<", "<=", "==", "!=", " in ",
+     " not ", " and ", " or ", "abs(", "min(", "log(", "round(", ".", "{", ":", "^", "=", "\\",
+     "1e9", "lambda ", " if ", " else ", "é"]
+)  # fmt: skip
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(PIECES, max_size=12).map("".join) | st.text(max_size=20))
+def test_any_text_is_read_or_refused_and_never_fails_otherwise(text: str) -> None:
+    try:
+        answer = holds(text)
+    except ConfigError as error:
+        assert str(error).startswith("hydra.sweeper.constraints: ")
+    else:
+        assert type(answer) is bool
+
+
 def test_a_space_keeps_its_constraints() -> None:
     space = constrained(PARAMS, "x <= y", "model/norm == 'batch'")
     again = Space.from_json(space.to_json())
@@ -317,6 +338,14 @@ def test_constraints_that_nothing_meets_are_refused_before_the_sweep() -> None:
         make_searcher("random", space=space, view=View(Objective()), seed=0)
     assert "none of 1000 random configurations meets them" in str(caught.value)
     assert "'beta * gamma > 2.4' refuses 1000 of them" in str(caught.value)
+
+
+def test_a_constraint_that_calculates_with_a_text_is_refused_before_the_sweep() -> None:
+    space = constrained({"width": "1,2,3,4,5,6,7,auto"}, "width * 2 <= 20")
+    with pytest.raises(ConfigError, match=r"'auto' is not a number \(where width is 'auto'\)"):
+        make_searcher("random", space=space, view=View(Objective()), seed=0)
+    careful = constrained({"width": "1,2,3,4,5,6,7,auto"}, "width == 'auto' or width * 2 <= 6")
+    assert {values["width"] for values in asks(careful, "random", 60)} == {1, 2, 3, "auto"}
 
 
 def test_a_trial_for_which_nothing_is_found_says_what_refuses(

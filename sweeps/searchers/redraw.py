@@ -20,6 +20,8 @@ TRIES = 10_000
 """Attempts in all. The uniform ones cost some 40 us each: half a second at the worst."""
 PROBES = 1000
 """Uniform draws, one of which must meet the constraints before a sweep may begin."""
+FEWEST_PROBES = 100
+"""Are made in any case: a constraint that calculates with a text is found by them."""
 
 
 class Redraw:
@@ -66,12 +68,13 @@ class Redraw:
 
     def _probe(self) -> None:
         generator = np.random.default_rng(self._seed)
-        refused: Counter[str] = Counter()
-        for _ in range(PROBES):
+        refused, met = Counter[str](), False
+        for probe in range(PROBES):
             violated = self._space.violated(self._space.values(self._uniform(generator)))
-            if not violated:
-                return
             refused.update(constraint.text for constraint in violated)
+            met = met or not violated
+            if met and probe >= FEWEST_PROBES:
+                return
         raise ConfigError(
             f"hydra.sweeper.constraints: none of {PROBES} random configurations meets them: "
             f"{_worst(refused)}; widen it, or narrow the parameters to where it holds"
