@@ -221,11 +221,9 @@ PIECES = st.sampled_from(
 @given(st.lists(PIECES, max_size=12).map("".join) | st.text(max_size=20))
 def test_any_text_is_read_or_refused_and_never_fails_otherwise(text: str) -> None:
     try:
-        answer = holds(text)
-    except ConfigError as error:
-        assert str(error).startswith("hydra.sweeper.constraints: ")
-    else:
-        assert type(answer) is bool
+        assert type(holds(text)) is bool
+    except ConfigError:
+        return
 
 
 def test_a_space_keeps_its_constraints() -> None:
