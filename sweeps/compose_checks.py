@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from omegaconf import DictConfig
@@ -168,10 +169,10 @@ class Checks:
                     return groups[name]
                 options = needed.get(name, parameter.domain.samples)
                 waiting = left.get(name, {})
-                fitting = map(literal, options) if name in needed else [*waiting][:1]
-                for text in fitting:
-                    if text in waiting:
-                        return waiting.pop(text)
+                fitting = map(literal, options) if name in needed else islice(waiting, 1)
+                text = next((text for text in fitting if text in waiting), None)
+                if text is not None:
+                    return waiting.pop(text)
                 return options[turn % len(options) if name in left else 0]
 
             yield self._space.fill(choose)
