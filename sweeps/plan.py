@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 from hydra.types import HydraContext, TaskFunction
@@ -55,7 +56,7 @@ class Plan:
         fidelity = self.settings.fidelity
         return {} if fidelity is None or value is None else {fidelity.name: value}
 
-    @property
+    @cached_property
     def num_samples(self) -> int:
         """The budget of trials; the searcher's own end may come first."""
         if self.settings.num_samples is not None:
@@ -81,7 +82,11 @@ def make_plan(
         settings = _with_recorded_seed(settings, folder)
     loader = hydra_context.config_loader
     space, fixed = parse_space(
-        options["params"], arguments, group_options=group_options(loader, config)
+        options["params"],
+        arguments,
+        group_options=group_options(loader, config),
+        when=options["when"],
+        constraints=options["constraints"],
     )
     if not space.parameters:
         if settings.resume:
@@ -121,7 +126,8 @@ def _check_fidelity(plan: Plan) -> None:
             f"hydra.sweeper.fidelity.name is {fidelity.name!r}, which is searched too: leave it "
             f"out of the search space"
         )
-    values = {p.name: p.domain.samples[0] for p in plan.space.parameters}
+    space = plan.space
+    values = space.values(space.draw(lambda p: p.from_value(p.domain.samples[0])))
     for value in (fidelity.min, fidelity.max):
         try:
             patch = plan.composer.patch(values, also=plan.at_fidelity(value))
@@ -137,9 +143,9 @@ def _title(app: App, config: DictConfig) -> str:
 
 
 def _refuse_other_space(folder: SweepFolder, space: Space) -> None:
-    was, now = dict(_recorded_space(folder).describe()), dict(space.describe())
+    was, now = _described(_recorded_space(folder)), _described(space)
     changed = [
-        f"{name} was {was.get(name, 'not searched')} and is now {now.get(name, 'not searched')}"
+        f"{name} was {was.get(name, 'not there')} and is now {now.get(name, 'not there')}"
         for name in {**was, **now}
         if was.get(name) != now.get(name)
     ]
@@ -148,6 +154,11 @@ def _refuse_other_space(folder: SweepFolder, space: Space) -> None:
             f"{folder.path} was begun with another search space: {'; '.join(changed)}. A sweep "
             f"goes on in the space it was begun with; begin another for another"
         )
+
+
+def _described(space: Space) -> dict[str, str]:
+    constraints = {repr(constraint.text): "a constraint" for constraint in space.constraints}
+    return {**dict(space.describe()), **constraints}
 
 
 def _recorded_space(folder: SweepFolder) -> Space:

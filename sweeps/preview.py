@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
+from rich.markup import escape
 from rich.syntax import Syntax
 from rich.table import Table
+from rich.text import Text
 
 from sweeps.compose import apply
 from sweeps.journal import Asked, Created
@@ -31,7 +33,8 @@ def show(plan: Plan, console: Console) -> None:
             job_num=number,
             job_id=f"{plan.folder.name}_{number}",
         )
-        console.print(f"\n[bold]trial {number}[/]  {' '.join(plan.space.overrides(values))}")
+        overrides = escape(" ".join(plan.space.overrides(values)))
+        console.print(f"\n[bold]trial {number}[/]  {overrides}")
         console.print(Syntax(_yaml(config), "yaml", background_color="default"))
     rungs = plan.scheduler.rungs()
     console.print(
@@ -66,5 +69,7 @@ def _yaml(config: DictConfig) -> str:
 def _space(plan: Plan) -> Table:
     table = Table("parameter", "values", box=None, header_style="bold")
     for name, values in plan.space.describe():
-        table.add_row(name, values)
+        table.add_row(Text(name), Text(values))
+    for constraint in plan.space.constraints:
+        table.add_row("constraint", Text(constraint.text))
     return table

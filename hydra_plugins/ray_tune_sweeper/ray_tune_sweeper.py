@@ -89,6 +89,7 @@ class GridConf:
     """Every combination once."""
 
     name: str = "grid"
+    levels: Any = None
 
 
 @dataclass
@@ -135,6 +136,8 @@ class RayTuneConf:
     scalarization: Any = None
     # The search space: Hydra override strings; the command line wins
     params: dict[str, Any] = field(default_factory=dict)
+    when: Any = None
+    constraints: list[str] = field(default_factory=list)
     initial: list[Any] = field(default_factory=list)
     warm_start: list[str] = field(default_factory=list)
     searcher: Any = MISSING
