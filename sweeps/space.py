@@ -83,6 +83,11 @@ class Space:
         """What Optuna samples from, by Optuna's name."""
         return {p.optuna_name: p.distribution() for p in self.parameters}
 
+    @property
+    def is_conditional(self) -> bool:
+        """Whether a parameter exists only where another has some value."""
+        return False
+
     def draw(self, suggest: Callable[[Parameter], Any]) -> dict[str, Any]:
         """Optuna's values by Optuna's name: one from `suggest` for each parameter that exists.
 

@@ -6,13 +6,15 @@ trials are finished. So a sampler sees this view instead: a paused trial is PRUN
 and RUNNING again once it is promoted; a stopped one is PRUNED with its reports, never COMPLETE with
 a low-fidelity score; a diverged one is PRUNED with a NaN report alone, at step 0: samplers rank
 what is pruned by its step first, so that it comes last and they keep away.
+
+Samplers that learn from COMPLETE trials alone look at the view through a lens (`rungs.py`).
 """
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -37,8 +39,12 @@ _STATES = {
 }
 
 
-_REDUNDANT = "tpe:"
-"""TPE notes the parameters of a running trial, for drivers that see it before it has them."""
+_REDUNDANT = ("tpe:", "gp:")
+"""TPE and GP note what they drew for a running trial, for drivers that see it before it has all of
+its parameters. Ours has them at once; and of the conditional ones these notes hold too many."""
+
+Lens = Callable[[Sequence[FrozenTrial]], Sequence[FrozenTrial]]
+"""All trials of a view -> the same trials, as a sampler is to see them."""
 
 
 class View(BaseStorage):
@@ -50,10 +56,16 @@ class View(BaseStorage):
     """
 
     def __init__(self, objective: Objective) -> None:
-        self._direction = (
+        self.directions = [
             StudyDirection.MINIMIZE if objective.mode == "min" else StudyDirection.MAXIMIZE
-        )
+        ]
+        self.diverged: set[int] = set()
+        """The trials that diverged."""
+        self.lens: Lens | None = None
+        """What samplers see the trials through."""
         self._trials: list[FrozenTrial] = []
+        self._asked = 0
+        """How many of them are in the journal."""
         self._user_attrs: dict[str, Any] = {}
         self._system_attrs: dict[str, Any] = {}
         self._notes = Notes()
@@ -76,12 +88,17 @@ class View(BaseStorage):
         notes, self._notes = self._notes, Notes()
         return notes if notes.trial or notes.study else None
 
+    def note(self, key: str, value: Any) -> None:
+        """Note a plain JSON value on the trial that is being asked for."""
+        self._notes = Notes(trial={**self._notes.trial, key: value}, study=self._notes.study)
+
     def retract(self) -> None:
-        """Take back the trial that was asked for last, and its notes: it is not to be."""
-        self._trials.pop()
+        """Take back what was asked for last, and the notes on it: it is not to be."""
+        del self._trials[self._asked :]
         self._notes = Notes(study=self._notes.study)
 
     def _on_asked(self, event: Asked) -> None:
+        self._asked = event.trial + 1
         if event.trial < len(self._trials):  # asked of this very view: it is there already
             return
         trial = _new_trial(event.trial, datetime.fromtimestamp(event.time))
@@ -102,6 +119,7 @@ class View(BaseStorage):
     def _on_ended(self, event: Ended) -> None:
         reports = self._trials[event.trial].intermediate_values
         if event.status is Status.DIVERGED:
+            self.diverged.add(event.trial)
             reports = {0: math.nan}
         self._replace(
             event.trial,
@@ -128,7 +146,8 @@ class View(BaseStorage):
         """All trials as samplers may see them."""
         if states == (TrialState.WAITING,):  # asked for at every ask; there are never any
             return []
-        trials = [t for t in self._trials if states is None or t.state in states]
+        shown = self._trials if self.lens is None else self.lens(self._trials)
+        trials = [t for t in shown if states is None or t.state in states]
         return copy.deepcopy(trials) if deepcopy else trials
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
@@ -175,10 +194,11 @@ class View(BaseStorage):
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
         """A sampler's note on a trial."""
+        if key.startswith(_REDUNDANT):
+            return
         attrs = self._trials[trial_id].system_attrs
         self._replace(trial_id, system_attrs={**attrs, key: value})
-        if not key.startswith(_REDUNDANT):
-            self._notes = Notes(trial={**self._notes.trial, key: value}, study=self._notes.study)
+        self.note(key, value)
 
     def create_new_study(
         self, directions: Sequence[StudyDirection], study_name: str | None = None
@@ -208,8 +228,8 @@ class View(BaseStorage):
         return _STUDY_NAME
 
     def get_study_directions(self, study_id: int) -> list[StudyDirection]:
-        """The objective's direction."""
-        return [self._direction]
+        """The objectives' directions."""
+        return self.directions
 
     def get_study_user_attrs(self, study_id: int) -> dict[str, Any]:
         """Notes on the study."""
@@ -225,7 +245,7 @@ class View(BaseStorage):
             FrozenStudy(
                 study_name=_STUDY_NAME,
                 direction=None,
-                directions=[self._direction],
+                directions=self.directions,
                 user_attrs=self._user_attrs,
                 system_attrs=self._system_attrs,
                 study_id=_STUDY_ID,
