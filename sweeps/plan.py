@@ -41,7 +41,15 @@ class Plan:
         """The searcher over a view."""
         options = dict(self.settings.searcher)
         seed, space = self.settings.seed, self.space
-        searcher = make_searcher(options.pop("name"), space=space, view=view, seed=seed, **options)
+        searcher = make_searcher(
+            options.pop("name"),
+            space=space,
+            view=view,
+            seed=seed,
+            rungs=self.rungs,
+            num_samples=self.settings.num_samples,
+            **options,
+        )
         if not self.settings.initial:
             return searcher
         return InitialPoints(searcher, self.settings.initial, space=space, view=view, seed=seed)
@@ -50,6 +58,13 @@ class Plan:
         """Trials of earlier sweeps that this one begins with."""
         settings = self.settings
         return known_trials(settings.warm_start, space=self.space, objective=settings.objective)
+
+    @property
+    def rungs(self) -> list[int]:
+        """The steps, as the journal counts them, at which trials are compared."""
+        fidelity = self.settings.fidelity
+        resources = self.scheduler.rungs()
+        return resources if fidelity is None else [fidelity.rung(r) for r in resources]
 
     def at_fidelity(self, value: float | None) -> dict[str, Any]:
         """What a segment sets besides the trial's parameters: override key -> value."""
@@ -182,6 +197,10 @@ def _with_recorded_seed(settings: Settings, folder: SweepFolder) -> Settings:
     return replace(settings, seed=Record.read(folder).seed)
 
 
+_OF_ONE_SPACE = ("grid", "cmaes", "genetic", "annealing", "coarse_to_fine", "controller")
+"""Searchers whose state is laid out over the space."""
+
+
 def check_resumable(plan: Plan) -> None:
     """See that the sweep that is there is the one that is asked for, or can be extended to it.
 
@@ -193,7 +212,7 @@ def check_resumable(plan: Plan) -> None:
         raise ConfigError(f"there is no sweep in {folder.path} to go on with")
     record = Record.read(folder)
     now = make_record(plan)
-    if record.searcher["name"] == "grid":
+    if record.searcher["name"] in _OF_ONE_SPACE:
         _refuse_other_space(folder, plan.space)
     for key in ("metric", "mode", "searcher", "seed"):
         _refuse_other(folder, key, getattr(record, key), getattr(now, key))

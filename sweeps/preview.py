@@ -36,11 +36,19 @@ def show(plan: Plan, console: Console) -> None:
         overrides = escape(" ".join(plan.space.overrides(values)))
         console.print(f"\n[bold]trial {number}[/]  {overrides}")
         console.print(Syntax(_yaml(config), "yaml", background_color="default"))
-    rungs = plan.scheduler.rungs()
     console.print(
-        f"{plan.num_samples} trials"
-        + (f", compared at steps {', '.join(map(str, rungs))}" if rungs else ", each to its end")
-        + f"; would be in {plan.folder.path}. Nothing was started."
+        f"{plan.num_samples} trials, {_judged(plan)}; would be in {plan.folder.path}. "
+        f"Nothing was started."
+    )
+
+
+def _judged(plan: Plan) -> str:
+    fidelity = plan.settings.fidelity
+    if fidelity is not None:
+        values = ", ".join(f"{fidelity.value(rung):.4g}" for rung in plan.rungs)
+        return f"trained anew at {fidelity.name} {values}"
+    return (
+        f"compared at steps {', '.join(map(str, plan.rungs))}" if plan.rungs else "each to its end"
     )
 
 

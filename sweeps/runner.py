@@ -93,7 +93,7 @@ def _drive(plan: Plan, lease: Lease, console: Console) -> None:
         progress = Progress(
             plan.settings.objective,
             total=lambda: engine.total,
-            max_t=max(plan.scheduler.rungs(), default=None),
+            max_t=max(plan.rungs, default=None),
             console=console,
         )
         _write_record(plan)

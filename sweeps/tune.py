@@ -245,7 +245,7 @@ def _lane_settings(plan: Plan) -> LaneSettings:
         search_path=plan.search_path,
         objective=plan.settings.objective_of_a_segment,
         seed=plan.settings.seed,
-        rungs=plan.scheduler.rungs(),
+        rungs=plan.rungs,
         by_rung=plan.settings.fidelity is not None,
         preload=plan.composer.target_modules(),
         teardown_timeout_s=plan.settings.teardown_timeout_s,

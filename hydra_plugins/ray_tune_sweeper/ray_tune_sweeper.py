@@ -103,6 +103,56 @@ class TpeConf:
 
 
 @dataclass
+class QmcConf:
+    """Quasi-Monte Carlo: a Sobol or Halton sequence."""
+
+    name: str = "qmc"
+    qmc_type: str = "sobol"
+    scramble: bool = True
+
+
+@dataclass
+class GpConf:
+    """Gaussian process."""
+
+    name: str = "gp"
+    n_startup_trials: int = 10
+    acquisition: str = "logei"
+    ucb_beta: float = 4.0
+    deterministic_objective: bool = False
+
+
+@dataclass
+class CmaesConf:
+    """Covariance matrix adaptation evolution strategy, for mixed spaces."""
+
+    name: str = "cmaes"
+    population_size: Optional[int] = None
+
+
+@dataclass
+class GeneticConf:
+    """NSGA-II."""
+
+    name: str = "genetic"
+    population_size: int = 20
+    crossover: str = "uniform"
+    crossover_prob: float = 0.9
+    swapping_prob: float = 0.5
+    mutation_prob: Optional[float] = None
+
+
+@dataclass
+class BohbConf:
+    """BOHB: a density model of the highest rung, and a share at random."""
+
+    name: str = "bohb"
+    random_fraction: float = 1 / 3
+    top_n_percent: float = 15.0
+    n_ei_candidates: int = 64
+
+
+@dataclass
 class NoneConf:
     """No early stopping."""
 
@@ -176,7 +226,16 @@ def _register() -> None:
     store = ConfigStore.instance()
     store.store(group="hydra/sweeper", name="ray_tune", node=RayTuneConf, provider="caviar")
     groups: dict[str, list[Any]] = {
-        "hydra/sweeper/searcher": [RandomConf, GridConf, TpeConf],
+        "hydra/sweeper/searcher": [
+            RandomConf,
+            GridConf,
+            TpeConf,
+            QmcConf,
+            GpConf,
+            CmaesConf,
+            GeneticConf,
+            BohbConf,
+        ],
         "hydra/sweeper/scheduler": [NoneConf, AshaConf],
     }
     for group, nodes in groups.items():

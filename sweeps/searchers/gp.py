@@ -1,0 +1,97 @@
+"""A Gaussian process, by Optuna: Matern 5/2 kernel, a length scale for each parameter."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import optuna
+from optuna.samplers import BaseSampler, GPSampler
+
+from sweeps.errors import did_you_mean
+from sweeps.searchers.rungs import HighestRung
+from sweeps.searchers.samplers import SamplerSearcher
+from sweeps.searchers.view import View
+from sweeps.space import Space
+
+if TYPE_CHECKING:
+    import numpy as np
+
+_ACQUISITIONS = ("logei", "logpi", "ucb")
+
+
+def gp(
+    *,
+    space: Space,
+    view: View,
+    seed: int,
+    rungs: Sequence[int],
+    n_startup_trials: int = 10,
+    acquisition: str = "logei",
+    ucb_beta: float = 4.0,
+    deterministic_objective: bool = False,
+) -> SamplerSearcher:
+    """Bayesian optimization; a conditional parameter is drawn at random.
+
+    Args:
+        space: What is swept.
+        view: The trials so far.
+        seed: The sweep's.
+        rungs: The scheduler's; the process models the highest with enough trials.
+        n_startup_trials: Random draws before the model is asked.
+        acquisition: What is maximized: the logarithm of the expected improvement (Ament et al.,
+            NeurIPS 2023; over what the running trials may give) or of its probability, or the upper
+            confidence bound (Srinivas et al., ICML 2010), both with the running trials at their
+            expected values.
+        ucb_beta: The bound is the mean and sqrt(beta) standard deviations.
+        deterministic_objective: Whether the same configuration always gives the same value.
+    """
+    if acquisition not in _ACQUISITIONS:
+        raise ValueError(
+            f"acquisition is {acquisition!r}; choose from {', '.join(_ACQUISITIONS)}"
+            f"{did_you_mean(acquisition, _ACQUISITIONS)}"
+        )
+    if ucb_beta < 0:
+        raise ValueError(f"ucb_beta is {ucb_beta}; it must be 0 or more")
+    if len(view.directions) > 1 and acquisition != "logei":
+        raise ValueError(f"acquisition is {acquisition!r}; with several objectives it is logei")
+
+    def sampler(ask_seed: int) -> BaseSampler:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            made = _Gp(
+                seed=ask_seed,
+                n_startup_trials=n_startup_trials,
+                deterministic_objective=deterministic_objective,
+                warn_independent_sampling=False,
+            )
+        made.acquisition, made.beta = acquisition, ucb_beta
+        return made
+
+    view.lens = HighestRung(view, rungs, enough=max(n_startup_trials, len(space.parameters) + 3))
+    return SamplerSearcher(sampler, space=space, view=view, seed=seed)
+
+
+class _Gp(GPSampler):
+    """Optuna's sampler, whose acquisition function is the one piece that is exchanged."""
+
+    acquisition = "logei"
+    beta = 0.0
+
+    def _optimize_acqf(self, acqf: Any, best_params: np.ndarray | None) -> np.ndarray:
+        if self.acquisition != "logei":
+            acqf = self._exchanged(acqf)
+        return super()._optimize_acqf(acqf, best_params)
+
+    def _exchanged(self, logei: Any) -> Any:
+        from optuna._gp import acqf
+
+        running = None
+        gpr, space = getattr(logei, "_gpr", None), logei.search_space
+        if gpr is None:  # with running trials
+            gpr, running = logei._cond_gpr._gpr, logei._cond_gpr._X_running
+            gpr.append_running_data(running, gpr.posterior(running)[0])
+        if self.acquisition == "ucb":
+            return acqf.UCB(gpr, space, self.beta)
+        return acqf.LogPI(gpr, space, logei._threshold)
