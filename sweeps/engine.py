@@ -552,6 +552,7 @@ class Engine:
                 self._scheduler.on_start(event.trial, self.trials[event.trial].params)
             case Ended() if self._may_reopen(event):
                 self._can_reopen.add(event.trial)
+                self._scheduler.on_reopen(event.trial)
             case Ended():
                 self._scheduler.on_end(event.trial)
 

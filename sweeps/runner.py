@@ -95,6 +95,7 @@ def _drive(plan: Plan, lease: Lease, console: Console) -> None:
             total=lambda: engine.total,
             max_t=max(plan.rungs, default=None),
             console=console,
+            cannot_pause=_cannot_pause(plan),
         )
         _write_record(plan)
         engine = _engine(plan, progress)
@@ -110,6 +111,14 @@ def _connected(console: Console) -> Iterator[Mapping[str, float]]:
         with console.status("starting Ray") if console.is_terminal else contextlib.nullcontext():
             there = stack.enter_context(connect())
         yield there
+
+
+def _cannot_pause(plan: Plan) -> tuple[int, str] | None:
+    """The first rung, and what becomes of a trial that comes there without a checkpoint."""
+    instead = plan.scheduler.without_checkpoint
+    if instead is None or plan.settings.fidelity is not None:
+        return None
+    return plan.scheduler.rungs()[0], instead
 
 
 def _write_record(plan: Plan) -> None:

@@ -170,6 +170,48 @@ class AshaConf:
 
 
 @dataclass
+class AshaStopConf:
+    """Asynchronous successive halving that stops for good; needs no checkpoints."""
+
+    name: str = "asha_stop"
+    max_t: int = MISSING
+    grace_period: int = 1
+    reduction_factor: int = 3
+    brackets: int = 1
+
+
+@dataclass
+class SuccessiveHalvingConf:
+    """Synchronous successive halving, in brackets of n configurations."""
+
+    name: str = "successive_halving"
+    max_t: int = MISSING
+    grace_period: int = 1
+    reduction_factor: int = 3
+    n: Optional[int] = None
+
+
+@dataclass
+class HyperbandConf:
+    """Synchronous Hyperband."""
+
+    name: str = "hyperband"
+    max_t: int = MISSING
+    grace_period: int = 1
+    reduction_factor: int = 3
+
+
+@dataclass
+class MedianConf:
+    """The median stopping rule."""
+
+    name: str = "median"
+    grace_period: int = 1
+    min_samples_required: int = 3
+    max_t: Optional[int] = None
+
+
+@dataclass
 class RayTuneConf:
     """Everything under `hydra.sweeper`."""
 
@@ -236,7 +278,14 @@ def _register() -> None:
             GeneticConf,
             BohbConf,
         ],
-        "hydra/sweeper/scheduler": [NoneConf, AshaConf],
+        "hydra/sweeper/scheduler": [
+            NoneConf,
+            AshaConf,
+            AshaStopConf,
+            SuccessiveHalvingConf,
+            HyperbandConf,
+            MedianConf,
+        ],
     }
     for group, nodes in groups.items():
         for node in nodes:
