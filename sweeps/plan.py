@@ -37,7 +37,13 @@ class Plan:
         """The searcher over a view."""
         options = dict(self.settings.searcher)
         return make_searcher(
-            options.pop("name"), space=self.space, view=view, seed=self.settings.seed, **options
+            options.pop("name"),
+            space=self.space,
+            view=view,
+            seed=self.settings.seed,
+            rungs=self.scheduler.rungs(),
+            num_samples=self.settings.num_samples,
+            **options,
         )
 
     @property

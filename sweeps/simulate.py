@@ -123,13 +123,19 @@ class _Simulator:
     ) -> None:
         self.events = history
         self.idle = [0.0] * setup.workers
+        scheduler = make_scheduler(**setup.scheduler, space=setup.space, seed=setup.seed)
         self.engine = Engine(
             log=self,
             objective=setup.objective,
             make_searcher=lambda view: make_searcher(
-                **setup.searcher, space=setup.space, view=view, seed=setup.seed
+                **setup.searcher,
+                space=setup.space,
+                view=view,
+                seed=setup.seed,
+                rungs=scheduler.rungs(),
+                num_samples=setup.num_samples,
             ),
-            scheduler=make_scheduler(**setup.scheduler, space=setup.space, seed=setup.seed),
+            scheduler=scheduler,
             limits=Limits(num_samples=setup.num_samples),
             distributions=setup.space.distributions(),
             clock=lambda: self._now,

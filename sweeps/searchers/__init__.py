@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sweeps.choices import make
+from sweeps.searchers.annealing import Annealing
 from sweeps.searchers.base import Searcher, seed_of
 from sweeps.searchers.grid import GridSearcher
 from sweeps.searchers.samplers import random, tpe
@@ -15,14 +16,33 @@ from sweeps.space import Space
 __all__ = ["SEARCHERS", "Searcher", "View", "make_searcher", "seed_of"]
 
 SEARCHERS: dict[str, Callable[..., Searcher]] = {
+    "annealing": Annealing,
     "grid": GridSearcher,
     "random": random,
     "tpe": tpe,
 }
 
 
-def make_searcher(name: str, *, space: Space, view: View, seed: int, **options: Any) -> Searcher:
+def make_searcher(
+    name: str,
+    *,
+    space: Space,
+    view: View,
+    seed: int,
+    rungs: Sequence[int] = (),
+    num_samples: int | None = None,
+    **options: Any,
+) -> Searcher:
     """The searcher called `name` with its own options.
+
+    Args:
+        name: One of `SEARCHERS`.
+        space: What is searched.
+        view: The journal as samplers see it.
+        seed: The sweep's.
+        rungs: The scheduler's; for searchers that compare trials at the same step.
+        num_samples: The sweep's, where it is set; for searchers that divide their work by it.
+        options: The user's.
 
     Raises:
         ConfigError: An unknown name or option; the choices are listed.
@@ -31,6 +51,12 @@ def make_searcher(name: str, *, space: Space, view: View, seed: int, **options: 
         SEARCHERS,
         name,
         key="hydra.sweeper.searcher",
-        given={"space": space, "view": view, "seed": seed},
+        given={
+            "space": space,
+            "view": view,
+            "seed": seed,
+            "rungs": rungs,
+            "num_samples": num_samples,
+        },
         options=options,
     )
