@@ -65,6 +65,10 @@ class Results:
                 changed.append(result)
         return changed
 
+    def count(self, *, since: int) -> int:
+        """How many trials from number `since` on have results."""
+        return sum(number >= since for number in self._by_number)
+
     def best(self, count: int) -> list[Result]:
         """The best few, best first, by the highest rung that so many trials have reached."""
         ranked = [result for result in self._by_number.values() if result.losses]
