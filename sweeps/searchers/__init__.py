@@ -9,6 +9,7 @@ from sweeps.choices import make
 from sweeps.searchers.annealing import Annealing
 from sweeps.searchers.base import Searcher, seed_of
 from sweeps.searchers.coarse_to_fine import CoarseToFine
+from sweeps.searchers.controller import Controller
 from sweeps.searchers.grid import GridSearcher
 from sweeps.searchers.samplers import random, tpe
 from sweeps.searchers.view import View
@@ -19,6 +20,7 @@ __all__ = ["SEARCHERS", "Searcher", "View", "make_searcher", "seed_of"]
 SEARCHERS: dict[str, Callable[..., Searcher]] = {
     "annealing": Annealing,
     "coarse_to_fine": CoarseToFine,
+    "controller": Controller,
     "grid": GridSearcher,
     "random": random,
     "tpe": tpe,

@@ -27,7 +27,7 @@ from sweeps.searchers.view import View
 from sweeps.space import Parameter, Space
 
 _COLDEST = 0.05
-"""The least that a step shrinks to, of its first width; it also bounds how rarely a choice moves."""
+"""The least that steps shrink to, as a share of the first; choices go on to move as rarely."""
 _TRIES = 20
 """Draws until a neighbour is another configuration than the current one."""
 _METROPOLIS = 1
@@ -173,7 +173,10 @@ def _neighbour(
     """A value near another, in the distribution's own scale."""
     if isinstance(distribution, CategoricalDistribution):
         return from_unit(distribution, rng.random()) if rng.random() < 2 * width else value
-    moved = to_unit(distribution, value) + max(width, _half_cell(distribution, value)) * rng.standard_normal()
+    moved = (
+        to_unit(distribution, value)
+        + max(width, _half_cell(distribution, value)) * rng.standard_normal()
+    )
     return from_unit(distribution, _reflected(moved))
 
 

@@ -105,7 +105,9 @@ class CoarseToFine(Learner):
 
         def suggest(parameter: Parameter) -> Any:
             parts = self._box.get(parameter.optuna_name, [(0.0, 1.0)])
-            return from_unit(parameter.distribution(), rng.uniform(*parts[rng.integers(len(parts))]))
+            return from_unit(
+                parameter.distribution(), rng.uniform(*parts[rng.integers(len(parts))])
+            )
 
         return self._space.draw(suggest)
 

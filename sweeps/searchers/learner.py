@@ -132,7 +132,7 @@ class Pupil(Learner):
         """Learn from one result."""
 
     def _notice(self, number: int, changed: Sequence[Result]) -> Any:
-        news = []
+        news: list[Any] = []
         for result in changed:
             told = self._told.get(result.number, ())
             if told is None:
