@@ -102,6 +102,38 @@ class TpeConf:
 
 
 @dataclass
+class AnnealingConf:
+    """Simulated annealing."""
+
+    name: str = "annealing"
+    initial_temperature: float = 0.2
+    cooling: float = 0.95
+    step: float = 0.2
+
+
+@dataclass
+class CoarseToFineConf:
+    """Random search that zooms."""
+
+    name: str = "coarse_to_fine"
+    rounds: int = 3
+    shrink: float = 0.5
+    top: int = 3
+
+
+@dataclass
+class ControllerConf:
+    """Architecture search with reinforcement learning."""
+
+    name: str = "controller"
+    learning_rate: float = 0.02
+    hidden_size: int = 32
+    entropy_weight: float = 0.1
+    baseline_decay: float = 0.9
+    batch: int = 4
+
+
+@dataclass
 class NoneConf:
     """No early stopping."""
 
@@ -166,7 +198,14 @@ def _register() -> None:
     store = ConfigStore.instance()
     store.store(group="hydra/sweeper", name="ray_tune", node=RayTuneConf, provider="caviar")
     groups: dict[str, list[Any]] = {
-        "hydra/sweeper/searcher": [RandomConf, GridConf, TpeConf],
+        "hydra/sweeper/searcher": [
+            RandomConf,
+            GridConf,
+            TpeConf,
+            AnnealingConf,
+            CoarseToFineConf,
+            ControllerConf,
+        ],
         "hydra/sweeper/scheduler": [NoneConf, AshaConf],
     }
     for group, nodes in groups.items():

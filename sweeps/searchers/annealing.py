@@ -28,7 +28,7 @@ from sweeps.space import Parameter, Space
 
 _COLDEST = 0.05
 """The least that steps shrink to, as a share of the first; choices go on to move as rarely."""
-_TRIES = 20
+_TRIES = 100
 """Draws until a neighbour is another configuration than the current one."""
 _METROPOLIS = 1
 """Sets the seeds of acceptance apart from those of asks."""
@@ -65,9 +65,9 @@ class Annealing(Pupil):
         view: View,
         seed: int,
         rungs: Sequence[int] = (),
-        initial_temperature: float = 0.5,
+        initial_temperature: float = 0.2,
         cooling: float = 0.95,
-        step: float = 0.3,
+        step: float = 0.2,
     ) -> None:
         if not 0 < initial_temperature < math.inf:
             raise ValueError(f"initial_temperature is {initial_temperature}; it must be above 0")
@@ -129,12 +129,11 @@ class Annealing(Pupil):
         worse = result.losses[rung - 1] - current.losses[rung - 1]
         if worse <= 0:
             return True
-        spread = _spread(self._ranked[rung - 1])
-        if spread == 0:
+        usual = _spread(self._ranked[rung - 1]) * self._initial_temperature * self._heat
+        if usual == 0:
             return False
         seed = seed_of(self._seed, result.number % 2**32, rung, _METROPOLIS)
-        temperature = self._initial_temperature * self._heat
-        return np.random.default_rng(seed).random() < math.exp(-worse / spread / temperature)
+        return np.random.default_rng(seed).random() < math.exp(-worse / usual)
 
     @property
     def _heat(self) -> float:
@@ -173,11 +172,8 @@ def _neighbour(
     """A value near another, in the distribution's own scale."""
     if isinstance(distribution, CategoricalDistribution):
         return from_unit(distribution, rng.random()) if rng.random() < 2 * width else value
-    moved = (
-        to_unit(distribution, value)
-        + max(width, _half_cell(distribution, value)) * rng.standard_normal()
-    )
-    return from_unit(distribution, _reflected(moved))
+    by = max(width, _half_cell(distribution, value)) * rng.standard_normal()
+    return from_unit(distribution, _reflected(to_unit(distribution, value) + by))
 
 
 def _half_cell(distribution: BaseDistribution, value: Any) -> float:

@@ -63,7 +63,7 @@ class Controller(Pupil):
         rungs: Sequence[int] = (),
         learning_rate: float = 0.02,
         hidden_size: int = 32,
-        entropy_weight: float = 0.01,
+        entropy_weight: float = 0.1,
         baseline_decay: float = 0.9,
         batch: int = 4,
     ) -> None:

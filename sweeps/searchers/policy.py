@@ -8,7 +8,8 @@ from the journal, on another machine too, proposes what the first one did.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -24,6 +25,17 @@ Episode = tuple[Sequence[Pick], float]
 """A configuration that was tried: its choices in order, and how much better than usual it did."""
 Memory = tuple[Tensor, Tensor]
 """An LSTM's hidden and cell state, a row for each sequence."""
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Torch's threads cost more than these small products, and far more on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class Policy:
@@ -80,6 +92,7 @@ class Policy:
         """Begins a configuration."""
         return Writer(self, rng)
 
+    @_one_thread()
     def learn(self, episodes: Sequence[Episode]) -> None:
         """One step of REINFORCE (Williams 1992) over some episodes."""
         log_probabilities, entropy = self._evaluate([choices for choices, _ in episodes])
@@ -143,6 +156,7 @@ class Writer:
         self._previous = policy._start
         self._memory = policy._blank(1)
 
+    @_one_thread()
     @torch.no_grad()
     def choose(self, parameter: int) -> int:
         """Which of a parameter's values comes next."""
