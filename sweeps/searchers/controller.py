@@ -180,9 +180,12 @@ def _coarser(domain: Domain) -> str:
     """A few values that span a domain, as an override reads them."""
     if isinstance(domain, Choice):
         return "fewer of them"
+    if isinstance(domain, Int) and domain.scale == "uniform":
+        return (
+            f"range({domain.low}, {domain.high + 1}, {math.ceil((domain.high - domain.low) / 10)})"
+        )
     if domain.scale == "uniform":
         step = (domain.high - domain.low) / 10
-        step = math.ceil(step) if isinstance(domain, Int) else step
         return f"range({domain.low:g}, {domain.high + step:g}, {step:g})"
     points = [from_unit(domain.distribution(), unit) for unit in (0, 0.25, 0.5, 0.75, 1)]
     return f"choice({', '.join(f'{x:.6g}' for x in sorted(map(domain.to_value, points)))})"
