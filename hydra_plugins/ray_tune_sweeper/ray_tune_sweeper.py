@@ -153,6 +153,38 @@ class BohbConf:
 
 
 @dataclass
+class AnnealingConf:
+    """Simulated annealing."""
+
+    name: str = "annealing"
+    initial_temperature: float = 0.2
+    cooling: float = 0.95
+    step: float = 0.2
+
+
+@dataclass
+class CoarseToFineConf:
+    """Random search that zooms."""
+
+    name: str = "coarse_to_fine"
+    rounds: int = 3
+    shrink: float = 0.5
+    top: int = 3
+
+
+@dataclass
+class ControllerConf:
+    """Architecture search with reinforcement learning."""
+
+    name: str = "controller"
+    learning_rate: float = 0.02
+    hidden_size: int = 32
+    entropy_weight: float = 0.1
+    baseline_decay: float = 0.9
+    batch: int = 4
+
+
+@dataclass
 class NoneConf:
     """No early stopping."""
 
@@ -272,6 +304,9 @@ def _register() -> None:
             RandomConf,
             GridConf,
             TpeConf,
+            AnnealingConf,
+            CoarseToFineConf,
+            ControllerConf,
             QmcConf,
             GpConf,
             CmaesConf,

@@ -7,8 +7,11 @@ from typing import Any
 
 from sweeps.choices import make
 from sweeps.searchers import bohb, genetic, gp, random, tpe
+from sweeps.searchers.annealing import Annealing
 from sweeps.searchers.base import Searcher, seed_of
 from sweeps.searchers.cmaes import CmaesSearcher
+from sweeps.searchers.coarse_to_fine import CoarseToFine
+from sweeps.searchers.controller import Controller
 from sweeps.searchers.grid import GridSearcher
 from sweeps.searchers.qmc import QmcSearcher
 from sweeps.searchers.redraw import Redraw
@@ -18,8 +21,11 @@ from sweeps.space import Space
 __all__ = ["SEARCHERS", "Searcher", "View", "make_searcher", "seed_of"]
 
 SEARCHERS: dict[str, Callable[..., Searcher]] = {
+    "annealing": Annealing,
     "bohb": bohb.bohb,
     "cmaes": CmaesSearcher,
+    "coarse_to_fine": CoarseToFine,
+    "controller": Controller,
     "genetic": genetic.genetic,
     "gp": gp.gp,
     "grid": GridSearcher,
