@@ -21,7 +21,8 @@ _ONE_OBJECTIVE = {
     "coarse_to_fine": "it zooms on one best point",
     "controller": "its reward is one value",
 }
-_POPULATION = ("pbt", "pb2")
+POPULATION = ("pbt", "pb2")
+"""Schedulers that change the parameters of a trial as it goes."""
 _ENUMERATES = {"grid": "it tries every combination as it is"}
 
 
@@ -45,7 +46,7 @@ def check_together(settings: Settings, scheduler: Scheduler) -> None:
             f"hydra.sweeper.initial is set, and the searcher {searcher} takes no points: "
             f"{_ENUMERATES[searcher]}; leave one of them out"
         )
-    if searcher in _ENUMERATES and name in _POPULATION:
+    if searcher in _ENUMERATES and name in POPULATION:
         raise ConfigError(
             f"the searcher {searcher} and the scheduler {name} do not go together: {name} changes "
             f"parameters as it goes, and {searcher} would no longer try each combination; choose "

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, chdir, contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -40,13 +40,14 @@ class TrainedTrial:
 
     @classmethod
     def of(cls, sweep: SweepResults, trial: Trial) -> TrainedTrial:
-        """Find the job folder: a trial that went on under several drivers has one of each."""
-        name = _best_checkpoint(sweep.folder, trial)
-        run = trial.best.run if trial.best else trial.run
-        if name is not None:
-            run = int(PurePosixPath(name).parts[2])
-        job = sweep.folder.job(trial.number, run)
-        return cls(sweep=sweep, trial=trial, job=job, checkpoint=sweep.folder.resolve(name))
+        """Find the job folder: of several drivers, rungs or parameters each has its own."""
+        checkpoint = sweep.folder.resolve(_best_checkpoint(sweep.folder, trial))
+        if checkpoint is not None:
+            job = checkpoint.parent.parent
+        else:
+            run = trial.best.run if trial.best else trial.run
+            job = sweep.folder.job(trial.number, run)
+        return cls(sweep=sweep, trial=trial, job=job, checkpoint=checkpoint)
 
     def config(self) -> DictConfig:
         """The job's composed config, its interpolations as they were written.
@@ -118,8 +119,7 @@ class TrainedTrial:
 
 
 def _best_checkpoint(folder: SweepFolder, trial: Trial) -> str | None:
-    best = trial.best.checkpoint if trial.best else None
-    for name in (best, trial.checkpoint):
+    for name in (trial.best_checkpoint, trial.checkpoint):
         path = folder.resolve(name)
         if path is not None and path.is_dir():
             return name
