@@ -588,6 +588,7 @@ class Engine:
                 self._on_start(event)
             case Ended() if self._may_reopen(event):
                 self._can_reopen.add(event.trial)
+                self._scheduler.on_reopen(event.trial)
             case Ended():
                 self._scheduler.on_end(event.trial)
 

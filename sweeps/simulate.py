@@ -25,10 +25,10 @@ from sweeps.space import Space
 from sweeps.status import Decision, Status
 from sweeps.trials import Trials
 
-Step = tuple[Mapping[str, float], float]
+Outcome = tuple[Mapping[str, float], float]
 """A step's metrics, and how many seconds it takes."""
 
-Curve = Callable[[Mapping[str, Any], int], Iterable[Step]]
+Curve = Callable[[Mapping[str, Any], int], Iterable[Outcome]]
 """(values by parameter, trial number) -> the metrics and the seconds of steps 1, 2, ...
 
 It must give the same for the same arguments: a resumed simulation runs it again from the start.
@@ -53,7 +53,7 @@ class Training:
     It must give the same for the same arguments, and leave the state that it was given as it was.
     """
 
-    def along(self, schedule: Sequence[tuple[int, int, Mapping[str, Any]]]) -> Iterator[Step]:
+    def along(self, schedule: Sequence[tuple[int, int, Mapping[str, Any]]]) -> Iterator[Outcome]:
         """Steps 1, 2, ... of a model.
 
         Args:
@@ -178,7 +178,7 @@ class _Simulator:
         self._now = history[-1].time if history else 0.0
         self._free = [(worker, self._now) for worker in range(setup.workers)]
         self._heap: list[_Step] = []
-        self._curves: dict[int, tuple[int, Iterator[tuple[int, Step]]]] = {}
+        self._curves: dict[int, tuple[int, Iterator[tuple[int, Outcome]]]] = {}
         """By trial: how often it had gone on from another's checkpoint, and its steps since."""
         self._in_flight: dict[int, tuple[float, int]] = {}
 
@@ -212,7 +212,7 @@ class _Simulator:
                 self._curves[segment.trial] = segment.exploits, self._curve_of(segment)
             self._train(worker, segment.trial)
 
-    def _curve_of(self, segment: Segment) -> Iterator[tuple[int, Step]]:
+    def _curve_of(self, segment: Segment) -> Iterator[tuple[int, Outcome]]:
         if isinstance(self._curve, Training):
             trials = self.engine.trials
             trial = trials[segment.trial]

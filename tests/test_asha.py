@@ -242,5 +242,5 @@ def test_a_wrong_option_is_answered_with_the_rule_or_the_choices(
 
 
 def test_an_unknown_scheduler_is_answered_with_the_choices() -> None:
-    with pytest.raises(ConfigError, match="is 'ahsa'; choose from asha, none; did you mean asha"):
+    with pytest.raises(ConfigError, match=r"is 'ahsa'; choose from asha, .*; did you mean asha\?"):
         make_scheduler("ahsa", space=SPACE, seed=0, max_t=9)

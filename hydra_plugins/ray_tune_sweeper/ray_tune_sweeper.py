@@ -119,6 +119,19 @@ class AshaConf:
 
 
 @dataclass
+class PbtConf:
+    """Population based training: the worst go on as copies of the best, with changed parameters."""
+
+    name: str = "pbt"
+    max_t: int = MISSING
+    perturbation_interval: int = MISSING
+    quantile_fraction: float = 0.25
+    resample_probability: float = 0.25
+    perturbation_factors: list[float] = field(default_factory=lambda: [1.2, 0.8])
+    hyperparam_mutations: list[str] = field(default_factory=list)
+
+
+@dataclass
 class RayTuneConf:
     """Everything under `hydra.sweeper`."""
 
@@ -174,7 +187,7 @@ def _register() -> None:
     store.store(group="hydra/sweeper", name="ray_tune", node=RayTuneConf, provider="caviar")
     groups: dict[str, list[Any]] = {
         "hydra/sweeper/searcher": [RandomConf, GridConf, TpeConf],
-        "hydra/sweeper/scheduler": [NoneConf, AshaConf],
+        "hydra/sweeper/scheduler": [NoneConf, AshaConf, PbtConf],
     }
     for group, nodes in groups.items():
         for node in nodes:

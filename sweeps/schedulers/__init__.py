@@ -18,6 +18,7 @@ from sweeps.schedulers.base import (
     Wait,
 )
 from sweeps.schedulers.none import Fifo
+from sweeps.schedulers.pbt import Pbt
 from sweeps.space import Space
 
 __all__ = [
@@ -35,7 +36,7 @@ __all__ = [
     "make_scheduler",
 ]
 
-SCHEDULERS: dict[str, Callable[..., Scheduler]] = {"asha": Asha, "none": Fifo}
+SCHEDULERS: dict[str, Callable[..., Scheduler]] = {"asha": Asha, "none": Fifo, "pbt": Pbt}
 
 
 def make_scheduler(name: str, *, space: Space, seed: int, **options: Any) -> Scheduler:

@@ -105,6 +105,9 @@ class Scheduler(ABC):
     def on_end(self, trial: int) -> None:
         """The trial ended for good, by itself or by failure; it is never promoted again."""
 
+    def on_reopen(self, trial: int) -> None:  # noqa: B027 - most need nothing
+        """The trial was complete at a lower `max_t`, and may go on now; for those that extend."""
+
     @abstractmethod
     def next(self, *, can_start: bool, running: int) -> Next:
         """What a free slot should do.
