@@ -12,7 +12,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from sweeps.app import App, describe_app
-from sweeps.compatible import check_together
+from sweeps.compatible import POPULATION, check_together
 from sweeps.compose import Composer, apply, group_options
 from sweeps.errors import ConfigError
 from sweeps.folder import Record, SweepFolder, environment
@@ -212,7 +212,7 @@ def check_resumable(plan: Plan) -> None:
         raise ConfigError(f"there is no sweep in {folder.path} to go on with")
     record = Record.read(folder)
     now = make_record(plan)
-    if record.searcher["name"] in _OF_ONE_SPACE:
+    if record.searcher["name"] in _OF_ONE_SPACE or record.scheduler["name"] in POPULATION:
         _refuse_other_space(folder, plan.space)
     for key in ("metric", "mode", "searcher", "seed"):
         _refuse_other(folder, key, getattr(record, key), getattr(now, key))

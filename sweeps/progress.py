@@ -236,7 +236,7 @@ class Progress:
         )
 
     def _values(self, trial: Trial) -> Mapping[str, Any]:
-        return self._trials.values(trial)
+        return self._trials.values(trial, trial.best_params)
 
 
 class _Gate:
@@ -279,6 +279,8 @@ def _line(event: Event, trials: Trials, objective: Objective, *, leads: bool) ->
             step = trials[event.trial].step
             at = f" at step {step}" if step else ""
             return f"trial {event.trial} {event.status}{at}{_value(objective, event.value)}{lead}"
+        case Started(source=int() as source):
+            return f"trial {event.trial} goes on from trial {source}'s step {event.step}"
         case Started():
             step = trials[event.trial].step
             said = {"promote": "promoted", "resume": "goes on", "retry": "tried again"}

@@ -18,6 +18,7 @@ from rich.console import Console
 
 from cluster import connect
 from sweeps import preview
+from sweeps.adopt import adopting
 from sweeps.engine import Engine, Limits, check_grows
 from sweeps.errors import SweepError, headline
 from sweeps.folder import Record
@@ -143,6 +144,7 @@ def _engine(plan: Plan, progress: Progress) -> Engine:
         space=plan.space,
         budget=plan.settings.budget,
         fidelity=plan.settings.fidelity,
+        adopt=adopting(plan.folder),
         listeners=[progress],
     )
 

@@ -224,9 +224,12 @@ def _job_maker(plan: Plan, engine: Engine) -> Callable[[Segment], Job]:
         values = segment.values
         base = plan.composer.base(values)
         best = engine.trials[segment.trial].best
+        folder = plan.folder.job(
+            segment.trial, segment.run, rung=segment.rung, exploits=segment.exploits
+        )
         return Job(
             trial=segment.trial,
-            folder=plan.folder.job(segment.trial, segment.run, rung=segment.rung),
+            folder=folder,
             base=reference(base),
             base_id=base.id,
             patch=plan.composer.patch(values, also=plan.at_fidelity(segment.fidelity)),

@@ -244,6 +244,19 @@ class MedianConf:
 
 
 @dataclass
+class PbtConf:
+    """Population based training: the worst go on as copies of the best, with changed parameters."""
+
+    name: str = "pbt"
+    max_t: int = MISSING
+    perturbation_interval: int = MISSING
+    quantile_fraction: float = 0.25
+    resample_probability: float = 0.25
+    perturbation_factors: list[float] = field(default_factory=lambda: [1.2, 0.8])
+    hyperparam_mutations: list[str] = field(default_factory=list)
+
+
+@dataclass
 class RayTuneConf:
     """Everything under `hydra.sweeper`."""
 
@@ -320,6 +333,7 @@ def _register() -> None:
             SuccessiveHalvingConf,
             HyperbandConf,
             MedianConf,
+            PbtConf,
         ],
     }
     for group, nodes in groups.items():

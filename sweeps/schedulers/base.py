@@ -86,6 +86,17 @@ class Scheduler(ABC):
             params: Its parameters from here on: Optuna's external values by Optuna's name.
         """
 
+    def on_exploit(self, trial: int, params: Mapping[str, Any], *, source: int, step: int) -> None:
+        """A segment begins that this scheduler ordered by `Exploit`.
+
+        Args:
+            trial: Which.
+            params: Its parameters from here on.
+            source: The trial whose checkpoint it goes on from.
+            step: Of that checkpoint. The trial's own reports beyond it are no longer its history.
+        """
+        self.on_start(trial, params)
+
     @abstractmethod
     def on_reports(self, observations: Sequence[Observation]) -> list[Decision]:
         """Decide on reports; one decision each, in order.

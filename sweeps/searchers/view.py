@@ -5,7 +5,8 @@ a paused trial counts as RUNNING, which TPE puts among the bad ones, and TPE sta
 trials are finished. So a sampler sees this view instead: a paused trial is PRUNED with its reports,
 and RUNNING again once it is promoted; a stopped one is PRUNED with its reports, never COMPLETE with
 a low-fidelity score; a diverged one is PRUNED with a NaN report alone, at step 0: samplers rank
-what is pruned by its step first, so that it comes last and they keep away.
+what is pruned by its step first, so that it comes last and they keep away. One that goes on from
+another trial's checkpoint is no more what was asked for: it is PRUNED with its reports up to there.
 
 Samplers that learn from COMPLETE trials alone look at the view through a lens (`rungs.py`).
 """
@@ -67,6 +68,8 @@ class View(BaseStorage):
         self._spaces: list[Space] = []
         self._asked: list[tuple[int, Mapping[str, Any]]] = []
         """By trial: which of the spaces it was drawn from, and its parameters there."""
+        self._exploited: set[int] = set()
+        """Trials that have gone on from another's checkpoint, with other parameters."""
         self._misfits: set[int] = set()
         """Trials that are no configurations of the space as it is now."""
         self._known: list[FrozenTrial] = []
@@ -85,6 +88,10 @@ class View(BaseStorage):
                 self._on_known(event)
             case Asked():
                 self._on_asked(event)
+            case Started() | Reported() | Ended() if event.trial in self._exploited:
+                pass
+            case Started(reason="exploit"):
+                self._exploited.add(event.trial)
             case Started():
                 self._replace(event.trial, state=TrialState.RUNNING)
             case Reported(value=float() | int()):
