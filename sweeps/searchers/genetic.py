@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 
+import optuna
 from optuna.samplers import BaseSampler, NSGAIISampler
 from optuna.samplers.nsgaii import (
     BaseCrossover,
@@ -11,7 +13,6 @@ from optuna.samplers.nsgaii import (
     SBXCrossover,
     SPXCrossover,
     UNDXCrossover,
-    UniformCrossover,
     VSBXCrossover,
 )
 
@@ -65,12 +66,15 @@ def genetic(
             f"{did_you_mean(crossover, names)}"
         )
 
-    def sampler(ask_seed: int) -> BaseSampler:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         mix = _CROSSOVERS[crossover]() if crossover in _CROSSOVERS else None
+
+    def sampler(ask_seed: int) -> BaseSampler:
         return NSGAIISampler(
             seed=ask_seed,
             population_size=population_size,
-            crossover=mix or UniformCrossover(swapping_prob),
+            crossover=mix,
             crossover_prob=crossover_prob,
             swapping_prob=swapping_prob,
             mutation_prob=mutation_prob,

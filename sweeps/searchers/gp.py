@@ -10,7 +10,7 @@ import optuna
 from optuna.samplers import BaseSampler, GPSampler
 
 from sweeps.errors import did_you_mean
-from sweeps.searchers.rungs import HighestRung
+from sweeps.searchers.rungs import Carried
 from sweeps.searchers.samplers import SamplerSearcher
 from sweeps.searchers.view import View
 from sweeps.space import Space
@@ -18,7 +18,7 @@ from sweeps.space import Space
 if TYPE_CHECKING:
     import numpy as np
 
-_ACQUISITIONS = ("logei", "logpi", "ucb")
+_ACQUISITIONS = ("logei", "ucb")
 
 
 def gp(
@@ -38,12 +38,13 @@ def gp(
         space: What is swept.
         view: The trials so far.
         seed: The sweep's.
-        rungs: The scheduler's; the process models the highest with enough trials.
+        rungs: The scheduler's; the process is of values at the highest with enough trials, where
+            trials below it have what they would have there.
         n_startup_trials: Random draws before the model is asked.
-        acquisition: What is maximized: the logarithm of the expected improvement (Ament et al.,
-            NeurIPS 2023; over what the running trials may give) or of its probability, or the upper
-            confidence bound (Srinivas et al., ICML 2010), both with the running trials at their
-            expected values.
+        acquisition: What is maximized: `logei`, the logarithm of the expected improvement over
+            what is known and what the running trials may give (Ament et al., NeurIPS 2023), or
+            `ucb`, the upper confidence bound (Srinivas et al., ICML 2010), the running trials at
+            their expected values (Ginsbourger et al., 2010).
         ucb_beta: The bound is the mean and sqrt(beta) standard deviations.
         deterministic_objective: Whether the same configuration always gives the same value.
     """
@@ -66,32 +67,31 @@ def gp(
                 deterministic_objective=deterministic_objective,
                 warn_independent_sampling=False,
             )
-        made.acquisition, made.beta = acquisition, ucb_beta
+        made.ucb_beta = ucb_beta if acquisition == "ucb" else None
         return made
 
-    view.lens = HighestRung(view, rungs, enough=max(n_startup_trials, len(space.parameters) + 3))
+    view.lens = Carried(view, rungs, enough=max(n_startup_trials, len(space.parameters) + 3))
     return SamplerSearcher(sampler, space=space, view=view, seed=seed)
 
 
 class _Gp(GPSampler):
-    """Optuna's sampler, whose acquisition function is the one piece that is exchanged."""
+    """Optuna's sampler, whose acquisition function is the one piece that may be exchanged."""
 
-    acquisition = "logei"
-    beta = 0.0
+    ucb_beta: float | None = None
 
     def _optimize_acqf(self, acqf: Any, best_params: np.ndarray | None) -> np.ndarray:
-        if self.acquisition != "logei":
-            acqf = self._exchanged(acqf)
+        if self.ucb_beta is not None:
+            acqf = _ucb(acqf, self.ucb_beta)
         return super()._optimize_acqf(acqf, best_params)
 
-    def _exchanged(self, logei: Any) -> Any:
-        from optuna._gp import acqf
 
-        running = None
-        gpr, space = getattr(logei, "_gpr", None), logei.search_space
-        if gpr is None:  # with running trials
-            gpr, running = logei._cond_gpr._gpr, logei._cond_gpr._X_running
-            gpr.append_running_data(running, gpr.posterior(running)[0])
-        if self.acquisition == "ucb":
-            return acqf.UCB(gpr, space, self.beta)
-        return acqf.LogPI(gpr, space, logei._threshold)
+def _ucb(logei: Any, beta: float) -> Any:
+    """The upper confidence bound of the process that this expected improvement is of."""
+    from optuna._gp.acqf import UCB, qLogEI
+
+    if isinstance(logei, qLogEI):
+        gpr, running = logei._cond_gpr._gpr, logei._cond_gpr._X_running
+        gpr.append_running_data(running, gpr.posterior(running)[0])
+    else:
+        gpr = logei._gpr
+    return UCB(gpr, logei.search_space, beta)

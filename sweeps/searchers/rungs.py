@@ -13,6 +13,7 @@ import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
+from statistics import median
 
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
@@ -37,7 +38,7 @@ class _Lens(ABC):
         kept = min(len(trials), len(self._seen))
         changed = [place for place in range(kept) if self._seen[place] is not trials[place]]
         changed += range(kept, len(trials))
-        if changed:
+        if changed or len(trials) < len(self._seen):
             self._seen = list(trials)
             self._shown[kept:] = trials[kept:]
             for place in self._outdated(changed):
@@ -114,6 +115,37 @@ class HighestRung(_Lens):
         if trial.number in self._diverged:
             return self._worst
         return self._at[self._rung].get(trial.number)
+
+
+class Carried(HighestRung):
+    """The highest rung with enough trials; one below it has the value that it would have there.
+
+    For regression: the few that were promoted are the good ones, and a model of them alone knows
+    nothing of the bad regions and goes there again. A trial's value changes from its rung to the
+    highest by as much as the median trial's that has reached both.
+    """
+
+    def __init__(self, view: View, rungs: Sequence[int], *, enough: int) -> None:
+        super().__init__(view, rungs, enough=enough)
+        self._changes: list[float] = []
+        """By rung below the one shown."""
+
+    def _outdated(self, changed: Sequence[int]) -> Iterable[int]:
+        outdated, before = super()._outdated(changed), self._changes
+        top = self._at[self._rung]
+        self._changes = [
+            median(value - at[number][0] for number, (value,) in top.items())
+            for at in self._at[: self._rung]
+        ]
+        return outdated if self._changes == before else range(len(self._seen))
+
+    def _values(self, trial: FrozenTrial) -> list[float] | None:
+        values = super()._values(trial)
+        if values is None and trial.number not in self._diverged:
+            for at, change in reversed(list(zip(self._at, self._changes, strict=False))):
+                if trial.number in at:
+                    return [at[trial.number][0] + change]
+        return values
 
 
 class RungByRung(_Lens):
