@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from sweeps.searchers import View, make_searcher
 from sweeps.searchers.controller import Controller
 from sweeps.searchers.policy import Policy
 from sweeps.simulate import Setup, simulate
-from sweeps.space import Parameter, Space, parse_space
+from sweeps.space import parse_space
 
 OPS = ["conv", "pool", "skip", "sep"]
 NETS, _ = parse_space({f"op{i}": ", ".join(OPS) for i in range(4)}, [])
@@ -219,24 +219,15 @@ def test_the_optimizer_is_adam() -> None:
 
 
 def test_only_parameters_that_exist_are_chosen() -> None:
-    space, _ = parse_space({"net": "flat, deep", "layers": "range(1, 9)"}, [])
-    net, layers = space.parameters
-
-    class Nested(Space):
-        """layers exists where the net is deep."""
-
-        def draw(self, suggest: Callable[[Parameter], Any]) -> dict[str, Any]:
-            chosen = {"net": suggest(net)}
-            return {**chosen, "layers": suggest(layers)} if chosen["net"] == "deep" else chosen
-
-        def values(self, optuna_params: Mapping[str, Any]) -> dict[str, Any]:
-            return dict(optuna_params)
+    space, _ = parse_space(
+        {"net": "flat, deep", "layers": "range(1, 9)"}, [], when={"layers": {"net": "deep"}}
+    )
 
     def curve(values: Mapping[str, Any], trial: int) -> Iterable[tuple[dict[str, float], float]]:
         yield {"objective": float(abs(values.get("layers", 9) - 6))}, 1.0
 
     setup = Setup(
-        space=Nested(space.parameters),
+        space=space,
         num_samples=150,
         searcher={"name": "controller", "learning_rate": 0.05},
     )

@@ -7,7 +7,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import optuna
+from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, GPSampler
+from optuna.study import Study
+from optuna.trial import FrozenTrial
 
 from sweeps.errors import did_you_mean
 from sweeps.searchers.rungs import Carried
@@ -78,6 +81,15 @@ class _Gp(GPSampler):
     """Optuna's sampler, whose acquisition function is the one piece that may be exchanged."""
 
     ucb_beta: float | None = None
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """Optuna's own, on one thread."""
+        from sweeps.searchers.threads import one_torch_thread  # torch comes with the first ask
+
+        with one_torch_thread():
+            return super().sample_relative(study, trial, search_space)
 
     def _optimize_acqf(self, acqf: Any, best_params: np.ndarray | None) -> np.ndarray:
         if self.ucb_beta is not None:

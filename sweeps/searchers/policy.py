@@ -8,12 +8,13 @@ from the journal, on another machine too, proposes what the first one did.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from sweeps.searchers.threads import one_torch_thread
 
 _INIT = 0.08
 """First weights are uniform between -0.08 and 0.08 (Zoph & Le 2017)."""
@@ -25,17 +26,6 @@ Episode = tuple[Sequence[Pick], float]
 """A configuration that was tried: its choices in order, and how much better than usual it did."""
 Memory = tuple[Tensor, Tensor]
 """An LSTM's hidden and cell state, a row for each sequence."""
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Torch's threads cost more than these small products, and far more on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 class Policy:
@@ -92,7 +82,7 @@ class Policy:
         """Begins a configuration."""
         return Writer(self, rng)
 
-    @_one_thread()
+    @one_torch_thread()
     def learn(self, episodes: Sequence[Episode]) -> None:
         """One step of REINFORCE (Williams 1992) over some episodes."""
         log_probabilities, entropy = self._evaluate([choices for choices, _ in episodes])
@@ -156,7 +146,7 @@ class Writer:
         self._previous = policy._start
         self._memory = policy._blank(1)
 
-    @_one_thread()
+    @one_torch_thread()
     @torch.no_grad()
     def choose(self, parameter: int) -> int:
         """Which of a parameter's values comes next."""
