@@ -76,6 +76,12 @@ class SweepFolder:
         """A trial's Hydra job folder under one driver; another driver's lies beside it."""
         return self.path / "trials" / str(trial) / str(run)
 
+    def checkpoints(self, trial: int) -> list[Path]:
+        """All that lies where a trial's checkpoints do, under any driver, half written ones too."""
+        own = self.path / "trials" / str(trial)
+        patterns = ("*/checkpoints/*", "*/rung-*/checkpoints/*")
+        return [path for pattern in patterns for path in own.glob(pattern)]
+
     def output(self, trial: int, run: int) -> Path:
         """What a trial printed under one driver, its traceback too if it raised."""
         return self.job(trial, run) / OUTPUT

@@ -21,6 +21,7 @@ from rich.text import Text
 from sweeps import render
 from sweeps.errors import headline
 from sweeps.journal import Asked, Ended, Event, Lost, Opened, Reported, Started
+from sweeps.memory import ADVICE, OUT_OF_MEMORY
 from sweeps.objective import Objective
 from sweeps.status import Decision, Status
 from sweeps.trials import Trial, Trials
@@ -279,11 +280,15 @@ def _line(event: Event, trials: Trials, objective: Objective, *, leads: bool) ->
         case Ended():
             step = trials[event.trial].step
             at = f" at step {step}" if step else ""
-            return f"trial {event.trial} {event.status}{at}{_value(objective, event.value)}{lead}"
+            value = f"{_value(objective, event.value)}{_because(event)}"
+            return f"trial {event.trial} {event.status}{at}{value}{lead}"
         case Started():
             step = trials[event.trial].step
             said = {"promote": "promoted", "resume": "goes on", "retry": "tried again"}
             return f"trial {event.trial} {said[event.reason]} from step {step}"
+        case Lost(cause="error"):
+            failures = len(trials[event.trial].failures)
+            return f"trial {event.trial} failed, failure {failures}: {headline(event.reason)}"
         case Lost():
             return f"trial {event.trial} lost its worker: {event.reason}"
         case _:
@@ -294,6 +299,12 @@ def _was_not_pausable(event: Reported) -> bool:
     """A trial stopped for its finite value, by a scheduler that stops none that it can pause."""
     stopped = event.decision is Decision.STOP and event.checkpoint is None
     return stopped and event.value is not None and math.isfinite(event.value)
+
+
+def _because(event: Ended) -> str:
+    if event.cause == OUT_OF_MEMORY:
+        return f", out of memory: {ADVICE}"
+    return ", its time is up" if event.cause == "time_limit" else ""
 
 
 def _value(objective: Objective, value: float | None) -> str:

@@ -20,8 +20,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException, UnsupportedInterpolationType
 
 from sweeps.app import App, load_app
+from sweeps.checkpoints import best_left
 from sweeps.errors import SweepError
-from sweeps.folder import SweepFolder
 from sweeps.results import SweepResults
 from sweeps.trials import Trial
 
@@ -41,7 +41,7 @@ class TrainedTrial:
     @classmethod
     def of(cls, sweep: SweepResults, trial: Trial) -> TrainedTrial:
         """Find the job folder: a trial that went on under several drivers has one of each."""
-        name = _best_checkpoint(sweep.folder, trial)
+        name = best_left(sweep.folder, trial)
         run = trial.best.run if trial.best else trial.run
         if name is not None:
             run = int(PurePosixPath(name).parts[2])
@@ -115,15 +115,6 @@ class TrainedTrial:
             ) from error
         assert isinstance(config, DictConfig)
         return config
-
-
-def _best_checkpoint(folder: SweepFolder, trial: Trial) -> str | None:
-    best = trial.best.checkpoint if trial.best else None
-    for name in (best, trial.checkpoint):
-        path = folder.resolve(name)
-        if path is not None and path.is_dir():
-            return name
-    return None
 
 
 def _typed(hydra: Any) -> DictConfig:
