@@ -100,10 +100,14 @@ def _failures(sweep: SweepResults) -> Iterator[Text]:
         yield Text(f"{shown}{_results_command(sweep)} --csv", "dim")
     causes = Counter(trial.cause for trial in sweep.trials)
     if causes[OUT_OF_MEMORY]:
-        yield Text(f"{causes[OUT_OF_MEMORY]} trials ran out of memory: {ADVICE}", "magenta")
+        yield Text(f"out of memory in {_trials(causes[OUT_OF_MEMORY])}: {ADVICE}", "magenta")
     if causes["time_limit"]:
-        shown = f"{causes['time_limit']} trials were ended at hydra.sweeper.trial_time_limit_s"
-        yield Text(shown, "dim")
+        ended = _trials(causes["time_limit"])
+        yield Text(f"hydra.sweeper.trial_time_limit_s ended {ended}", "dim")
+
+
+def _trials(count: int) -> str:
+    return f"{count} trial{'s' if count > 1 else ''}"
 
 
 def _facts(sweep: SweepResults, export: ExportResult | None) -> Iterator[Text]:

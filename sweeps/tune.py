@@ -18,6 +18,8 @@ from typing import Any
 
 import ray
 from ray import tune
+from ray.air.execution._internal import RayActorManager
+from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
@@ -187,7 +189,11 @@ def run_lanes(
         {"cpu": each["cpus"], "gpu": each["gpus"]},
     )
     scheduler = LaneScheduler(lanes)
-    with tempfile.TemporaryDirectory(prefix="caviar-tune-") as scratch, _quiet_tune():
+    with (
+        tempfile.TemporaryDirectory(prefix="caviar-tune-") as scratch,
+        _quiet_tune(),
+        _surviving_lost_lanes(),
+    ):
         tune.Tuner(
             lane,
             tune_config=tune.TuneConfig(
@@ -259,6 +265,29 @@ def _lane_settings(plan: Plan) -> LaneSettings:
         preload=plan.composer.target_modules(),
         teardown_timeout_s=plan.settings.teardown_timeout_s,
     )
+
+
+@contextlib.contextmanager
+def _surviving_lost_lanes() -> Iterator[None]:
+    """Let Tune take whatever Ray says of a lane that is not there any more for its death.
+
+    Of itself Tune (2.60) knows actor errors alone, and the whole loop ends on any other: on the
+    `OutOfMemoryError` of a worker that Ray's memory monitor killed, for one.
+    """
+    manager: Any = RayActorManager
+    take = manager._actor_task_failed
+
+    def take_any(self: Any, tracked_actor_task: Any, exception: Exception) -> None:
+        known = isinstance(exception, RayActorError | RayTaskError)
+        if isinstance(exception, RayError) and not known:
+            exception = RayActorError(error_msg=str(exception))
+        take(self, tracked_actor_task, exception)
+
+    manager._actor_task_failed = take_any
+    try:
+        yield
+    finally:
+        manager._actor_task_failed = take
 
 
 @contextlib.contextmanager

@@ -426,7 +426,7 @@ def test_the_time_an_event_takes_does_not_grow_with_the_number_of_trials(tmp_pat
         return (time.process_time() - began) / len(events)
 
     seconds(100)
-    assert seconds(1500) < 2 * max(seconds(150) for _ in range(3))
+    assert seconds(900) < 2 * max(seconds(100) for _ in range(3))
 
 
 # Deleting and reading at the same time
@@ -528,7 +528,7 @@ def counting(folder: Path) -> Iterator[list[int]]:
         while not over.is_set():
             with suppress(FileNotFoundError):
                 counts.append(len(list(folder.glob("trials/*/*/checkpoints/*"))))
-            time.sleep(0.001)
+            time.sleep(0.005)
 
     thread = threading.Thread(target=count)
     thread.start()
@@ -556,7 +556,7 @@ def best_of(trials: Iterable[Trial]) -> list[int]:
 def test_a_sweep_over_ray_keeps_within_its_bound_and_leaves_the_best(sweep) -> None:
     asha = ["hydra/sweeper/scheduler=asha", "hydra.sweeper.scheduler.max_t=9"]
     with counting(sweep.storage / "s") as counts:
-        swept = sweep(*CURVE, *asha, "hydra.sweeper.num_samples=14", "+epochs=9")
+        swept = sweep(*CURVE, *asha, "hydra.sweeper.num_samples=10", "+epochs=9")
 
     assert swept.code == 0
     assert swept.trials.best is not None
