@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from sweeps.checkpoints import best_left, delete
 from sweeps.folder import SweepFolder
 from sweeps.journal import Asked, Closed, Ended, Event, Lost, Opened, Reported, Started
-from sweeps.status import Decision, Status
+from sweeps.status import Decision
 from sweeps.trials import Trial, Trials
 
 
@@ -95,26 +95,19 @@ class Retention:
         entry = _entry(trials, trial)
         outdone = self._all.put(number, entry)
         outdone |= self._ended.put(number, entry if trial.status.is_final else None)
-        for other in outdone - {number} - self._training.keys():
+        for other in outdone - {number} - self._training.keys():  # those may be writing
             self._clean(trials[other])
 
     def _clean(self, trial: Trial) -> None:
-        """Delete what is there of a trial and need not be; its worker's folder is its worker's."""
-        trains = trial.number in self._training
-        keep = self._needed(trial, trains=trains)
-        here = {PurePosixPath(trial.checkpoint).parent} if trial.checkpoint else set()
-        for checkpoint in self._folder.checkpoints(trial.number):
-            name = PurePosixPath(self._folder.relative(checkpoint))
-            if name not in keep and not (trains and name.parent in here):
-                delete(checkpoint)
-
-    def _needed(self, trial: Trial, *, trains: bool) -> set[PurePosixPath]:
-        names = set[str | None]()
+        """Delete what is there of a trial and need not be; none of its workers may be writing."""
+        needed = set[str | None]()
         if not trial.status.is_final:
-            names.add(trial.checkpoint)
-        if trains or trial.number in self._all or trial.number in self._ended:
-            names.add(best_left(self._folder, trial))
-        return {PurePosixPath(name) for name in names if name is not None}
+            needed.add(trial.checkpoint)
+        if trial.number in self._all or trial.number in self._ended:
+            needed.add(best_left(self._folder, trial))
+        for checkpoint in self._folder.checkpoints(trial.number):
+            if self._folder.relative(checkpoint) not in needed:
+                delete(checkpoint)
 
 
 class _Ranking:
@@ -152,9 +145,8 @@ class _Ranking:
 
 
 def _entry(trials: Trials, trial: Trial) -> tuple[float, int] | None:
-    """What a trial is ranked by, or None where it has no model to keep."""
-    bad = trial.status in (Status.FAILED, Status.DIVERGED)
-    if bad or trial.value is None or trial.checkpoint is None:
+    """What a trial is ranked by; None where it has no model to keep, as when it went bad."""
+    if trial.value is None or trial.checkpoint is None:
         return None
     return trials.objective.loss(trial.value), trial.number
 

@@ -373,6 +373,30 @@ def test_what_a_killed_driver_left_goes_when_the_next_opens_the_sweep(make) -> N
 
 
 @pytest.mark.usefixtures("always")
+def test_what_a_trial_is_just_writing_under_a_further_driver_stays_when_it_is_outdone(make) -> None:
+    sweep = make(scheduler=FIFO)
+    train(sweep, 0.5)
+    sweep.open()
+    sweep.start()
+    _write(sweep.folder.path / name(0, 2, run=2))
+    finish(sweep, 0.1)
+    assert sweep.on_disk()[0] == {name(0, 1), name(0, 2, run=2)}
+    sweep.report(0, 0.4)
+    assert sweep.on_disk()[0] == {name(0, 2, run=2)}
+
+
+@pytest.mark.usefixtures("always")
+def test_what_a_worker_writes_after_its_trials_end_goes_when_the_sweep_is_closed(make) -> None:
+    sweep = make(scheduler=FIFO)
+    finish(sweep, 0.5)
+    train(sweep, 0.7)
+    sweep.engine.on_time_up(1)
+    sweep.leave_behind(1)
+    sweep.engine.close("done")
+    assert sweep.on_disk() == {0: {name(0, 1)}}
+
+
+@pytest.mark.usefixtures("always")
 def test_nothing_is_deleted_for_an_event_that_is_not_durable(make) -> None:
     sweep = make(scheduler=FIFO)
     finish(sweep, 0.5)
