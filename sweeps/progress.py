@@ -287,8 +287,7 @@ def _line(event: Event, trials: Trials, objective: Objective, *, leads: bool) ->
             said = {"promote": "promoted", "resume": "goes on", "retry": "tried again"}
             return f"trial {event.trial} {said[event.reason]} from step {step}"
         case Lost(cause="error"):
-            failures = len(trials[event.trial].failures)
-            return f"trial {event.trial} failed, failure {failures}: {headline(event.reason)}"
+            return f"trial {event.trial} raised, to be tried again: {headline(event.reason)}"
         case Lost():
             return f"trial {event.trial} lost its worker: {event.reason}"
         case _:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 import shutil
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -603,3 +604,26 @@ def test_a_sweep_over_ray_without_a_scheduler_leaves_exactly_the_best(sweep) -> 
     assert swept.code == 0
     assert max(counts) <= 3 * 2 + 2 * 2
     assert with_checkpoints(swept) == {number: {"000005"} for number in best_of(swept.trials)}
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_a_sweep_whose_driver_is_killed_and_which_is_extended_leaves_what_it_should(sweep) -> None:
+    asha = [*CURVE, "hydra/sweeper/scheduler=asha", "hydra.sweeper.scheduler.max_t=9"]
+    asha += ["+epochs=9", "+epoch_s=0.05", "hydra.sweeper.num_samples=9"]
+    for resume in ([], ["hydra.sweeper.resume=true"]):
+        driver = sweep.drive(*asha, *resume)
+        driver.wait_for_reports(4)
+        driver.end(signal.SIGKILL)
+
+    first = sweep.caviar("resume", str(driver.folder.path))
+    assert first.code == 0
+    swept = sweep.caviar("resume", str(driver.folder.path), "hydra.sweeper.num_samples=15")
+    assert swept.code == 0
+    assert len(swept.trials) == 15
+    paused = swept.trials.with_status(Status.PAUSED)
+    ended = [t for t in swept.trials if t.status is Status.COMPLETE]
+    assert {t.status for t in swept.trials} == {Status.PAUSED, Status.COMPLETE}
+    left = with_checkpoints(swept)
+    assert sorted(left) == sorted({*best_of(ended), *(t.number for t in paused)})
+    assert all(len(names) == 1 for names in left.values())
