@@ -10,17 +10,20 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from sweeps.budget import Budget, Meter
 from sweeps.errors import ConfigError, SweepError, did_you_mean, headline
+from sweeps.fidelity import Fidelity
 from sweeps.journal import (
     Asked,
     Closed,
     Created,
     Ended,
     Event,
+    Known,
     Lost,
     LostTo,
     Opened,
@@ -33,6 +36,7 @@ from sweeps.objective import Objective
 from sweeps.retries import Retries
 from sweeps.schedulers import Done, Observation, Promote, Scheduler, Start, Wait
 from sweeps.searchers import Searcher, View
+from sweeps.space import Space
 from sweeps.status import Decision, Status
 from sweeps.trials import Trial, Trials
 
@@ -73,8 +77,12 @@ class Segment:
 
     trial: int
     run: int
-    params: Mapping[str, Any]
+    values: Mapping[str, Any]
+    """The trial's parameters as its app sees them, by name."""
     checkpoint: str | None
+    rung: int | None = None
+    """From 1, where the fidelity is a parameter: the segment trains anew, at `fidelity`."""
+    fidelity: float | None = None
 
 
 class Engine:
@@ -92,7 +100,9 @@ class Engine:
         make_searcher: Callable[[View], Searcher],
         scheduler: Scheduler,
         limits: Limits,
-        distributions: Mapping[str, Any],
+        space: Space,
+        budget: Budget | None = None,
+        fidelity: Fidelity | None = None,
         clock: Callable[[], float] = time.time,
         listeners: Iterable[Listener] = (),
     ) -> None:
@@ -103,30 +113,58 @@ class Engine:
         self._view = View(objective)
         self._searcher = make_searcher(self._view)
         self._scheduler = scheduler
-        self._distributions = distributions
+        self._space = space
+        self._distributions = space.distributions()
+        self._fidelity = fidelity
+        self._meter = Meter(budget or Budget(), objective)
         self._clock = clock
         self._listeners = list(listeners)
         self._to_resume: deque[int] = deque()
         self._retries = Retries(limits.retry_backoff_s)
+        self._to_climb: deque[int] = deque()
+        """Trials that go on at their next fidelity at once."""
         self._in_slots: set[int] = set()
+        self._can_reopen: set[int] = set()
+        """Trials that were complete, and may go on since `max_t` was raised."""
 
     # Opening and closing
 
-    def open(self, history: Iterable[Event], *, name: str) -> None:
-        """Take the sweep up where `history` leaves it; an empty one begins it."""
+    def open(
+        self, history: Iterable[Event], *, name: str, known: Sequence[Mapping[str, Any]] = ()
+    ) -> None:
+        """Take the sweep up where `history` leaves it; an empty one begins it.
+
+        Args:
+            history: The journal's events.
+            name: The sweep's.
+            known: Trials of earlier sweeps for the searcher to learn from, see `Known`; taken in
+                when the sweep begins, and from the journal ever after.
+        """
         for event in history:
             self._replay(event)
         if self.trials.created is None:
-            self._commit(Created(name=name, mode=self.objective.mode, time=self._clock()))
-        if self.limits.num_samples < len(self.trials):
-            raise ConfigError(
-                f"hydra.sweeper.num_samples is {self.limits.num_samples}, and the sweep has "
-                f"{len(self.trials)} trials already; it can only grow"
-            )
+            self._create(name, study=0)
+            if known:
+                self._commit(Known(trials=known, time=self._clock()))
+        elif self.trials.spaces[-1] != self._space:
+            self._create(f"{name}-{len(self.trials.spaces)}", study=len(self.trials.spaces))
+            self._end_misfits()
+        check_grows(self.limits.num_samples, len(self.trials))
         self._commit(Opened(run=self.trials.run + 1, time=self._clock()))
         for trial in self.trials.with_status(Status.RUNNING):
             if not self._finish_interrupted(trial):
                 self._requeue(trial)
+
+    def _create(self, name: str, *, study: int) -> None:
+        modes = tuple(objective.mode for objective in self.objective.all)
+        space = self._space.to_json()
+        self._commit(Created(name=name, modes=modes, space=space, study=study, time=self._clock()))
+
+    def _end_misfits(self) -> None:
+        """End what could go on, but has parameters that the changed space does not have."""
+        for trial in self.trials.with_status(Status.RUNNING, Status.PAUSED):
+            if not self._space.holds(self.trials.values(trial)):
+                self._end(trial, Status.STOPPED, value=trial.value, cause="space")
 
     def close(self, reason: str) -> None:
         """Note that this driver ends in order."""
@@ -162,13 +200,19 @@ class Engine:
         """How many slots could have work, now or soon; an upper bound."""
         unstarted = self.total - len(self.trials)
         paused = self.trials.counts[Status.PAUSED]
-        waiting = len(self._to_resume) + len(self._retries)
-        return max(0, unstarted) + waiting + len(self._in_slots) + paused
+        waiting = len(self._to_resume) + len(self._retries) + len(self._to_climb)
+        busy = len(self._in_slots)
+        return max(0, unstarted) + waiting + busy + paused + len(self._can_reopen)
+
+    @property
+    def spent(self) -> str | None:
+        """Why the sweep is to end though there is work left: a budget is spent, a target met."""
+        return self._meter.spent(self.trials)
 
     @property
     def is_done(self) -> bool:
         """Whether no slot will ever have work again."""
-        if self._to_resume or self._retries or self._in_slots:
+        if self._to_resume or self._retries or self._to_climb or self._in_slots:
             return False
         can_start = len(self.trials) < self.total
         return isinstance(self._scheduler.next(can_start=can_start, running=0), Done)
@@ -189,6 +233,10 @@ class Engine:
             unwinding: Paused trials whose last segment has not left its slot yet: to go on now they
                 would run twice at once.
         """
+        if self.spent is not None:
+            return Done()
+        if self._to_climb:
+            return self._start(self.trials[self._to_climb.popleft()], "promote")
         self._to_resume.extend(self._retries.take(self._clock()))
         if self._to_resume:
             trial = self.trials[self._to_resume.popleft()]
@@ -217,35 +265,33 @@ class Engine:
     ) -> Decision:
         """Take a report in and decide on it; durable before this returns."""
         trial = self._in_slot(trial_number)
-        report = Reported(
-            trial=trial_number,
-            run=self.trials.run,
-            step=step,
-            metrics=metrics,
-            value=metrics.get(self.objective.metric),
-            checkpoint=checkpoint,
-            decision=Decision.CONTINUE,
-            time=self._clock(),
-        )
-        report = replace(report, decision=self._in_time(trial, self._decide(report), report.time))
-        self._commit(report)
+        decision = self._report(trial, step, metrics, checkpoint)
         if self._cannot_judge(trial):
             self._no_objective(trial, {})
             return Decision.STOP
-        if report.decision in _ENDS:
-            self._end_decided(trial, report)
-            self._check_failure_rate()
-        elif report.decision is Decision.PAUSE:
-            self._in_slots.remove(trial_number)
-        return report.decision
+        return decision
 
-    def on_return(self, trial_number: int, metrics: Mapping[str, float]) -> None:
-        """The task function returned; `metrics` holds what it returned.
+    def on_return(
+        self,
+        trial_number: int,
+        metrics: Mapping[str, float],
+        *,
+        checkpoint: str | None = None,
+    ) -> None:
+        """The task function returned.
+
+        Args:
+            trial_number: Which.
+            metrics: What it returned; where the fidelity is a parameter, its best report too.
+            checkpoint: That report's.
 
         Raises:
             SweepError: No trial, this one included, ever gave the objective's metric.
         """
         trial = self._in_slot(trial_number)
+        if self._fidelity is not None:
+            self._on_rung(trial, self._fidelity, metrics, checkpoint)
+            return
         value = trial.value
         if not any(report.value is not None for report in trial.reports.values()):
             value = metrics.get(self.objective.metric)
@@ -255,7 +301,7 @@ class Engine:
         if value is None or not math.isfinite(value):
             self._end(trial, Status.DIVERGED, cause="diverged", metrics=metrics)
         else:
-            self._end(trial, Status.COMPLETE, value=value, metrics=metrics)
+            self._complete(trial, value, metrics)
 
     def on_error(
         self, trial_number: int, error: str, *, cause: str = "error", log: str | None = None
@@ -319,6 +365,59 @@ class Engine:
 
     # Inside
 
+    def _report(
+        self,
+        trial: Trial,
+        step: int,
+        metrics: Mapping[str, float],
+        checkpoint: str | None,
+        fidelity: float | None = None,
+    ) -> Decision:
+        report = Reported(
+            trial=trial.number,
+            run=self.trials.run,
+            step=step,
+            metrics=metrics,
+            value=metrics.get(self.objective.metric),
+            checkpoint=checkpoint,
+            decision=Decision.CONTINUE,
+            several=bool(self.objective.others),
+            fidelity=fidelity,
+            time=self._clock(),
+        )
+        report = replace(report, decision=self._in_time(trial, self._decide(report), report.time))
+        self._commit(report)
+        if report.decision in _ENDS:
+            self._end_decided(trial, report)
+            self._check_failure_rate()
+        elif report.decision is Decision.PAUSE:
+            self._in_slots.remove(trial.number)
+        return report.decision
+
+    def _on_rung(
+        self,
+        trial: Trial,
+        fidelity: Fidelity,
+        metrics: Mapping[str, float],
+        checkpoint: str | None,
+    ) -> None:
+        """A segment that trained anew at a fidelity is over: its result is the rung's report."""
+        if self.objective.metric not in metrics:
+            self._no_objective(trial, metrics)
+            return
+        rung = self._rung(trial)
+        decision = self._report(trial, rung, metrics, checkpoint, fidelity.value(rung))
+        if decision is Decision.CONTINUE:
+            self._in_slots.remove(trial.number)
+            self._to_climb.append(trial.number)
+
+    def _rung(self, trial: Trial) -> int:
+        """The rung that the trial's segment trains for."""
+        assert self._fidelity is not None
+        resource = self._scheduler.milestone(trial.number)
+        assert resource is not None, "a scheduler without milestones was given a fidelity"
+        return self._fidelity.rung(resource)
+
     def _in_slot(self, number: int) -> Trial:
         """The trial, which a slot must be training: a word after its end would end it twice."""
         assert number in self._in_slots, f"trial {number} is in no slot"
@@ -334,6 +433,7 @@ class Engine:
                 run=self.trials.run,
                 params=params,
                 distributions=distributions,
+                study=len(self.trials.spaces) - 1,
                 notes=self._view.take_notes(),
                 time=self._clock(),
             )
@@ -374,22 +474,41 @@ class Engine:
 
     def _segment(self, trial: Trial) -> Segment:
         self._in_slots.add(trial.number)
+        rung = self._rung(trial) if self._fidelity is not None else None
         return Segment(
             trial=trial.number,
             run=self.trials.run,
-            params=trial.params,
-            checkpoint=trial.checkpoint,
+            values=self.trials.values(trial),
+            checkpoint=trial.checkpoint if rung is None else None,
+            rung=rung,
+            fidelity=None if self._fidelity is None or rung is None else self._fidelity.value(rung),
         )
 
     def _end_decided(self, trial: Trial, last: Reported) -> None:
         if last.value is not None and not math.isfinite(last.value):
             self._end(trial, Status.DIVERGED, cause="diverged")
         elif last.decision is Decision.COMPLETE:
-            self._end(trial, Status.COMPLETE, value=trial.value)
+            assert trial.value is not None, "a report with a finite value completed it"
+            self._complete(trial, trial.value)
         elif self._is_over_time(trial):
             self._end_over_time(trial)
         else:
             self._end(trial, Status.STOPPED, value=trial.value)
+
+    def _complete(
+        self, trial: Trial, value: float, metrics: Mapping[str, float] | None = None
+    ) -> None:
+        """End a trial that has its value; with several objectives it needs all of them."""
+        known = {**(metrics or {}), **(trial.best.metrics if trial.best else {})}
+        missing = [o.metric for o in self.objective.others if o.metric not in known]
+        if missing:
+            self._no_objective(trial, metrics or {}, metric=missing[0])
+            return
+        others = tuple(known[o.metric] for o in self.objective.others)
+        if not all(map(math.isfinite, others)):
+            self._end(trial, Status.DIVERGED, cause="diverged", metrics=metrics)
+            return
+        self._end(trial, Status.COMPLETE, value=value, others=others, metrics=metrics)
 
     # Failures and time limits
 
@@ -439,6 +558,7 @@ class Engine:
         status: Status,
         *,
         value: float | None = None,
+        others: Sequence[float] = (),
         metrics: Mapping[str, float] | None = None,
         error: str | None = None,
         cause: str | None = None,
@@ -449,6 +569,7 @@ class Engine:
                 trial=trial.number,
                 status=status,
                 value=value,
+                others=others,
                 metrics=metrics or {},
                 error=error,
                 cause=cause,
@@ -462,8 +583,10 @@ class Engine:
         unseen = all(report.value is None for report in trial.reports.values())
         return bool(rungs) and unseen and trial.step > rungs[0]
 
-    def _no_objective(self, trial: Trial, metrics: Mapping[str, float]) -> None:
-        metric = self.objective.metric
+    def _no_objective(
+        self, trial: Trial, metrics: Mapping[str, float], *, metric: str | None = None
+    ) -> None:
+        metric = metric or self.objective.metric
         known = sorted({*metrics, *(m for r in trial.reports.values() for m in r.metrics)})
         got = f"it gave {', '.join(known)}" if known else "it reported and returned nothing"
         message = (
@@ -488,14 +611,19 @@ class Engine:
         """What the scheduler says; the one call that moves it, in a live sweep and in a replay."""
         if report.value is None:
             return Decision.CONTINUE
+        anew = self._fidelity is not None  # each rung trains from the beginning
         seen = Observation(
             trial=report.trial,
-            step=report.step,
+            step=self._resource(report),
             loss=self.objective.loss(report.value),
-            resumable=report.checkpoint is not None,
+            resumable=anew or report.checkpoint is not None,
         )
         (decision,) = self._scheduler.on_reports([seen])
         return decision
+
+    def _resource(self, report: Reported) -> int:
+        """The step as the scheduler counts it."""
+        return report.step if self._fidelity is None else self._fidelity.resource(report.step)
 
     def _commit(self, event: Event) -> None:
         self._log.append(event)
@@ -511,11 +639,35 @@ class Engine:
     def _apply(self, event: Event) -> None:
         self.trials.apply(event)
         self._view.apply(event)
+        self._meter.apply(event, self.trials)
         match event:
             case Asked() | Started():
+                self._can_reopen.discard(event.trial)
                 self._scheduler.on_start(event.trial, self.trials[event.trial].params)
+            case Ended() if self._may_reopen(event):
+                self._can_reopen.add(event.trial)
             case Ended():
                 self._scheduler.on_end(event.trial)
+
+    def _may_reopen(self, event: Ended) -> bool:
+        """Whether the trial was complete under a `max_t` that has been raised since."""
+        last, max_t = self.trials[event.trial].last, self._scheduler.max_t
+        if last is None or last.decision is not Decision.COMPLETE or max_t is None:
+            return False
+        return self._resource(last) < max_t
+
+
+def check_grows(num_samples: int, trials: int) -> None:
+    """See that a sweep is not asked to have fewer trials than it has.
+
+    Raises:
+        ConfigError: It is.
+    """
+    if num_samples < trials:
+        raise ConfigError(
+            f"hydra.sweeper.num_samples is {num_samples}, and the sweep has {trials} trials "
+            f"already; it can only grow"
+        )
 
 
 def _has_worked(trial: Trial) -> bool:

@@ -72,9 +72,17 @@ class SweepFolder:
         """The exported best model."""
         return self.path / "best"
 
-    def job(self, trial: int, run: int) -> Path:
-        """A trial's Hydra job folder under one driver; another driver's lies beside it."""
-        return self.path / "trials" / str(trial) / str(run)
+    def job(self, trial: int, run: int, *, rung: int | None = None) -> Path:
+        """A trial's Hydra job folder under one driver; another driver's lies beside it.
+
+        Where a trial is trained anew at each rung, each rung's lies within.
+        """
+        job = self.path / "trials" / str(trial) / str(run)
+        return job if rung is None else job / f"rung-{rung}"
+
+    def job_of(self, checkpoint: str) -> Path:
+        """The job folder in which a checkpoint lies that the journal names."""
+        return (self.path / checkpoint).parent.parent
 
     def checkpoints(self, trial: int) -> list[Path]:
         """All that lies where a trial's checkpoints do, under any driver, half written ones too."""
@@ -165,8 +173,9 @@ class Record:
     """The fixed overrides that every trial has."""
     space: Mapping[str, Any]
     """`Space.to_json()`."""
-    metric: str
-    mode: str
+    metric: str | list[str]
+    mode: str | list[str]
+    """Lists where there are several objectives."""
     searcher: Mapping[str, Any]
     scheduler: Mapping[str, Any]
     num_samples: int

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -67,10 +67,25 @@ class Notes:
 
 @dataclass(frozen=True, kw_only=True)
 class Created:
-    """The sweep began."""
+    """A study began: the sweep's first, or a further one where the search space was changed."""
 
     name: str
-    mode: str
+    modes: Sequence[str]
+    """By objective: `min` or `max`."""
+    space: Mapping[str, Any]
+    """`Space.to_json()`."""
+    study: int = 0
+    """Counts them from 0: Optuna refuses changed choices within a study."""
+    time: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """Trials of earlier sweeps, which the searcher learns from as well."""
+
+    trials: Sequence[Mapping[str, Any]]
+    """Of each: `params`, Python values by name; `status`; `value`; `reports`, [step, value] each.
+    They need not have every parameter of this space."""
     time: float
 
 
@@ -91,10 +106,9 @@ class Asked:
     params: Mapping[str, Any]
     """Optuna's external values by Optuna's parameter name."""
     distributions: Mapping[str, BaseDistribution]
+    study: int = 0
     notes: Notes | None = None
     """What the searcher must find again after a resume."""
-    fidelity: float | None = None
-    """What the first segment trains at, where the fidelity is a parameter and not the step."""
     time: float
 
 
@@ -110,8 +124,6 @@ class Started:
     """The trial whose checkpoint it is, under `exploit`."""
     params: Mapping[str, Any] | None = None
     """Its parameters from here on, under `exploit`."""
-    fidelity: float | None = None
-    """What this segment trains at, where the fidelity is a parameter and not the step."""
     time: float
 
 
@@ -124,10 +136,14 @@ class Reported:
     step: int
     metrics: Mapping[str, float]
     value: float | None
-    """The objective's metric; None where this report does not have it."""
+    """The first objective's metric; None where this report does not have it."""
     checkpoint: str | None
     """Folder of the checkpoint, relative to the sweep's."""
     decision: Decision
+    several: bool = False
+    """Whether the sweep has several objectives: Optuna has no intermediate values there."""
+    fidelity: float | None = None
+    """What was trained at, where the fidelity is a parameter: `step` then counts the rungs."""
     time: float
 
 
@@ -138,6 +154,8 @@ class Ended:
     trial: int
     status: Status
     value: float | None
+    others: Sequence[float] = ()
+    """Of a complete trial: the values of the objectives after the first."""
     metrics: Mapping[str, float]
     """What the task function returned, if it did."""
     error: str | None
@@ -170,7 +188,7 @@ class Closed:
     time: float
 
 
-Event = Created | Opened | Asked | Started | Reported | Ended | Lost | Closed
+Event = Created | Known | Opened | Asked | Started | Reported | Ended | Lost | Closed
 
 
 class _LeaseIsTheLock(JournalFileOpenLock):
@@ -260,10 +278,24 @@ def _encode_created(event: Created) -> dict[str, Any]:
     return {
         "op_code": _CREATE_STUDY,
         "study_name": event.name,
-        "directions": [1 if event.mode == "min" else 2],
+        "directions": _directions(event.modes),
         "format": FORMAT,
+        "space": dict(event.space),
+        "study": event.study,
         "time": event.time,
     }
+
+
+def _encode_known(event: Known) -> dict[str, Any]:
+    return _study_attr("caviar:known", {"trials": list(event.trials), "time": event.time})
+
+
+def _directions(modes: Sequence[str]) -> list[int]:
+    return [1 if mode == "min" else 2 for mode in modes]
+
+
+def _modes(directions: Sequence[int]) -> tuple[str, ...]:
+    return tuple("min" if direction == 1 else "max" for direction in directions)
 
 
 def _encode_opened(event: Opened) -> dict[str, Any]:
@@ -281,7 +313,7 @@ def _study_attr(key: str, value: Mapping[str, Any]) -> dict[str, Any]:
 def _encode_asked(event: Asked) -> dict[str, Any]:
     record = {
         "op_code": _CREATE_TRIAL,
-        "study_id": 0,
+        "study_id": event.study,
         "state": TrialState.RUNNING.value,
         "params": {
             name: event.distributions[name].to_internal_repr(value)
@@ -295,8 +327,6 @@ def _encode_asked(event: Asked) -> dict[str, Any]:
     }
     if event.notes is not None:
         record["notes"] = {"trial": dict(event.notes.trial), "study": dict(event.notes.study)}
-    if event.fidelity is not None:
-        record["fidelity"] = event.fidelity
     return record
 
 
@@ -307,7 +337,7 @@ def _encode_started(event: Started) -> dict[str, Any]:
         "checkpoint": event.checkpoint,
         "time": event.time,
     }
-    for name in ("source", "params", "fidelity"):
+    for name in ("source", "params"):
         if (value := getattr(event, name)) is not None:
             fields[name] = value
     return _trial_attr(event.trial, "caviar:started", fields)
@@ -332,7 +362,10 @@ def _encode_reported(event: Reported) -> dict[str, Any]:
         "decision": event.decision.value,
         "time": event.time,
     }
-    if event.value is None:
+    if event.fidelity is not None:
+        record["fidelity"] = event.fidelity
+    if event.value is None or event.several:
+        record["value"] = event.value
         attr = {f"report:{event.step}": dict(event.metrics)}
         return {"op_code": _TRIAL_ATTR, "user_attr": attr, **record}
     return {"op_code": _TRIAL_VALUE, "intermediate_value": event.value, **record}
@@ -344,7 +377,7 @@ def _encode_ended(event: Ended) -> dict[str, Any]:
         "op_code": _TRIAL_STATE,
         "trial_id": event.trial,
         "state": _OPTUNA_STATE[event.status].value,
-        "values": [event.value] if complete else None,
+        "values": [event.value, *event.others] if complete else None,
         "datetime_complete": _iso(event.time),
         "status": event.status.value,
         "value": event.value,
@@ -357,6 +390,7 @@ def _encode_ended(event: Ended) -> dict[str, Any]:
 
 _ENCODERS: dict[type, Callable[[Any], dict[str, Any]]] = {
     Created: _encode_created,
+    Known: _encode_known,
     Opened: _encode_opened,
     Asked: _encode_asked,
     Started: _encode_started,
@@ -371,19 +405,24 @@ def _decode(record: Mapping[str, Any]) -> Event:
     return _DECODERS[record["op_code"]](record)
 
 
-def _decode_created(record: Mapping[str, Any]) -> Event:
+def _decode_study(record: Mapping[str, Any]) -> Event:
     if record["format"] > FORMAT:
         raise SweepError(
             f"the journal is of format {record['format']}, written by a newer caviar; this one "
             f"reads up to {FORMAT}: upgrade it"
         )
-    mode = "min" if record["directions"] == [1] else "max"
-    return Created(name=record["study_name"], mode=mode, time=record["time"])
+    return Created(
+        name=record["study_name"],
+        modes=_modes(record["directions"]),
+        space=record["space"],
+        study=record["study"],
+        time=record["time"],
+    )
 
 
 def _decode_study_attr(record: Mapping[str, Any]) -> Event:
     ((key, value),) = record["user_attr"].items()
-    kind: Any = {"caviar:run": Opened, "caviar:closed": Closed}[key]
+    kind: Any = {"caviar:run": Opened, "caviar:closed": Closed, "caviar:known": Known}[key]
     event: Event = kind(**value)
     return event
 
@@ -400,8 +439,8 @@ def _decode_asked(record: Mapping[str, Any]) -> Event:
         run=record["run"],
         params={n: distributions[n].to_external_repr(v) for n, v in record["params"].items()},
         distributions=distributions,
+        study=record["study_id"],
         notes=Notes(**record["notes"]) if "notes" in record else None,
-        fidelity=record.get("fidelity"),
         time=record["time"],
     )
 
@@ -419,9 +458,11 @@ def _decode_reported(record: Mapping[str, Any]) -> Event:
         run=record["run"],
         step=record["step"],
         metrics=record["metrics"],
-        value=record.get("intermediate_value"),
+        value=record.get("intermediate_value", record.get("value")),
         checkpoint=record["checkpoint"],
         decision=Decision(record["decision"]),
+        several="value" in record and record["value"] is not None,
+        fidelity=record.get("fidelity"),
         time=record["time"],
     )
 
@@ -431,6 +472,7 @@ def _decode_ended(record: Mapping[str, Any]) -> Event:
         trial=record["trial_id"],
         status=Status(record["status"]),
         value=record["value"],
+        others=tuple((record["values"] or [])[1:]),
         metrics=record["metrics"],
         error=record["error"],
         cause=record["cause"],
@@ -439,7 +481,7 @@ def _decode_ended(record: Mapping[str, Any]) -> Event:
 
 
 _DECODERS: dict[int, Callable[[Mapping[str, Any]], Event]] = {
-    _CREATE_STUDY: _decode_created,
+    _CREATE_STUDY: _decode_study,
     _STUDY_ATTR: _decode_study_attr,
     _CREATE_TRIAL: _decode_asked,
     _TRIAL_SYSTEM_ATTR: _decode_trial_attr,

@@ -58,7 +58,8 @@ class Lanes:
         self.engine = engine
         self.error: SweepError | None = None
         self.finished = False
-        self.out_of_time = False
+        self.ending: str | None = None
+        """Why the sweep ends although there is work left."""
         self.interrupted = interrupted
         self._make_job = make_job
         self._folder = folder
@@ -150,10 +151,11 @@ class Lanes:
 
     def over(self) -> bool:
         """Whether Tune should end: all is done, time is up, or an error or a signal ends it."""
-        if self.interrupted() or self.engine.is_done:
-            self.finished = True
         if self._deadline is not None and time.time() > self._deadline:
-            self.out_of_time = self.finished = True
+            self.ending = "hydra.sweeper.time_budget_s is over"
+        self.ending = self.ending or self.engine.spent
+        if self.interrupted() or self.ending is not None or self.engine.is_done:
+            self.finished = True
         return self.finished
 
     def _fail(self, error: SweepError) -> None:
@@ -182,7 +184,9 @@ class Lanes:
                     return None
                 self._leaves[lane] = message.trial
             case Returned():
-                engine.on_return(message.trial, message.metrics)
+                engine.on_return(
+                    message.trial, message.metrics, checkpoint=self._name_of(message.checkpoint)
+                )
             case Raised():
                 self._holds.pop(lane)
                 output = self._folder.output(message.trial, engine.trials[message.trial].run)

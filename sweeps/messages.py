@@ -30,6 +30,8 @@ class LaneSettings:
     preload: Sequence[str]
     """Modules that the configs' `_target_`s come from."""
     teardown_timeout_s: float
+    by_rung: bool = False
+    """Whether a segment trains anew at a fidelity of its own: then only its result is judged."""
 
 
 # Driver to lane
@@ -87,6 +89,8 @@ class Returned:
 
     trial: int
     metrics: Mapping[str, float]
+    checkpoint: Path | None = None
+    """Of a segment that trained for a rung: its best report's."""
 
 
 @dataclass(frozen=True, kw_only=True)

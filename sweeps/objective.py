@@ -22,12 +22,19 @@ class Objective:
     mode: Mode = "min"
     at: At = "best"
     """Which of a trial's reports is its value."""
+    others: tuple[Objective, ...] = ()
+    """Where a sweep has several objectives, those after this first one, by which it compares."""
 
     def __post_init__(self) -> None:
         if self.mode not in ("min", "max"):
             raise ValueError(f"hydra.sweeper.mode is {self.mode!r}; choose min or max")
         if self.at not in ("best", "last"):
             raise ValueError(f"hydra.sweeper.objective_at is {self.at!r}; choose best or last")
+
+    @property
+    def all(self) -> tuple[Objective, ...]:
+        """Every objective, this first one included."""
+        return (self, *self.others)
 
     def loss(self, value: float) -> float:
         """The value turned so that less is better; what is not finite becomes `inf`."""

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from sweeps.app import App, describe_app
-from sweeps.compose import Composer, group_options
+from sweeps.compatible import check_together
+from sweeps.compose import Composer, apply, group_options
 from sweeps.errors import ConfigError
 from sweeps.folder import Record, SweepFolder, environment
 from sweeps.schedulers import Scheduler, make_scheduler
 from sweeps.searchers import Searcher, View, make_searcher
+from sweeps.searchers.initial import InitialPoints
 from sweeps.settings import DEFAULT_NUM_SAMPLES, Settings
 from sweeps.space import Space, parse_space
+from sweeps.warm import known_trials
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,11 +40,23 @@ class Plan:
     def searcher(self, view: View) -> Searcher:
         """The searcher over a view."""
         options = dict(self.settings.searcher)
-        return make_searcher(
-            options.pop("name"), space=self.space, view=view, seed=self.settings.seed, **options
-        )
+        seed, space = self.settings.seed, self.space
+        searcher = make_searcher(options.pop("name"), space=space, view=view, seed=seed, **options)
+        if not self.settings.initial:
+            return searcher
+        return InitialPoints(searcher, self.settings.initial, space=space, view=view, seed=seed)
 
-    @property
+    def known(self) -> list[Mapping[str, Any]]:
+        """Trials of earlier sweeps that this one begins with."""
+        settings = self.settings
+        return known_trials(settings.warm_start, space=self.space, objective=settings.objective)
+
+    def at_fidelity(self, value: float | None) -> dict[str, Any]:
+        """What a segment sets besides the trial's parameters: override key -> value."""
+        fidelity = self.settings.fidelity
+        return {} if fidelity is None or value is None else {fidelity.name: value}
+
+    @cached_property
     def num_samples(self) -> int:
         """The budget of trials; the searcher's own end may come first."""
         if self.settings.num_samples is not None:
@@ -66,7 +82,11 @@ def make_plan(
         settings = _with_recorded_seed(settings, folder)
     loader = hydra_context.config_loader
     space, fixed = parse_space(
-        options["params"], arguments, group_options=group_options(loader, config)
+        options["params"],
+        arguments,
+        group_options=group_options(loader, config),
+        when=options["when"],
+        constraints=options["constraints"],
     )
     if not space.parameters:
         if settings.resume:
@@ -89,9 +109,31 @@ def make_plan(
         search_path=loader.get_search_path(),
         folder=folder,
     )
+    check_together(settings, scheduler)
     plan.searcher(View(settings.objective))
     plan.composer.validate()
+    _check_fidelity(plan)
     return plan
+
+
+def _check_fidelity(plan: Plan) -> None:
+    """See that the app's config takes the fidelity at both its ends."""
+    fidelity = plan.settings.fidelity
+    if fidelity is None:
+        return
+    if any(p.name == fidelity.name.lstrip("+") for p in plan.space.parameters):
+        raise ConfigError(
+            f"hydra.sweeper.fidelity.name is {fidelity.name!r}, which is searched too: leave it "
+            f"out of the search space"
+        )
+    space = plan.space
+    values = space.values(space.draw(lambda p: p.from_value(p.domain.samples[0])))
+    for value in (fidelity.min, fidelity.max):
+        try:
+            patch = plan.composer.patch(values, also=plan.at_fidelity(value))
+            apply(plan.composer.base(values), patch, job_num=0, job_id="0")
+        except ConfigError as error:
+            raise ConfigError(f"hydra.sweeper.fidelity: {error}") from error
 
 
 def _title(app: App, config: DictConfig) -> str:
@@ -101,9 +143,9 @@ def _title(app: App, config: DictConfig) -> str:
 
 
 def _refuse_other_space(folder: SweepFolder, space: Space) -> None:
-    was, now = dict(_recorded_space(folder).describe()), dict(space.describe())
+    was, now = _described(_recorded_space(folder)), _described(space)
     changed = [
-        f"{name} was {was.get(name, 'not searched')} and is now {now.get(name, 'not searched')}"
+        f"{name} was {was.get(name, 'not there')} and is now {now.get(name, 'not there')}"
         for name in {**was, **now}
         if was.get(name) != now.get(name)
     ]
@@ -112,6 +154,11 @@ def _refuse_other_space(folder: SweepFolder, space: Space) -> None:
             f"{folder.path} was begun with another search space: {'; '.join(changed)}. A sweep "
             f"goes on in the space it was begun with; begin another for another"
         )
+
+
+def _described(space: Space) -> dict[str, str]:
+    constraints = {repr(constraint.text): "a constraint" for constraint in space.constraints}
+    return {**dict(space.describe()), **constraints}
 
 
 def _recorded_space(folder: SweepFolder) -> Space:
@@ -136,7 +183,7 @@ def _with_recorded_seed(settings: Settings, folder: SweepFolder) -> Settings:
 
 
 def check_resumable(plan: Plan) -> None:
-    """See that the sweep that is there is the one that is asked for.
+    """See that the sweep that is there is the one that is asked for, or can be extended to it.
 
     Raises:
         ConfigError: There is none, or it was begun otherwise.
@@ -146,14 +193,38 @@ def check_resumable(plan: Plan) -> None:
         raise ConfigError(f"there is no sweep in {folder.path} to go on with")
     record = Record.read(folder)
     now = make_record(plan)
-    _refuse_other_space(folder, plan.space)
-    for key in ("metric", "mode", "searcher", "scheduler", "seed"):
-        was, is_ = getattr(record, key), getattr(now, key)
-        if was != is_:
-            raise ConfigError(
-                f"{key} is {is_}, and {folder.path} was begun with {was}: a sweep goes on as it "
-                f"was begun; begin another for another {key}"
-            )
+    if record.searcher["name"] == "grid":
+        _refuse_other_space(folder, plan.space)
+    for key in ("metric", "mode", "searcher", "seed"):
+        _refuse_other(folder, key, getattr(record, key), getattr(now, key))
+    _refuse_other(folder, "fidelity", record.options["fidelity"], now.options["fidelity"])
+    _check_scheduler(plan, record.scheduler, now.scheduler)
+
+
+def _refuse_other(folder: SweepFolder, key: str, was: Any, is_: Any) -> None:
+    if was != is_:
+        raise ConfigError(
+            f"{key} is {is_}, and {folder.path} was begun with {was}: a sweep goes on as it "
+            f"was begun; begin another for another {key}, and let it learn from this one with "
+            f"hydra.sweeper.warm_start"
+        )
+
+
+def _check_scheduler(plan: Plan, was: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """A larger `max_t` extends the sweep, where the scheduler can take it in."""
+    before, after = was.get("max_t"), now.get("max_t")
+    if before == after or not plan.scheduler.extends:
+        _refuse_other(plan.folder, "scheduler", was, now)
+    _refuse_other(plan.folder, "scheduler", was, {**now, "max_t": before})
+    if before is not None and after is not None and after < before:
+        raise ConfigError(
+            f"hydra.sweeper.scheduler.max_t is {after}, and {plan.folder.path} was begun with "
+            f"{before}; it can only grow"
+        )
+
+
+def _one_or_all(values: list[str]) -> str | list[str]:
+    return values[0] if len(values) == 1 else values
 
 
 def make_record(plan: Plan) -> Record:
@@ -164,8 +235,8 @@ def make_record(plan: Plan) -> Record:
         app=plan.app.to_json(),
         overrides=list(plan.fixed),
         space=plan.space.to_json(),
-        metric=settings.objective.metric,
-        mode=settings.objective.mode,
+        metric=_one_or_all([o.metric for o in settings.objective.all]),
+        mode=_one_or_all([o.mode for o in settings.objective.all]),
         searcher=dict(settings.searcher),
         scheduler=dict(settings.scheduler),
         num_samples=plan.num_samples,
@@ -175,6 +246,11 @@ def make_record(plan: Plan) -> Record:
             "time_budget_s": settings.time_budget_s,
             "resources": settings.resources,
             "objective_at": settings.objective.at,
+            "scalarization": asdict(settings.scalarization),
+            "fidelity": asdict(settings.fidelity) if settings.fidelity else None,
+            "initial": [dict(point) for point in settings.initial],
+            "warm_start": list(settings.warm_start),
+            "budget": asdict(settings.budget),
         },
         environment=environment(plan.app.folder),
     )

@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -25,9 +25,6 @@ from sweeps.memory import ADVICE, OUT_OF_MEMORY
 from sweeps.objective import Objective
 from sweeps.status import Decision, Status
 from sweeps.trials import Trial, Trials
-
-if TYPE_CHECKING:
-    from sweeps.space import Space
 
 _REFRESHES_PER_SECOND = 4
 _FAILURES_TOLD = 3
@@ -57,14 +54,12 @@ class Progress:
         total: Callable[[], int],
         max_t: int | None,
         console: Console,
-        space: Space | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._objective = objective
         self._total = total
         self._max_t = max_t
         self._console = console
-        self._space = space
         self._clock = clock
         self._began = clock()
         self._trials = Trials(objective)
@@ -238,7 +233,7 @@ class Progress:
         )
 
     def _values(self, trial: Trial) -> Mapping[str, Any]:
-        return self._space.values(trial.params) if self._space else trial.params
+        return self._trials.values(trial)
 
 
 class _Gate:

@@ -14,7 +14,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +26,7 @@ from sweeps.errors import SweepError, headline
 from sweeps.folder import Record, SweepFolder, write_whole
 from sweeps.journal import Event, Opened, read_journal
 from sweeps.objective import At, Mode, Objective
+from sweeps.pareto import Scalarization, pareto_front
 from sweeps.space import Space
 from sweeps.status import Status
 from sweeps.trials import Trial, Trials
@@ -59,8 +60,23 @@ class SweepResults:
 
     @property
     def best(self) -> Trial | None:
-        """The trial with the best value among those that neither failed nor diverged."""
-        return self.trials.best
+        """The trial with the best value among those that neither failed nor diverged.
+
+        With several objectives it is the one that the sweep's scalarization takes from the front.
+        """
+        if not self.objective.others:
+            return self.trials.best
+        return self.scalarization.choose(self.front, self.objective)
+
+    @cached_property
+    def front(self) -> list[Trial]:
+        """With several objectives: the complete trials that none other beats in all of them."""
+        return pareto_front(self.trials, self.objective) if self.objective.others else []
+
+    @property
+    def scalarization(self) -> Scalarization:
+        """How one trial is taken from the front."""
+        return Scalarization(**self.record.options.get("scalarization", {}))
 
     @property
     def is_over(self) -> bool:
@@ -70,24 +86,34 @@ class SweepResults:
     @property
     def max_t(self) -> int | None:
         """Steps of a full run, where the scheduler says so."""
+        if self.record.options.get("fidelity"):
+            return None
         return self.record.scheduler.get("max_t")
 
     def status(self, trial: Trial) -> Status:
         """Where a trial stands.
 
         One left paused at a rung when the sweep is over counts as stopped, though the journal
-        leaves it open so that a longer sweep can go on with it.
+        leaves it open so that a longer sweep can go on with it; one that ran when its driver ended
+        counts as paused.
         """
-        paused = trial.status is Status.PAUSED
-        return Status.STOPPED if paused and self.is_over else trial.status
+        if trial.status is Status.PAUSED and self.is_over:
+            return Status.STOPPED
+        if trial.status is Status.RUNNING and self.trials.closed is not None:
+            return Status.PAUSED
+        return trial.status
 
     def values(self, trial: Trial) -> dict[str, Any]:
         """A trial's parameters as the app saw them, by name."""
-        return self.space.values(trial.params)
+        return self.trials.values(trial)
 
     def ranked(self) -> list[Trial]:
-        """All trials, best first; those that diverged, failed, or have no value yet come last."""
-        return sorted(self.trials, key=self._rank)
+        """All trials, best first; those that diverged, failed, or have no value yet come last.
+
+        With several objectives the Pareto front comes first.
+        """
+        front = {trial.number for trial in self.front}
+        return sorted(self.trials, key=lambda t: (t.number not in front, *self._rank(t)))
 
     def table(self) -> pa.Table:
         """One row a trial, by number."""
@@ -151,6 +177,7 @@ class SweepResults:
             "number": column(lambda t: t.number, pa.int64()),
             "status": column(lambda t: self.status(t).value, pa.string()),
             "value": column(lambda t: _number(t.value), pa.float64()),
+            **self._other_objectives(trials),
             "best_step": column(lambda t: t.best.step if t.best else None, pa.int64()),
             "step": column(lambda t: t.step, pa.int64()),
             "promotions": column(lambda t: t.promotions, pa.int64()),
@@ -163,6 +190,19 @@ class SweepResults:
             "error": column(lambda t: headline(t.error), pa.string()),
             "checkpoint": column(lambda t: best_left(self.folder, t), pa.string()),
         }
+
+    def _other_objectives(self, trials: Sequence[Trial]) -> dict[str, pa.Array]:
+        """One column an objective after the first, and whether the trial is on the front."""
+        import pyarrow as pa
+
+        if not self.objective.others:
+            return {}
+        front = {trial.number for trial in self.front}
+        columns = {"pareto": pa.array([t.number in front for t in trials], pa.bool_())}
+        for i, objective in enumerate(self.objective.others, start=1):
+            values = [t.values[i] if t.values else None for t in trials]
+            columns[f"value.{objective.metric}"] = pa.array(values, pa.float64())
+        return columns
 
     def _parameter_columns(self, trials: Sequence[Trial]) -> dict[str, pa.Array]:
         values = [self.values(trial) for trial in trials]
@@ -260,11 +300,17 @@ class _Stopwatch:
 
 
 def _objective(record: Record) -> Objective:
-    return Objective(
-        metric=record.metric,
-        mode=cast(Mode, record.mode),
-        at=cast(At, record.options.get("objective_at", "best")),
+    at = cast(At, record.options.get("objective_at", "best"))
+    metrics, modes = _listed(record.metric), cast(list[Mode], _listed(record.mode))
+    first, *others = (
+        Objective(metric=metric, mode=mode, at=at)
+        for metric, mode in zip(metrics, modes, strict=True)
     )
+    return replace(first, others=tuple(others))
+
+
+def _listed(given: str | list[str]) -> list[str]:
+    return given if isinstance(given, list) else [given]
 
 
 def _events(folder: SweepFolder) -> Iterable[Event]:

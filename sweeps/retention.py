@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from sweeps.checkpoints import best_left, delete
 from sweeps.folder import SweepFolder
 from sweeps.journal import Asked, Closed, Ended, Event, Lost, Opened, Reported, Started
-from sweeps.status import Decision
+from sweeps.status import Decision, Status
 from sweeps.trials import Trial, Trials
+
+Losses = tuple[float, ...]
+"""By objective; less is better."""
 
 
 class Retention:
@@ -20,7 +23,8 @@ class Retention:
     of the `keep` best trials, the one that their best report names (where there is none, their
     newest). The best are counted twice, among all trials and among those that have ended: one that
     still trains may yet fail, and what it outdid is then the best again. All others go, those of
-    failed and diverged trials too.
+    failed and diverged trials too. With several objectives the trials on the Pareto front are among
+    the best as well.
 
     While a trial trains, its worker keeps the newest and the best, and deletes the one before when
     the newer is in the journal (`sweeps.session`); this class does the rest. So there are never
@@ -29,7 +33,8 @@ class Retention:
         (paused trials and those that wait to go on) + 3 * (slots) + 2 * keep
 
     of them: a slot's trial has its newest, its best, and the one being written. After the end it is
-    paused trials + 2 * keep at most, and exactly `keep` where nothing is paused.
+    paused trials + 2 * keep at most, and exactly `keep` where nothing is paused. With several
+    objectives the front's come on top.
 
     Nothing is deleted before the event that made it superfluous is durable. What a killed driver or
     worker left (a checkpoint that no report names, one half deleted) goes when the next driver
@@ -40,6 +45,7 @@ class Retention:
         self._folder = folder
         self._all = _Ranking(keep)
         self._ended = _Ranking(keep)
+        self._front = _Front()
         self._training: dict[int, set[PurePosixPath]] = {}
         """By trial in a slot: the folders that its checkpoints were in when its segment began."""
 
@@ -62,11 +68,8 @@ class Retention:
 
     def _begin(self, trials: Trials) -> None:
         self._training.clear()
-        for ranking, entries in (
-            (self._all, (_entry(trials, t) for t in trials)),
-            (self._ended, (_entry(trials, t) for t in trials if t.status.is_final)),
-        ):
-            ranking.begin(entry for entry in entries if entry is not None)
+        for trial in trials:
+            self._place(trials, trial)
         self._clean_all(trials)
 
     def _clean_all(self, trials: Trials) -> None:
@@ -91,19 +94,23 @@ class Retention:
         return bool(self._training[event.trial] - {PurePosixPath(event.checkpoint).parent})
 
     def _rank(self, trials: Trials, number: int) -> None:
-        trial = trials[number]
-        entry = _entry(trials, trial)
-        outdone = self._all.put(number, entry)
-        outdone |= self._ended.put(number, entry if trial.status.is_final else None)
+        outdone = self._place(trials, trials[number])
         for other in outdone - {number} - self._training.keys():  # those may be writing
             self._clean(trials[other])
+
+    def _place(self, trials: Trials, trial: Trial) -> set[int]:
+        """Note how good a trial is now; which others are not among the best any more."""
+        entry, losses = _entry(trials, trial), _losses(trials, trial)
+        outdone = self._all.put(trial.number, entry)
+        outdone |= self._ended.put(trial.number, entry if trial.status.is_final else None)
+        return outdone | self._front.put(trial.number, losses)
 
     def _clean(self, trial: Trial) -> None:
         """Delete what is there of a trial and need not be; none of its workers may be writing."""
         needed = set[str | None]()
         if not trial.status.is_final:
             needed.add(trial.checkpoint)
-        if trial.number in self._all or trial.number in self._ended:
+        if any(trial.number in best for best in (self._all, self._ended, self._front)):
             needed.add(best_left(self._folder, trial))
         for checkpoint in self._folder.checkpoints(trial.number):
             if self._folder.relative(checkpoint) not in needed:
@@ -117,11 +124,6 @@ class _Ranking:
         self._size = size
         self._ranked: list[tuple[float, int]] = []
         self._entries: dict[int, tuple[float, int]] = {}
-
-    def begin(self, entries: Iterable[tuple[float, int]]) -> None:
-        """Rank these and no others."""
-        self._ranked = sorted(entries)
-        self._entries = {entry[1]: entry for entry in self._ranked}
 
     def put(self, number: int, entry: tuple[float, int] | None) -> set[int]:
         """Rank a trial anew, or no more where `entry` is None; who is not among the best now."""
@@ -142,6 +144,39 @@ class _Ranking:
 
     def _best(self) -> Iterator[int]:
         return (number for _, number in self._ranked[: self._size])
+
+
+class _Front:
+    """The trials that none other beats in every objective, where there are several."""
+
+    def __init__(self) -> None:
+        self._losses: dict[int, Losses] = {}
+
+    def put(self, number: int, losses: Losses | None) -> set[int]:
+        """Place a trial anew, or no more where `losses` is None; who is not on the front now."""
+        self._losses.pop(number, None)
+        if losses is None or any(_dominates(other, losses) for other in self._losses.values()):
+            return set()
+        beaten = {n for n, other in self._losses.items() if _dominates(losses, other)}
+        self._losses = {n: other for n, other in self._losses.items() if n not in beaten}
+        self._losses[number] = losses
+        return beaten
+
+    def __contains__(self, number: int) -> bool:
+        return number in self._losses
+
+
+def _dominates(one: Losses, other: Losses) -> bool:
+    return one != other and all(a <= b for a, b in zip(one, other, strict=True))
+
+
+def _losses(trials: Trials, trial: Trial) -> Losses | None:
+    """What places a trial on the front; None where it is not complete, or has no model."""
+    complete = trial.status is Status.COMPLETE and trial.checkpoint is not None
+    if not complete or not trials.objective.others:
+        return None
+    pairs = zip(trials.objective.all, trial.values, strict=True)
+    return tuple(objective.loss(value) for objective, value in pairs)
 
 
 def _entry(trials: Trials, trial: Trial) -> tuple[float, int] | None:

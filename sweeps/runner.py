@@ -9,6 +9,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,10 @@ from rich.console import Console
 
 from cluster import connect
 from sweeps import preview
-from sweeps.engine import Engine, Limits, Listener
+from sweeps.engine import Engine, Limits, Listener, check_grows
 from sweeps.errors import SweepError, headline
-from sweeps.journal import Journal, read_journal
+from sweeps.folder import Record
+from sweeps.journal import Asked, Journal, read_journal
 from sweeps.lease import Lease
 from sweeps.memory import ADVICE, OUT_OF_MEMORY
 from sweeps.plan import Plan, check_resumable, make_plan, make_record
@@ -82,6 +84,8 @@ def _drive(plan: Plan, lease: Lease, console: Console) -> None:
     """Open the journal, connect to Ray and run lanes until the sweep is over."""
     _announce(plan, console)
     history = list(read_journal(plan.folder.journal)) if plan.folder.journal.exists() else []
+    check_grows(plan.num_samples, sum(isinstance(event, Asked) for event in history))
+    known = [] if history else plan.known()
     with _connected(console) as there, _noting_signals() as interrupted:
         lease.renew()
         from sweeps.tune import run_lanes
@@ -94,13 +98,11 @@ def _drive(plan: Plan, lease: Lease, console: Console) -> None:
             total=lambda: engine.total,
             max_t=max(plan.scheduler.rungs(), default=None),
             console=console,
-            space=plan.space,
         )
-        if not plan.settings.resume:
-            make_record(plan).write(plan.folder)
+        _write_record(plan)
         retention = Retention(plan.folder, keep=plan.settings.keep_checkpoints)
         engine = _engine(plan, [retention, progress])
-        engine.open(history, name=plan.folder.name)
+        engine.open(history, name=plan.folder.name, known=known)
         with _closing(engine) as close, progress:
             close(run_lanes(plan, engine, each, interrupted=interrupted))
 
@@ -112,6 +114,14 @@ def _connected(console: Console) -> Iterator[Mapping[str, float]]:
         with console.status("starting Ray") if console.is_terminal else contextlib.nullcontext():
             there = stack.enter_context(connect())
         yield there
+
+
+def _write_record(plan: Plan) -> None:
+    """Note what is asked; of a sweep that goes on, where it began stays as it was."""
+    record = make_record(plan)
+    if plan.settings.resume:
+        record = replace(record, environment=Record.read(plan.folder).environment)
+    record.write(plan.folder)
 
 
 def _engine(plan: Plan, listeners: Iterable[Listener]) -> Engine:
@@ -130,7 +140,9 @@ def _engine(plan: Plan, listeners: Iterable[Listener]) -> Engine:
             retry_backoff_s=settings.retry_backoff_s,
             trial_time_limit_s=math.inf if limit is None else limit,
         ),
-        distributions=plan.space.distributions(),
+        space=plan.space,
+        budget=settings.budget,
+        fidelity=settings.fidelity,
         listeners=listeners,
     )
 

@@ -48,6 +48,8 @@ class Session:
     objective: Objective
     rungs: Sequence[int] = ()
     """Steps at which the scheduler may pause a trial, ascending."""
+    always: bool = False
+    """Whether every report's checkpoint is worth its time: any of them may be the best."""
     best: float | None = None
     """The trial's best objective so far."""
     best_step: int | None = None
@@ -61,7 +63,7 @@ class Session:
         """Whether a checkpoint is worth its time: at a rung, and after some seconds without."""
         passed, self._step = self._step, step
         at_rung = any(passed < rung <= step for rung in self.rungs)
-        return at_rung or self.clock() - self._written >= CHECKPOINT_EVERY_S
+        return self.always or at_rung or self.clock() - self._written >= CHECKPOINT_EVERY_S
 
     def note_written(self) -> None:
         """A checkpoint was written just now."""
@@ -161,7 +163,7 @@ def _report_to_sweep(
 ) -> None:
     decision = session.send(step, metrics, checkpoint)
     value = metrics.get(session.objective.metric)
-    if value is not None and session.objective.is_better(value, session.best):
+    if value is not None and session.objective.replaces(value, session.best):
         session.best, session.best_step = value, step
     if checkpoint is not None:
         _delete_all_but(checkpoint.parent, {step, session.best_step})

@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 import os
 import secrets
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sweeps.errors import ConfigError
+from sweeps.budget import Budget
+from sweeps.errors import ConfigError, did_you_mean
+from sweeps.fidelity import Fidelity
 from sweeps.objective import Objective
+from sweeps.pareto import Scalarization
 
 DEFAULT_NUM_SAMPLES = 20
 
@@ -38,6 +41,11 @@ class Settings:
     num_samples: int | None
     max_concurrent_trials: int | None
     time_budget_s: float | None
+    budget: Budget
+    fidelity: Fidelity | None
+    scalarization: Scalarization
+    initial: Sequence[Mapping[str, Any]]
+    warm_start: Sequence[str]
     max_failure_rate: float
     max_losses: int
     max_retries: int
@@ -52,6 +60,11 @@ class Settings:
     dry_run: bool
     resume: bool
 
+    @property
+    def objective_of_a_segment(self) -> Objective:
+        """By which a segment's best report is chosen."""
+        return self.objective if self.fidelity is None else replace(self.objective, at="best")
+
     @classmethod
     def parse(cls, options: Mapping[str, Any]) -> Settings:
         """Check the options.
@@ -60,15 +73,25 @@ class Settings:
             ConfigError: A value out of its rule; the key, the value and the rule are named.
         """
         _refuse_retired(options)
-        _refuse_missing(options)
+        objective, fidelity = _objective(options), _fidelity(options)
+        if fidelity is not None:
+            objective = replace(objective, at="last")
+        scheduler = _scheduler(options["scheduler"], fidelity)
+        _refuse_missing("searcher", options["searcher"])
+        _refuse_missing("scheduler", scheduler)
         return cls(
-            objective=_objective(options),
+            objective=objective,
             searcher=dict(options["searcher"]),
-            scheduler=dict(options["scheduler"]),
+            scheduler=scheduler,
             seed=secrets.randbelow(2**31) if options["seed"] is None else int(options["seed"]),
             num_samples=_at_least(options, "num_samples", 1),
             max_concurrent_trials=_at_least(options, "max_concurrent_trials", 1),
             time_budget_s=_at_least(options, "time_budget_s", 0),
+            budget=_budget(options, objective),
+            fidelity=fidelity,
+            scalarization=_scalarization(options["scalarization"], objective),
+            initial=_points(options["initial"]),
+            warm_start=tuple(options["warm_start"]),
             max_failure_rate=_rate(options, "max_failure_rate"),
             max_losses=_at_least(options, "max_losses", 0),
             max_retries=_at_least(options, "max_retries", 0),
@@ -94,13 +117,12 @@ def _refuse_retired(options: Mapping[str, Any]) -> None:
             )
 
 
-def _refuse_missing(options: Mapping[str, Any]) -> None:
-    for part in ("searcher", "scheduler"):
-        for key, value in options[part].items():
-            if value == "???":
-                raise ConfigError(
-                    f"hydra.sweeper.{part}.{key} is not set, and {options[part]['name']} needs it"
-                )
+def _refuse_missing(part: str, options: Mapping[str, Any]) -> None:
+    for key, value in options.items():
+        if value == "???":
+            raise ConfigError(
+                f"hydra.sweeper.{part}.{key} is not set, and {options['name']} needs it"
+            )
 
 
 def _objective(options: Mapping[str, Any]) -> Objective:
@@ -109,18 +131,129 @@ def _objective(options: Mapping[str, Any]) -> Objective:
         raise ConfigError(
             f"hydra.sweeper.metric is {metric!r} and hydra.sweeper.mode is not set: say min or max"
         )
+    metrics, modes = _listed(metric, "objective"), _listed(mode, "min")
+    if len(metrics) != len(modes):
+        raise ConfigError(
+            f"hydra.sweeper.metric is {metric!r} and hydra.sweeper.mode is {mode!r}: say min or "
+            f"max for each metric"
+        )
+    if len(set(metrics)) < len(metrics):
+        raise ConfigError(f"hydra.sweeper.metric is {metric!r}: each metric may be there once")
     try:
-        return Objective(
-            metric=metric or "objective", mode=mode or "min", at=options["objective_at"]
+        first, *others = (
+            Objective(metric=name, mode=way, at=options["objective_at"])
+            for name, way in zip(metrics, modes, strict=True)
         )
     except ValueError as error:
         raise ConfigError(str(error)) from error
+    return replace(first, others=tuple(others))
 
 
-def _at_least(options: Mapping[str, Any], key: str, least: float) -> Any:
-    value = options[key]
-    if value is not None and value < least:
-        raise ConfigError(f"hydra.sweeper.{key} is {value}; it must be {least} or more")
+def _listed(given: Any, default: str) -> list[Any]:
+    if isinstance(given, list) and given:
+        return given
+    return [given or default]
+
+
+def _fidelity(options: Mapping[str, Any]) -> Fidelity | None:
+    given = options["fidelity"]
+    if given is None:
+        return None
+    rule = "a mapping of name, min and max such as {name: data.fraction, min: 0.1, max: 1}"
+    _check_mapping("fidelity", given, ("name", "min", "max"), rule, every=True)
+    for key in ("min", "max"):
+        if isinstance(given[key], bool) or not isinstance(given[key], int | float):
+            raise ConfigError(
+                f"hydra.sweeper.fidelity.{key} is {given[key]!r}; it must be a number"
+            )
+    try:
+        return Fidelity(
+            name=str(given["name"]),
+            min=given["min"],
+            max=given["max"],
+            reduction_factor=options["scheduler"].get("reduction_factor", 3),
+        )
+    except ValueError as error:
+        raise ConfigError(f"hydra.sweeper.fidelity: {error}") from error
+
+
+def _scheduler(options: Mapping[str, Any], fidelity: Fidelity | None) -> dict[str, Any]:
+    """The scheduler's options; where the fidelity is a parameter, it lays the rungs down."""
+    scheduler = dict(options)
+    if fidelity is None or "max_t" not in scheduler:
+        return scheduler
+    if scheduler.get("max_t", "???") != "???" or scheduler.get("grace_period", 1) != 1:
+        raise ConfigError(
+            "hydra.sweeper.scheduler.max_t and grace_period follow from hydra.sweeper.fidelity "
+            "where that is set: leave them out"
+        )
+    return {**scheduler, "max_t": fidelity.max_t}
+
+
+def _budget(options: Mapping[str, Any], objective: Objective) -> Budget:
+    cost, stop = options["cost"] or {}, options["stop"] or {}
+    rule = "a mapping of metric and budget such as {metric: gpu_seconds, budget: 3600}"
+    _check_mapping("cost", cost, ("metric", "budget"), rule, every=bool(cost))
+    rule = "a mapping of target, patience and tolerance such as {target: 0.99, patience: 20}"
+    _check_mapping("stop", stop, ("target", "patience", "tolerance"), rule)
+    if "tolerance" in stop and "patience" not in stop:
+        raise ConfigError("hydra.sweeper.stop.tolerance needs hydra.sweeper.stop.patience")
+    return Budget(
+        total_steps=_at_least(options, "total_steps", 1),
+        cost_metric=cost.get("metric"),
+        cost=_at_least(cost, "budget", 0, within="cost."),
+        target=_at_least(stop, "target", -math.inf, within="stop."),
+        patience=_at_least(stop, "patience", 1, within="stop."),
+        tolerance=_at_least(stop, "tolerance", 0, within="stop.") or 0.0,
+    )
+
+
+def _scalarization(given: Any, objective: Objective) -> Scalarization:
+    rule = "a mapping of name and weights such as {name: chebyshev, weights: {loss: 2, latency: 1}}"
+    given = {"name": given} if isinstance(given, str) else given or {}
+    _check_mapping("scalarization", given, ("name", "weights"), rule)
+    try:
+        return Scalarization(
+            name=given.get("name", "chebyshev"), weights=given.get("weights") or {}
+        ).checked(objective)
+    except ValueError as error:
+        raise ConfigError(f"hydra.sweeper.scalarization: {error}") from error
+
+
+def _points(given: Any) -> Sequence[Mapping[str, Any]]:
+    for point in given:
+        if not isinstance(point, Mapping):
+            raise ConfigError(
+                f"hydra.sweeper.initial holds {point!r}; it must be a list of mappings such as "
+                f"[{{optimizer.lr: 0.1}}]"
+            )
+    return tuple(given)
+
+
+def _check_mapping(
+    key: str, given: Any, known: Sequence[str], rule: str, *, every: bool = False
+) -> None:
+    if not isinstance(given, Mapping):
+        raise ConfigError(f"hydra.sweeper.{key} is {given!r}; it must be {rule}")
+    for name in given:
+        if name not in known:
+            raise ConfigError(
+                f"hydra.sweeper.{key}.{name} is not an option; it must be {rule}"
+                f"{did_you_mean(str(name), known)}"
+            )
+    missing = [name for name in known if name not in given]
+    if every and missing:
+        raise ConfigError(f"hydra.sweeper.{key}.{missing[0]} is not set; it must be {rule}")
+
+
+def _at_least(options: Mapping[str, Any], key: str, least: float, *, within: str = "") -> Any:
+    value = options.get(key)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ConfigError(f"hydra.sweeper.{within}{key} is {value!r}; it must be a number")
+    if not value >= least:
+        raise ConfigError(f"hydra.sweeper.{within}{key} is {value}; it must be {least} or more")
     return value
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
+from sweeps.budget import Budget
 from sweeps.engine import Engine, EventLog, Limits, Segment
 from sweeps.journal import Asked, Event, Lost, Reported, Started
 from sweeps.objective import Objective
@@ -41,6 +42,7 @@ class Setup:
     searcher: Mapping[str, Any] = field(default_factory=lambda: {"name": "tpe"})
     scheduler: Mapping[str, Any] = field(default_factory=lambda: {"name": "none"})
     workers: int = 1
+    budget: Budget = field(default_factory=Budget)
     seed: int = 0
     checkpoints: bool = True
     """Whether every report comes with a checkpoint."""
@@ -131,7 +133,8 @@ class _Simulator:
             ),
             scheduler=make_scheduler(**setup.scheduler, space=setup.space, seed=setup.seed),
             limits=Limits(num_samples=setup.num_samples),
-            distributions=setup.space.distributions(),
+            budget=setup.budget,
+            space=setup.space,
             clock=lambda: self._now,
         )
         self._curve = curve
@@ -154,12 +157,12 @@ class _Simulator:
         self.engine.open(history, name="simulation")
         self._in_flight = _steps_in_flight(history, self.engine.trials)
         self._fill()
-        while self._heap or self.engine.due is not None:
+        while (self._heap or self.engine.due is not None) and self.engine.spent is None:
             self._advance()
             self._fill()
         for worker, since in self._free:
             self.idle[worker] += self._now - since
-        self.engine.close("done")
+        self.engine.close(self.engine.spent or "done")
 
     def _advance(self) -> None:
         """To the end of the next step, or to where a trial may be tried again in a free slot."""
@@ -182,7 +185,7 @@ class _Simulator:
             self._train(worker, segment.trial)
 
     def _curve_of(self, segment: Segment) -> Iterator[tuple[int, Any]]:
-        steps = self._curve(self._setup.space.values(segment.params), segment.trial)
+        steps = self._curve(segment.values, segment.trial)
         return islice(enumerate(steps, start=1), int(segment.checkpoint or 0), None)
 
     def _train(self, worker: int, trial: int) -> None:

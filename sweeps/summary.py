@@ -49,8 +49,12 @@ def final_report(
 def print_trials(sweep: SweepResults, *, top: int, console: Console) -> None:
     """Print the best trials and the totals."""
     if len(sweep.trials):
+        top = max(top, min(len(sweep.front), 2 * _TOP))
         console.print(render.trials_table(sweep, sweep.ranked()[:top], width=console.width))
         console.print()
+    if sweep.front:
+        front = f"{len(sweep.front)} trials on the Pareto front; "
+        console.print(Text(f"{front}● is taken by {sweep.scalarization.name}", "dim"))
     console.print(_totals(sweep))
 
 
@@ -132,9 +136,11 @@ def _fact(name: str, value: Text | str) -> Text:
 
 
 def _best(sweep: SweepResults, best: Trial) -> Text:
+    others = zip(sweep.objective.others, best.values[1:], strict=False)
     return Text.assemble(
         f"{sweep.objective.metric} ",
         (render.number(best.value), "bold green"),
+        *(f"  {objective.metric} {render.number(value)}" for objective, value in others),
         (f"  trial {best.number}" + (f", step {best.best.step}" if best.best else ""), "dim"),
         f"  {render.parameters(sweep.values(best))}",
     )

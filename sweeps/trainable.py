@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import importlib
+import math
 import queue
 import threading
 import time
@@ -84,7 +85,8 @@ class Lane(Trainable):
         if isinstance(order, Rest):
             time.sleep(order.seconds)
             return Idle()
-        self._segment = _Segment(order, self._train)
+        gathered = _Gathered(self._settings.objective) if self._settings.by_rung else None
+        self._segment = _Segment(order, self._train, gathered)
         return self._segment.next_message()
 
     def _load(self) -> Message:
@@ -134,6 +136,7 @@ class Lane(Trainable):
                 send=send,
                 objective=settings.objective,
                 rungs=settings.rungs,
+                always=settings.by_rung,
                 best=job.best,
                 best_step=job.best_step,
             )
@@ -153,9 +156,15 @@ class Lane(Trainable):
 class _Segment:
     """A task function that runs in a thread and stands still at each report."""
 
-    def __init__(self, job: Job, train: Callable[[Job, Send], Any]) -> None:
+    def __init__(
+        self,
+        job: Job,
+        train: Callable[[Job, Send], Any],
+        gathered: _Gathered | None = None,
+    ) -> None:
         self.job = job
         self._train = train
+        self._gathered = gathered
         self._messages: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._answers: queue.SimpleQueue[Decision | None] = queue.SimpleQueue()
         self._ending = False
@@ -191,15 +200,27 @@ class _Segment:
         trial = self.job.trial
         try:
             result = self._train(self.job, self._send)
-            self._messages.put(Returned(trial=trial, metrics=_metrics(result)))
+            self._messages.put(self._returned(_metrics(result)))
         except session.TrialEnded:
-            pass
+            if self._gathered is not None and not self._ending:  # its result is that it diverged
+                self._messages.put(self._returned({}))
         except BaseException as error:  # noqa: BLE001 - told to the driver, SystemExit included
             self._messages.put(Raised(trial=trial, error=_traceback(error), cause=_cause(error)))
+
+    def _returned(self, metrics: dict[str, float]) -> Returned:
+        if self._gathered is None:
+            return Returned(trial=self.job.trial, metrics=metrics)
+        return Returned(
+            trial=self.job.trial,
+            metrics={**metrics, **self._gathered.metrics},
+            checkpoint=self._gathered.checkpoint,
+        )
 
     def _send(self, step: int, metrics: dict[str, float], checkpoint: Path | None) -> Decision:
         if self._ending:  # the task caught what should end it, and reports on
             raise session.TrialEnded
+        if self._gathered is not None:
+            return self._gathered.take(metrics, checkpoint)
         self._messages.put(
             Report(trial=self.job.trial, step=step, metrics=metrics, checkpoint=checkpoint)
         )
@@ -207,6 +228,27 @@ class _Segment:
         if decision is None:
             raise session.TrialEnded
         return decision
+
+
+class _Gathered:
+    """The best report of a segment whose reports nobody judges one by one."""
+
+    def __init__(self, objective: Objective) -> None:
+        self._objective = objective
+        self.metrics: Mapping[str, float] = {}
+        self.checkpoint: Path | None = None
+
+    def take(self, metrics: dict[str, float], checkpoint: Path | None) -> Decision:
+        """Keep a report if it is the best; one that diverged ends the segment."""
+        value = metrics.get(self._objective.metric)
+        if value is None:
+            return Decision.CONTINUE
+        if not math.isfinite(value):
+            self.metrics = metrics
+            return Decision.STOP
+        if self._objective.replaces(value, self.metrics.get(self._objective.metric)):
+            self.metrics, self.checkpoint = metrics, checkpoint
+        return Decision.CONTINUE
 
 
 def _preload(modules: Iterable[str]) -> None:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, chdir, contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -22,6 +22,7 @@ from omegaconf.errors import OmegaConfBaseException, UnsupportedInterpolationTyp
 from sweeps.app import App, load_app
 from sweeps.checkpoints import best_left
 from sweeps.errors import SweepError
+from sweeps.folder import SweepFolder
 from sweeps.results import SweepResults
 from sweeps.trials import Trial
 
@@ -41,12 +42,10 @@ class TrainedTrial:
     @classmethod
     def of(cls, sweep: SweepResults, trial: Trial) -> TrainedTrial:
         """Find the job folder: a trial that went on under several drivers has one of each."""
-        name = best_left(sweep.folder, trial)
-        run = trial.best.run if trial.best else trial.run
-        if name is not None:
-            run = int(PurePosixPath(name).parts[2])
-        job = sweep.folder.job(trial.number, run)
-        return cls(sweep=sweep, trial=trial, job=job, checkpoint=sweep.folder.resolve(name))
+        folder = sweep.folder
+        name = best_left(folder, trial)
+        job = folder.job_of(name) if name is not None else _best_job(folder, trial)
+        return cls(sweep=sweep, trial=trial, job=job, checkpoint=folder.resolve(name))
 
     def config(self) -> DictConfig:
         """The job's composed config, its interpolations as they were written.
@@ -115,6 +114,14 @@ class TrainedTrial:
             ) from error
         assert isinstance(config, DictConfig)
         return config
+
+
+def _best_job(folder: SweepFolder, trial: Trial) -> Path:
+    best = trial.best
+    if best is None:
+        return folder.job(trial.number, trial.run)
+    rung = None if best.fidelity is None else best.step
+    return folder.job(trial.number, best.run, rung=rung)
 
 
 def _typed(hydra: Any) -> DictConfig:

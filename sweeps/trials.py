@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from sweeps.journal import Asked, Closed, Created, Ended, Event, Lost, Opened, Reported, Started
 from sweeps.objective import Objective
+from sweeps.space import Space
 from sweeps.status import Decision, Status
 
 
@@ -22,6 +23,8 @@ class Trial:
     run: int
     """The driver under which its current or last segment began."""
     started: float
+    study: int = 0
+    """Which of the sweep's spaces it was drawn from."""
     status: Status = Status.RUNNING
     reports: dict[int, Reported] = field(default_factory=dict)
     """By step; a step that was trained again after a crash holds its last report."""
@@ -35,6 +38,8 @@ class Trial:
     """Where it went on from another trial's checkpoint, with which parameters."""
     value: float | None = None
     """The best report's objective, or what the task function returned."""
+    values: Sequence[float] = ()
+    """Of a complete trial: the value of each objective."""
     metrics: Mapping[str, float] = field(default_factory=dict)
     """What the task function returned."""
     checkpoint: str | None = None
@@ -70,6 +75,8 @@ class Trials:
 
     def __init__(self, objective: Objective) -> None:
         self.objective = objective
+        self.spaces: list[Space] = []
+        """What was searched; where it was changed, the last one holds."""
         self.run = 0
         self.created: float | None = None
         self.closed: Closed | None = None
@@ -89,6 +96,10 @@ class Trials:
     def __iter__(self) -> Iterator[Trial]:
         return iter(self._trials)
 
+    def values(self, trial: Trial, params: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """A trial's parameters as its app sees them, by name; `params` in the place of its own."""
+        return self.spaces[trial.study].values(trial.params if params is None else params)
+
     def with_status(self, *statuses: Status) -> list[Trial]:
         """The trials that stand at one of these, by number."""
         return [trial for trial in self._trials if trial.status in statuses]
@@ -97,7 +108,8 @@ class Trials:
         """Fold one event in."""
         match event:
             case Created():
-                self.created = event.time
+                self.created = event.time if self.created is None else self.created
+                self.spaces.append(Space.from_json(event.space))
             case Opened():
                 self._on_opened(event)
             case Closed():
@@ -124,6 +136,7 @@ class Trials:
         self._trials.append(
             Trial(
                 number=event.trial,
+                study=event.study,
                 params=event.params,
                 best_params=event.params,
                 run=event.run,
@@ -150,9 +163,13 @@ class Trials:
         trial.reports[event.step] = trial.last = event
         trial.checkpoint = event.checkpoint or trial.checkpoint
         self.metric_names.update(event.metrics)
-        if event.value is not None and self.objective.is_better(event.value, trial.value):
-            trial.best, trial.value, trial.best_params = event, event.value, trial.params
-            self._update_best(trial)
+        if event.value is not None and self.objective.replaces(event.value, trial.value):
+            was, trial.value = trial.value, event.value
+            trial.best, trial.best_params = event, trial.params
+            if self.best is trial and not self.objective.is_better(event.value, was):
+                self._find_best()  # its last report counts, and is worse than the one before
+            else:
+                self._update_best(trial)
         if event.decision is Decision.PAUSE:
             self._set_status(trial, Status.PAUSED)
 
@@ -170,6 +187,8 @@ class Trials:
         trial.clock(event.time, stays=False)
         trial.metrics, trial.error, trial.cause = event.metrics, event.error, event.cause
         trial.value, trial.ended = event.value, event.time
+        if event.status is Status.COMPLETE and event.value is not None:
+            trial.values = (event.value, *event.others)
         self.metric_names.update(event.metrics)
         self._set_status(trial, event.status)
         if event.status in (Status.COMPLETE, Status.STOPPED):

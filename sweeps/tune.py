@@ -162,7 +162,7 @@ def _last_error(trial: TuneTrial) -> str:
 def run_lanes(
     plan: Plan, engine: Engine, each: Mapping[str, float], *, interrupted: Callable[[], bool]
 ) -> str:
-    """Let Ray Tune place and carry lanes until the sweep is over; `done` or `out of time`.
+    """Let Ray Tune place and carry lanes until the sweep is over; `done`, or why it ends before.
 
     Args:
         plan: The sweep.
@@ -215,7 +215,7 @@ def run_lanes(
         raise lanes.error
     if interrupted():
         raise KeyboardInterrupt
-    return "out of time" if lanes.out_of_time else "done"
+    return lanes.ending or "done"
 
 
 def _job_maker(plan: Plan, engine: Engine) -> Callable[[Segment], Job]:
@@ -228,18 +228,18 @@ def _job_maker(plan: Plan, engine: Engine) -> Callable[[Segment], Job]:
         return references[base.id]
 
     def make_job(segment: Segment) -> Job:
-        values = plan.space.values(segment.params)
+        values = segment.values
         base = plan.composer.base(values)
         best = engine.trials[segment.trial].best
         return Job(
             trial=segment.trial,
-            folder=plan.folder.job(segment.trial, segment.run),
+            folder=plan.folder.job(segment.trial, segment.run, rung=segment.rung),
             base=reference(base),
             base_id=base.id,
-            patch=plan.composer.patch(values),
+            patch=plan.composer.patch(values, also=plan.at_fidelity(segment.fidelity)),
             checkpoint=_checkpoint_of(plan, engine, segment),
-            best=best.value if best else None,
-            best_step=best.step if best else None,
+            best=best.value if best and segment.rung is None else None,
+            best_step=best.step if best and segment.rung is None else None,
         )
 
     return make_job
@@ -259,9 +259,10 @@ def _lane_settings(plan: Plan) -> LaneSettings:
         name=plan.folder.name,
         app=plan.app,
         search_path=plan.search_path,
-        objective=plan.settings.objective,
+        objective=plan.settings.objective_of_a_segment,
         seed=plan.settings.seed,
         rungs=plan.scheduler.rungs(),
+        by_rung=plan.settings.fidelity is not None,
         preload=plan.composer.target_modules(),
         teardown_timeout_s=plan.settings.teardown_timeout_s,
     )

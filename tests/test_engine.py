@@ -60,7 +60,7 @@ def open_engine(
         make_searcher=lambda view: make_searcher(**searcher, space=SPACE, view=view, seed=seed),
         scheduler=make_scheduler(**scheduler, space=SPACE, seed=seed),
         limits=Limits(num_samples=num_samples, **limits),
-        distributions=SPACE.distributions(),
+        space=SPACE,
         clock=lambda: 0.0,
     )
     engine.open(list(history), name="test")

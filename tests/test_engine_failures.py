@@ -61,7 +61,7 @@ def open_engine(
         make_searcher=lambda view: make_searcher("random", space=SPACE, view=view, seed=0),
         scheduler=make_scheduler(**scheduler, space=SPACE, seed=0),
         limits=Limits(num_samples=num_samples, **limits),
-        distributions=SPACE.distributions(),
+        space=SPACE,
         clock=clock or Clock(),
     )
     engine.open(list(log.events), name="test")

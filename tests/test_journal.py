@@ -20,6 +20,7 @@ from sweeps.journal import (
     Ended,
     Event,
     Journal,
+    Known,
     Lost,
     Opened,
     Reported,
@@ -62,7 +63,11 @@ def ended(trial: int, status: Status, value: float | None = None, **fields: str)
 
 
 EVENTS: list[Event] = [
-    Created(name="näm e'\"\n", mode="min", time=0.0),
+    Created(name="näm e'\"\n", modes=("min",), space={"parameters": []}, time=0.0),
+    Known(
+        trials=[{"params": {"lr": 0.1}, "status": "stopped", "values": [], "reports": [[1, 0.5]]}],
+        time=0.5,
+    ),
     Opened(run=1, time=1.5),
     asked(0),
     reported(0, 1, 0.5, Decision.PAUSE),

@@ -6,16 +6,18 @@ from rich.console import Console
 
 from sweeps import render
 from sweeps.export import ExportResult
-from sweeps.journal import Asked, Ended, Lost, Opened, Reported, Started
+from sweeps.journal import Asked, Created, Ended, Lost, Opened, Reported, Started
 from sweeps.memory import ADVICE
 from sweeps.objective import Objective
 from sweeps.progress import Progress
 from sweeps.results import load_sweep
+from sweeps.space import parse_space
 from sweeps.status import Decision, Status
 from sweeps.summary import final_report
 from sweeps.trials import Trials
 
 OBJECTIVE = Objective(metric="acc", mode="max")
+SPACE, _ = parse_space({"optimizer.lr": "interval(0, 1)"}, [])
 
 
 class Clock:
@@ -34,6 +36,7 @@ class Watched:
         self.clock = Clock()
         console = Console(file=self.out, force_terminal=terminal, width=100, highlight=False)
         self.trials = Trials(OBJECTIVE)
+        self.trials.apply(Created(name="s", modes=("max",), space=SPACE.to_json(), time=0.0))
         self.progress = Progress(
             OBJECTIVE, total=lambda: total, max_t=max_t, console=console, clock=self.clock
         )

@@ -59,12 +59,14 @@ class Sweep:
         keep: int = 1,
         scheduler: Mapping[str, Any] = ASHA,
         num_samples: int = 12,
+        objective: Objective = OBJECTIVE,
         **limits: Any,
     ) -> None:
         self.folder = SweepFolder(path)
         self.keep = keep
         self.log = Memory()
         self.most = 0
+        self._objective = objective
         self._scheduler = scheduler
         self._limits = Limits(num_samples=num_samples, **limits)
         self.now = 0.0
@@ -75,11 +77,11 @@ class Sweep:
         self.workers: dict[int, session.Session] = {}
         self.engine = Engine(
             log=self.log,
-            objective=OBJECTIVE,
+            objective=self._objective,
             make_searcher=lambda view: make_searcher("random", space=SPACE, view=view, seed=0),
             scheduler=make_scheduler(**self._scheduler, space=SPACE, seed=0),
             limits=self._limits,
-            distributions=SPACE.distributions(),
+            space=SPACE,
             clock=lambda: self.now,
             listeners=[Retention(self.folder, keep=self.keep)],
         )
@@ -343,6 +345,30 @@ def test_a_trial_without_checkpoints_takes_no_place_among_the_best(make) -> None
     sweep.engine.on_report(trial, step=1, metrics={"loss": 0.1}, checkpoint=None)
     sweep.engine.on_return(trial, {})
     assert sweep.on_disk() == {0: {name(0, 1)}}
+
+
+def test_with_several_objectives_what_is_on_the_pareto_front_stays_too(make) -> None:
+    others = (Objective(metric="size", mode="max"),)
+    sweep = make(scheduler=FIFO, objective=Objective(metric="loss", others=others))
+
+    def complete(loss: float, size: float) -> None:
+        trial = sweep.start()
+        metrics = {"loss": loss, "size": size}
+        _write(sweep.folder.path / name(trial, 1, run=sweep.trials.run))
+        sweep.engine.on_report(
+            trial, step=1, metrics=metrics, checkpoint=name(trial, 1, run=sweep.trials.run)
+        )
+        sweep.engine.on_return(trial, {})
+
+    for loss, size in ((0.2, 5), (0.1, 3), (0.3, 8), (0.3, 4)):
+        complete(loss, size)
+    assert sorted(sweep.on_disk()) == [0, 1, 2]
+    complete(0.15, 6)
+    assert sorted(sweep.on_disk()) == [1, 2, 4]
+    sweep.open()
+    assert sorted(sweep.on_disk()) == [1, 2, 4]
+    complete(0.05, 9)
+    assert sorted(sweep.on_disk()) == [5]
 
 
 @pytest.mark.usefixtures("always")

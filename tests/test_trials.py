@@ -28,7 +28,11 @@ def ended(trial: int, status: Status, value: float | None = None) -> Ended:
 
 def fold(*events: Event, mode: str = "min") -> Trials:
     trials = Trials(Objective(metric="loss", mode=mode))
-    for event in (Created(name="s", mode=mode, time=0.0), Opened(run=1, time=0.0), *events):
+    for event in (
+        Created(name="s", modes=(mode,), space={"parameters": []}, time=0.0),
+        Opened(run=1, time=0.0),
+        *events,
+    ):
         trials.apply(event)
     return trials
 

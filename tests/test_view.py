@@ -9,7 +9,7 @@ import pytest
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import TrialState
 
-from sweeps.journal import Asked, Ended, Reported, Started
+from sweeps.journal import Asked, Created, Ended, Reported, Started
 from sweeps.objective import Objective
 from sweeps.searchers import View, make_searcher, seed_of
 from sweeps.simulate import Setup, Simulated, simulate
@@ -49,7 +49,7 @@ def ended(trial: int, status: Status, value: float | None = None) -> Ended:
 
 def view_of(*events: Any, mode: Any = "min") -> View:
     view = View(Objective(mode=mode))
-    for event in events:
+    for event in (Created(name="s", modes=(mode,), space=SPACE.to_json(), time=0.0), *events):
         view.apply(event)
     return view
 

@@ -89,6 +89,7 @@ class GridConf:
     """Every combination once."""
 
     name: str = "grid"
+    levels: Any = None
 
 
 @dataclass
@@ -128,19 +129,28 @@ class RayTuneConf:
     _target_: str = "hydra_plugins.ray_tune_sweeper.ray_tune_sweeper.RayTuneSweeper"
     _recursive_: bool = False
 
-    # What to optimize
-    metric: Optional[str] = None
-    mode: Optional[str] = None
+    # What to optimize: a metric and min or max, or a list of each
+    metric: Any = None
+    mode: Any = None
     objective_at: str = "best"
+    scalarization: Any = None
     # The search space: Hydra override strings; the command line wins
     params: dict[str, Any] = field(default_factory=dict)
+    when: Any = None
+    constraints: list[str] = field(default_factory=list)
+    initial: list[Any] = field(default_factory=list)
+    warm_start: list[str] = field(default_factory=list)
     searcher: Any = MISSING
     scheduler: Any = MISSING
+    fidelity: Any = None
     seed: Optional[int] = None
     # How much
     num_samples: Optional[int] = None
     max_concurrent_trials: Optional[int] = None
     time_budget_s: Optional[float] = None
+    total_steps: Optional[int] = None
+    cost: Any = None
+    stop: Any = None
     max_failure_rate: float = 1.0
     max_losses: int = 3
     max_retries: int = 0

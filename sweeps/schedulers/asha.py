@@ -63,6 +63,8 @@ class Asha(Scheduler):
         reduction_factor: One in how many goes on from a rung (eta in the paper).
     """
 
+    extends = True
+
     def __init__(self, *, max_t: int, grace_period: int = 1, reduction_factor: int = 3) -> None:
         if grace_period < 1:
             raise ValueError(f"grace_period is {grace_period}; it must be 1 or more")

@@ -71,6 +71,8 @@ class Scheduler(ABC):
 
     max_t: int | None = None
     """Steps after which a trial is complete; None where trials run to their own end."""
+    extends: bool = False
+    """Whether `max_t` may be raised while a sweep goes on."""
 
     @abstractmethod
     def on_start(self, trial: int, params: Mapping[str, Any]) -> None:

@@ -29,6 +29,7 @@ class SamplerSearcher:
     ) -> None:
         self._sampler = sampler
         self._view = view
+        self._space = space
         self._distributions = space.distributions()
         self._seed = seed
 
@@ -36,8 +37,11 @@ class SamplerSearcher:
         """The configuration of trial `number`; the view then shows that trial as running."""
         study = self._view.study
         study.sampler = self._sampler(ask_seed(self._seed, number, attempt))
-        trial = study.ask(self._distributions)
+        trial = study.ask()
         assert trial.number == number, f"the view is at trial {trial.number}, asked for {number}"
+        self._space.draw(
+            lambda p: trial._suggest(p.optuna_name, self._distributions[p.optuna_name])
+        )
         return self._view.get_trial(number).params  # plain numbers, as a journal gives them back
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -23,8 +23,9 @@ from optuna.study import StudyDirection
 from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, TrialState
 
-from sweeps.journal import Asked, Ended, Event, Notes, Reported, Started
+from sweeps.journal import Asked, Created, Ended, Event, Known, Notes, Reported, Started
 from sweeps.objective import Objective
+from sweeps.space import Space
 from sweeps.status import Decision, Status
 
 _STUDY_ID = 0
@@ -37,6 +38,7 @@ _STATES = {
 }
 
 
+_DIRECTIONS = {"min": StudyDirection.MINIMIZE, "max": StudyDirection.MAXIMIZE}
 _REDUNDANT = "tpe:"
 """TPE notes the parameters of a running trial, for drivers that see it before it has them."""
 
@@ -50,10 +52,15 @@ class View(BaseStorage):
     """
 
     def __init__(self, objective: Objective) -> None:
-        self._direction = (
-            StudyDirection.MINIMIZE if objective.mode == "min" else StudyDirection.MAXIMIZE
-        )
+        self._directions = [_DIRECTIONS[o.mode] for o in objective.all]
         self._trials: list[FrozenTrial] = []
+        self._spaces: list[Space] = []
+        self._asked: list[tuple[int, Mapping[str, Any]]] = []
+        """By trial: which of the spaces it was drawn from, and its parameters there."""
+        self._misfits: set[int] = set()
+        """Trials that are no configurations of the space as it is now."""
+        self._known: list[FrozenTrial] = []
+        """Trials of earlier sweeps; their numbers are below 0."""
         self._user_attrs: dict[str, Any] = {}
         self._system_attrs: dict[str, Any] = {}
         self._notes = Notes()
@@ -62,6 +69,10 @@ class View(BaseStorage):
     def apply(self, event: Event) -> None:
         """Fold one event in."""
         match event:
+            case Created():
+                self._on_created(event)
+            case Known():
+                self._on_known(event)
             case Asked():
                 self._on_asked(event)
             case Started():
@@ -77,11 +88,42 @@ class View(BaseStorage):
         return notes if notes.trial or notes.study else None
 
     def retract(self) -> None:
-        """Take back the trial that was asked for last, and its notes: it is not to be."""
-        self._trials.pop()
+        """Take back a trial that was asked for and is not to be, and its notes."""
+        del self._trials[len(self._asked) :]
         self._notes = Notes(study=self._notes.study)
 
+    def _on_created(self, event: Created) -> None:
+        """A further study: show the trials as those of the changed space."""
+        self._spaces.append(Space.from_json(event.space))
+        for number, (study, params) in enumerate(self._asked):
+            values = self._spaces[study].values(params)
+            if not self._spaces[-1].holds(values):
+                self._misfits.add(number)
+                continue
+            self._misfits.discard(number)
+            now = self._spaces[-1].optuna_params(values)
+            self._replace(number, params=now, distributions=self._distributions(now))
+
+    def _distributions(self, params: Mapping[str, Any]) -> dict[str, BaseDistribution]:
+        distributions = self._spaces[-1].distributions()
+        return {name: distributions[name] for name in params}
+
+    def _on_known(self, event: Known) -> None:
+        for number, known in enumerate(event.trials, start=-len(event.trials)):
+            trial = _new_trial(number, datetime.fromtimestamp(event.time))
+            space, values = self._spaces[-1], known["params"]
+            parameters = [p for p in space.parameters if p.name in values]
+            trial.params = {p.optuna_name: p.from_value(values[p.name]) for p in parameters}
+            trial.distributions = self._distributions(trial.params)
+            trial.state = _STATES.get(Status(known["status"]), TrialState.PRUNED)
+            if trial.state is TrialState.COMPLETE:
+                trial.values = known["values"]
+            trial.intermediate_values = _reports_of(known) if len(self._directions) == 1 else {}
+            trial.datetime_complete = trial.datetime_start
+            self._known.append(trial)
+
     def _on_asked(self, event: Asked) -> None:
+        self._asked.append((event.study, event.params))
         if event.trial < len(self._trials):  # asked of this very view: it is there already
             return
         trial = _new_trial(event.trial, datetime.fromtimestamp(event.time))
@@ -93,20 +135,21 @@ class View(BaseStorage):
 
     def _on_reported(self, event: Reported) -> None:
         shown = self._trials[event.trial]
+        reports = {**shown.intermediate_values, event.step: event.value}
         self._replace(
             event.trial,
             state=TrialState.PRUNED if event.decision is Decision.PAUSE else shown.state,
-            intermediate_values={**shown.intermediate_values, event.step: event.value},
+            intermediate_values={} if event.several else reports,
         )
 
     def _on_ended(self, event: Ended) -> None:
         reports = self._trials[event.trial].intermediate_values
-        if event.status is Status.DIVERGED:
+        if event.status is Status.DIVERGED and len(self._directions) == 1:
             reports = {0: math.nan}
         self._replace(
             event.trial,
             state=_STATES[event.status],
-            values=[event.value] if event.status is Status.COMPLETE else None,
+            values=[event.value, *event.others] if event.status is Status.COMPLETE else None,
             intermediate_values=reports,
             datetime_complete=datetime.fromtimestamp(event.time),
         )
@@ -128,7 +171,8 @@ class View(BaseStorage):
         """All trials as samplers may see them."""
         if states == (TrialState.WAITING,):  # asked for at every ask; there are never any
             return []
-        trials = [t for t in self._trials if states is None or t.state in states]
+        shown = [t for t in self._trials if t.number not in self._misfits]
+        trials = [t for t in self._known + shown if states is None or t.state in states]
         return copy.deepcopy(trials) if deepcopy else trials
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
@@ -209,7 +253,7 @@ class View(BaseStorage):
 
     def get_study_directions(self, study_id: int) -> list[StudyDirection]:
         """The objective's direction."""
-        return [self._direction]
+        return self._directions
 
     def get_study_user_attrs(self, study_id: int) -> dict[str, Any]:
         """Notes on the study."""
@@ -225,12 +269,17 @@ class View(BaseStorage):
             FrozenStudy(
                 study_name=_STUDY_NAME,
                 direction=None,
-                directions=[self._direction],
+                directions=self._directions,
                 user_attrs=self._user_attrs,
                 system_attrs=self._system_attrs,
                 study_id=_STUDY_ID,
             )
         ]
+
+
+def _reports_of(known: Mapping[str, Any]) -> dict[int, float]:
+    diverged = Status(known["status"]) is Status.DIVERGED
+    return {0: math.nan} if diverged else {int(step): value for step, value in known["reports"]}
 
 
 def _new_trial(number: int, start: datetime) -> FrozenTrial:

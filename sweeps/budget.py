@@ -1,0 +1,96 @@
+"""When a sweep has spent or found enough: budgets and stoppers, folded from its events."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from sweeps.journal import Ended, Event, Reported
+from sweeps.objective import Objective
+from sweeps.status import Decision
+from sweeps.trials import Trials
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """What ends a sweep before all its trials are done; None does not."""
+
+    total_steps: int | None = None
+    """Steps over all trials."""
+    cost_metric: str | None = None
+    """A metric that says what a trial has cost so far, in seconds or money: it never falls."""
+    cost: float | None = None
+    """The most that all trials may cost together."""
+    target: float | None = None
+    """A value of the objective that is good enough."""
+    patience: int | None = None
+    """Trials in a row that may go by without improving the best value."""
+    tolerance: float = 0.0
+    """An improvement up to this counts as none."""
+
+
+class Meter:
+    """How far a sweep is into its budget. Apply every event, after the trials have."""
+
+    def __init__(self, budget: Budget, objective: Objective) -> None:
+        self._budget = budget
+        self._objective = objective
+        self._costs: dict[int, float] = {}
+        self._cost = 0.0
+        self._mark: float | None = None
+        """The best value when it last improved by more than the tolerance."""
+        self._since: set[int] = set()
+        """The trials that were paused or ended since then."""
+        self._leader: int | None = None
+
+    def apply(self, event: Event, trials: Trials) -> None:
+        """Take an event in."""
+        match event:
+            case Reported():
+                self._count_cost(event)
+                paused = event.decision is Decision.PAUSE
+                self._count_patience(event.trial, trials, settled=paused)
+            case Ended():
+                self._count_patience(event.trial, trials, settled=True)
+
+    def spent(self, trials: Trials) -> str | None:
+        """Why the sweep is to end now, or None."""
+        budget, best = self._budget, trials.best
+        if budget.total_steps is not None and trials.steps >= budget.total_steps:
+            return f"hydra.sweeper.total_steps, {budget.total_steps}, are spent"
+        if budget.cost is not None and self._cost >= budget.cost:
+            return f"hydra.sweeper.cost.budget, {budget.cost:g} {budget.cost_metric}, is spent"
+        if budget.target is not None and best is not None and best.value is not None:
+            loss, target = self._objective.loss(best.value), self._objective.loss(budget.target)
+            if loss <= target:
+                return f"hydra.sweeper.stop.target, {budget.target:g}, is reached"
+        if budget.patience is not None and len(self._since) >= budget.patience:
+            more = f" by more than {budget.tolerance:g}" if budget.tolerance else ""
+            return f"{len(self._since)} trials in a row have not improved the best{more}"
+        return None
+
+    def _count_cost(self, event: Reported) -> None:
+        name = self._budget.cost_metric
+        if name is None or name not in event.metrics:
+            return
+        cost = event.metrics[name]
+        if math.isfinite(cost):
+            before = self._costs.get(event.trial, 0.0)
+            self._costs[event.trial] = max(before, cost)
+            self._cost += max(0.0, cost - before)
+
+    def _count_patience(self, trial: int, trials: Trials, *, settled: bool) -> None:
+        if self._budget.patience is None:
+            return
+        best = trials.best.value if trials.best else None
+        if best is not None and self._improves(best):
+            self._mark, self._leader = best, trial
+            self._since = set()
+        elif settled and trial != self._leader:
+            self._since.add(trial)
+
+    def _improves(self, best: float) -> bool:
+        if self._mark is None:
+            return True
+        gain = self._objective.loss(self._mark) - self._objective.loss(best)
+        return gain > self._budget.tolerance
