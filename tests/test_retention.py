@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import random
 import shutil
@@ -17,7 +18,7 @@ import pytest
 
 import sweeps
 from sweeps import session
-from sweeps.checkpoints import best_left, delete, held
+from sweeps.checkpoints import best_left, delete, held, newest_left
 from sweeps.engine import Engine, Limits, Segment
 from sweeps.errors import SweepError
 from sweeps.export import export_best
@@ -497,6 +498,20 @@ def test_what_is_deleted_vanishes_at_once_and_a_half_deleted_one_is_finished(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_trial_goes_on_from_the_newest_that_is_left_and_is_taken_by_the_best(make) -> None:
+    sweep = make(scheduler=FIFO)
+    train(sweep, 0.1, 0.5)
+    trial, folder = sweep.trials[0], sweep.folder
+    _write(folder.path / name(0, 1)), _write(folder.path / name(0, 2))
+    trial.best = dataclasses.replace(trial.best, checkpoint=name(0, 1))
+    trial.checkpoint = name(0, 2)
+    assert (best_left(folder, trial), newest_left(folder, trial)) == (name(0, 1), name(0, 2))
+    delete(folder.path / name(0, 2))
+    assert best_left(folder, trial) == newest_left(folder, trial) == name(0, 1)
+    delete(folder.path / name(0, 1))
+    assert best_left(folder, trial) is newest_left(folder, trial) is None
+
+
 def test_two_processes_may_delete_the_same_checkpoints(tmp_path: Path) -> None:
     for number in range(30):
         for part in range(10):
@@ -653,3 +668,22 @@ def test_a_sweep_whose_driver_is_killed_and_which_is_extended_leaves_what_it_sho
     left = with_checkpoints(swept)
     assert sorted(left) == sorted({*best_of(ended), *(t.number for t in paused)})
     assert all(len(names) == 1 for names in left.values())
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_a_complete_trial_that_goes_on_after_its_checkpoint_went_is_trained_anew(sweep) -> None:
+    asha = [*CURVE, "hydra/sweeper/scheduler=asha", "+epochs=9", "hydra.sweeper.num_samples=18"]
+    asha += ["hydra.sweeper.keep_checkpoints=1"]
+    first = sweep(*asha, "hydra.sweeper.scheduler.max_t=3")
+    complete = first.trials.with_status(Status.COMPLETE)
+    assert len(complete) >= 6
+    (kept,) = {t.number for t in complete} & set(with_checkpoints(first))
+    swept = sweep.caviar("resume", str(first.folder.path), "hydra.sweeper.scheduler.max_t=9")
+    assert swept.code == 0
+    longer = [t.number for t in swept.trials if t.step == 9]
+    assert kept in longer
+    assert len(longer) >= 2
+    for number in longer:
+        begun = swept.read(number, "epochs.log", run=2).split()[0]
+        assert begun == ("4" if number == kept else "1")
