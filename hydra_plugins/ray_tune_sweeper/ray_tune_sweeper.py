@@ -290,11 +290,15 @@ class RayTuneConf:
     stop: Any = None
     max_failure_rate: float = 1.0
     max_losses: int = 3
+    max_retries: int = 0
+    retry_backoff_s: float = 1.0
+    trial_time_limit_s: Optional[float] = None
     # Where and with what
     name: Optional[str] = None
     storage_path: str = "outputs/sweeps"
     resources: Any = "auto"
     teardown_timeout_s: float = 30.0
+    keep_checkpoints: int = 1
     export: bool = True
     dry_run: bool = False
     resume: bool = False
