@@ -75,6 +75,11 @@ class Trial:
     cause: str | None = None
     ended: float | None = None
 
+    @property
+    def best_is_here(self) -> bool:
+        """Whether its best report came with its present parameters."""
+        return self.best_schedule is self.schedule
+
 
 class Trials:
     """The trials of a sweep, in the order they were asked. Apply events to change it."""
@@ -208,7 +213,7 @@ class Trials:
                 self._find_best()  # its last report counts, and is worse than the one before
             else:
                 self._update_best(trial)
-        elif trial.best_schedule is trial.schedule and not _names_checkpoint(trial.best):
+        elif trial.best_is_here and not _names_checkpoint(trial.best):
             trial.best_checkpoint = event.checkpoint or trial.best_checkpoint
 
     def _on_ended(self, event: Ended) -> None:

@@ -132,6 +132,17 @@ class PbtConf:
 
 
 @dataclass
+class Pb2Conf:
+    """Population based bandits: as pbt, and a Gaussian process says how parameters change."""
+
+    name: str = "pb2"
+    max_t: int = MISSING
+    perturbation_interval: int = MISSING
+    quantile_fraction: float = 0.25
+    hyperparam_mutations: list[str] = field(default_factory=list)
+
+
+@dataclass
 class RayTuneConf:
     """Everything under `hydra.sweeper`."""
 
@@ -187,7 +198,7 @@ def _register() -> None:
     store.store(group="hydra/sweeper", name="ray_tune", node=RayTuneConf, provider="caviar")
     groups: dict[str, list[Any]] = {
         "hydra/sweeper/searcher": [RandomConf, GridConf, TpeConf],
-        "hydra/sweeper/scheduler": [NoneConf, AshaConf, PbtConf],
+        "hydra/sweeper/scheduler": [NoneConf, AshaConf, PbtConf, Pb2Conf],
     }
     for group, nodes in groups.items():
         for node in nodes:

@@ -18,6 +18,7 @@ from sweeps.schedulers.base import (
     Wait,
 )
 from sweeps.schedulers.none import Fifo
+from sweeps.schedulers.pb2 import Pb2
 from sweeps.schedulers.pbt import Pbt
 from sweeps.space import Space
 
@@ -36,7 +37,12 @@ __all__ = [
     "make_scheduler",
 ]
 
-SCHEDULERS: dict[str, Callable[..., Scheduler]] = {"asha": Asha, "none": Fifo, "pbt": Pbt}
+SCHEDULERS: dict[str, Callable[..., Scheduler]] = {
+    "asha": Asha,
+    "none": Fifo,
+    "pb2": Pb2,
+    "pbt": Pbt,
+}
 
 
 def make_scheduler(name: str, *, space: Space, seed: int, **options: Any) -> Scheduler:
