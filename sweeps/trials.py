@@ -83,6 +83,11 @@ class Trial:
     cause: str | None = None
     ended: float | None = None
 
+    @property
+    def best_is_here(self) -> bool:
+        """Whether its best report came with its present parameters."""
+        return self.best_schedule is self.schedule
+
     def seconds_at(self, now: float) -> float:
         """How long it will have trained at a time, if it trains until then."""
         return self.seconds + (max(0.0, now - self.since) if self.since is not None else 0.0)
@@ -231,7 +236,7 @@ class Trials:
                 self._find_best()  # its last report counts, and is worse than the one before
             else:
                 self._update_best(trial)
-        elif trial.best_schedule is trial.schedule and not _names_checkpoint(trial.best):
+        elif trial.best_is_here and not _names_checkpoint(trial.best):
             trial.best_checkpoint = event.checkpoint or trial.best_checkpoint
 
     def _on_lost(self, event: Lost) -> None:

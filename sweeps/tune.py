@@ -230,7 +230,8 @@ def _job_maker(plan: Plan, engine: Engine) -> Callable[[Segment], Job]:
     def make_job(segment: Segment) -> Job:
         values = segment.values
         base = plan.composer.base(values)
-        best = engine.trials[segment.trial].best
+        trial = engine.trials[segment.trial]
+        best = trial.best
         folder = plan.folder.job(
             segment.trial, segment.run, rung=segment.rung, exploits=segment.exploits
         )
@@ -242,7 +243,7 @@ def _job_maker(plan: Plan, engine: Engine) -> Callable[[Segment], Job]:
             patch=plan.composer.patch(values, also=plan.at_fidelity(segment.fidelity)),
             checkpoint=_checkpoint_of(plan, engine, segment),
             best=best.value if best and segment.rung is None else None,
-            best_step=best.step if best and segment.rung is None else None,
+            best_step=best.step if best and trial.best_is_here and segment.rung is None else None,
         )
 
     return make_job

@@ -257,6 +257,17 @@ class PbtConf:
 
 
 @dataclass
+class Pb2Conf:
+    """Population based bandits: as pbt, and a Gaussian process says how parameters change."""
+
+    name: str = "pb2"
+    max_t: int = MISSING
+    perturbation_interval: int = MISSING
+    quantile_fraction: float = 0.25
+    hyperparam_mutations: list[str] = field(default_factory=list)
+
+
+@dataclass
 class RayTuneConf:
     """Everything under `hydra.sweeper`."""
 
@@ -338,6 +349,7 @@ def _register() -> None:
             HyperbandConf,
             MedianConf,
             PbtConf,
+            Pb2Conf,
         ],
     }
     for group, nodes in groups.items():

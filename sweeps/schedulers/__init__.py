@@ -21,6 +21,7 @@ from sweeps.schedulers.base import (
 from sweeps.schedulers.hyperband import Hyperband
 from sweeps.schedulers.median import Median
 from sweeps.schedulers.none import Fifo
+from sweeps.schedulers.pb2 import Pb2
 from sweeps.schedulers.pbt import Pbt
 from sweeps.schedulers.successive_halving import SuccessiveHalving
 from sweeps.space import Space
@@ -50,6 +51,7 @@ SCHEDULERS: dict[str, Callable[..., Scheduler]] = {
     "hyperband": Hyperband,
     "median": Median,
     "none": Fifo,
+    "pb2": Pb2,
     "pbt": Pbt,
     "successive_halving": SuccessiveHalving,
 }

@@ -75,16 +75,11 @@ class Pbt(Population):
     def explore(self, source: Member, rng: np.random.Generator) -> Mapping[str, Any]:
         """The source's parameters, those that may change perturbed or drawn anew."""
 
-        def suggest(parameter: Parameter) -> Any:
-            distribution = parameter.distribution()
-            if parameter.optuna_name not in source.params:  # it exists since another was changed
-                return from_unit(distribution, rng.random())
+        def change(parameter: Parameter) -> Any:
             value = source.params[parameter.optuna_name]
-            return (
-                self._mutate(distribution, value, rng) if parameter.name in self._mutable else value
-            )
+            return self._mutate(parameter.distribution(), value, rng)
 
-        return self._space.draw(suggest)
+        return self.vary(source, rng, change)
 
     def _mutate(self, distribution: BaseDistribution, value: Any, rng: np.random.Generator) -> Any:
         if rng.random() < self._resample:
