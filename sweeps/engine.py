@@ -163,7 +163,7 @@ class Engine:
                 self._commit(Known(trials=known, time=self._clock()))
         elif self.trials.spaces[-1] != self._space:
             self._create(f"{name}-{len(self.trials.spaces)}", study=len(self.trials.spaces))
-            self._end_misfits()
+        self._end_misfits()
         check_grows(self.limits.num_samples, len(self.trials))
         self._commit(Opened(run=self.trials.run + 1, time=self._clock()))
         for trial in self.trials.with_status(Status.RUNNING):
@@ -178,8 +178,12 @@ class Engine:
     def _end_misfits(self) -> None:
         """End what could go on, but has parameters that the changed space does not have."""
         for trial in self.trials.with_status(Status.RUNNING, Status.PAUSED):
-            if not self._space.holds(self.trials.values(trial)):
+            if not self._fits(trial):
                 self._end(trial, Status.STOPPED, value=trial.value, cause="space")
+
+    def _fits(self, trial: Trial) -> bool:
+        """Whether a trial is a configuration of the space as it is now."""
+        return len(self.trials.spaces) == 1 or self._space.holds(self.trials.values(trial))
 
     def close(self, reason: str) -> None:
         """Note that this driver ends in order."""
@@ -673,6 +677,8 @@ class Engine:
         self._view.apply(event)
         self._meter.apply(event, self.trials)
         match event:
+            case Created():
+                self._keep_closed([n for n in self._can_reopen if not self._fits(self.trials[n])])
             case Asked() | Started():
                 self._can_reopen.discard(event.trial)
                 self._on_start(event)
@@ -681,6 +687,12 @@ class Engine:
                 self._scheduler.on_reopen(event.trial)
             case Ended():
                 self._scheduler.on_end(event.trial)
+
+    def _keep_closed(self, complete: Iterable[int]) -> None:
+        """What was complete stays so: a changed space has no place for these."""
+        for number in sorted(complete):
+            self._can_reopen.discard(number)
+            self._scheduler.on_end(number)
 
     def _on_start(self, event: Asked | Started) -> None:
         params = self.trials[event.trial].params
