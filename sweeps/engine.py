@@ -16,8 +16,7 @@ from typing import Any, Protocol
 
 from sweeps.budget import Budget, Meter
 from sweeps.errors import ConfigError, SweepError, did_you_mean, headline
-from sweeps.fidelity import Fidelity
-from sweeps.journal import (
+from sweeps.events import (
     Asked,
     Closed,
     Created,
@@ -31,6 +30,7 @@ from sweeps.journal import (
     Reported,
     Started,
 )
+from sweeps.fidelity import Fidelity
 from sweeps.memory import OUT_OF_MEMORY
 from sweeps.objective import Objective
 from sweeps.retries import Retries

@@ -15,8 +15,8 @@ from typing import Any
 
 from sweeps.engine import Engine, Segment
 from sweeps.errors import SweepError, headline
+from sweeps.events import LostTo
 from sweeps.folder import SweepFolder
-from sweeps.journal import LostTo
 from sweeps.memory import ADVICE, OUT_OF_MEMORY, was_killed_for_memory
 from sweeps.messages import (
     Idle,

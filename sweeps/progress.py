@@ -20,7 +20,7 @@ from rich.text import Text
 
 from sweeps import render
 from sweeps.errors import headline
-from sweeps.journal import Asked, Ended, Event, Lost, Opened, Reported, Started
+from sweeps.events import Asked, Ended, Event, Lost, Opened, Reported, Started
 from sweeps.memory import ADVICE, OUT_OF_MEMORY
 from sweeps.objective import Objective
 from sweeps.status import Decision, Status

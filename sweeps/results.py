@@ -23,8 +23,9 @@ from typing import TYPE_CHECKING, Any, cast
 from sweeps.checkpoints import best_left
 from sweeps.domains import Choice, Domain, Float, Int, literal
 from sweeps.errors import SweepError, headline
+from sweeps.events import Event, Opened, Reported
 from sweeps.folder import Record, SweepFolder, write_whole
-from sweeps.journal import Event, Opened, Reported, read_journal
+from sweeps.journal import read_journal
 from sweeps.objective import At, Mode, Objective
 from sweeps.pareto import Scalarization, pareto_front
 from sweeps.space import Space

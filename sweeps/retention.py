@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from sweeps.checkpoints import best_left, delete
+from sweeps.events import Asked, Closed, Ended, Event, Lost, Opened, Reported, Started
 from sweeps.folder import SweepFolder
-from sweeps.journal import Asked, Closed, Ended, Event, Lost, Opened, Reported, Started
 from sweeps.status import Decision, Status
 from sweeps.trials import Trial, Trials
 

@@ -22,8 +22,9 @@ from sweeps import preview
 from sweeps.adopt import adopting
 from sweeps.engine import Engine, Limits, Listener, check_grows
 from sweeps.errors import SweepError, headline
+from sweeps.events import Asked
 from sweeps.folder import Record
-from sweeps.journal import Asked, Journal, read_journal
+from sweeps.journal import Journal, read_journal
 from sweeps.lease import Lease
 from sweeps.memory import ADVICE, OUT_OF_MEMORY
 from sweeps.plan import Plan, check_resumable, make_plan, make_record

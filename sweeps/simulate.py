@@ -17,7 +17,7 @@ from typing import Any
 
 from sweeps.budget import Budget
 from sweeps.engine import Engine, EventLog, Limits, Segment
-from sweeps.journal import Asked, Event, Lost, Reported, Started
+from sweeps.events import Asked, Event, Lost, Reported, Started
 from sweeps.objective import Objective
 from sweeps.schedulers import make_scheduler
 from sweeps.searchers import make_searcher

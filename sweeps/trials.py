@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sweeps.journal import Asked, Closed, Created, Ended, Event, Lost, Opened, Reported, Started
+from sweeps.events import Asked, Closed, Created, Ended, Event, Lost, Opened, Reported, Started
 from sweeps.objective import Objective
 from sweeps.space import Space
 from sweeps.status import Decision, Status

@@ -12,17 +12,16 @@ import pytest
 
 from sweeps.engine import Engine, Limits, Segment
 from sweeps.errors import ConfigError, SweepError
-from sweeps.journal import (
+from sweeps.events import (
     Closed,
     Created,
     Ended,
     Event,
-    Journal,
     Lost,
     Opened,
     Started,
-    read_journal,
 )
+from sweeps.journal import Journal, read_journal
 from sweeps.objective import Objective
 from sweeps.schedulers import Done, Wait, make_scheduler
 from sweeps.searchers import make_searcher

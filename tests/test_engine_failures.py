@@ -13,8 +13,9 @@ import torch
 
 from sweeps.engine import Engine, Limits, Segment
 from sweeps.errors import SweepError
+from sweeps.events import Ended, Event, Lost, Reported, Started
 from sweeps.folder import SweepFolder
-from sweeps.journal import Ended, Event, Journal, Lost, Reported, Started, read_journal
+from sweeps.journal import Journal, read_journal
 from sweeps.lanes import Lanes
 from sweeps.memory import ran_out_of_memory
 from sweeps.messages import Idle, Left, Report, Rest

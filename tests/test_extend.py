@@ -10,7 +10,8 @@ import optuna
 import pytest
 
 from sweeps.errors import ConfigError
-from sweeps.journal import Asked, Created, Ended, Journal, Started, read_journal
+from sweeps.events import Asked, Created, Ended, Started
+from sweeps.journal import Journal, read_journal
 from sweeps.objective import Objective
 from sweeps.searchers import View, make_searcher
 from sweeps.searchers.initial import InitialPoints

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from sweeps.engine import Engine, Limits, Segment
+from sweeps.events import Event, Reported
 from sweeps.fidelity import Fidelity
-from sweeps.journal import Event, Reported
 from sweeps.objective import Objective
 from sweeps.schedulers import make_scheduler
 from sweeps.searchers import make_searcher

@@ -13,17 +13,16 @@ import numpy as np
 import pytest
 
 from sweeps.errors import ConfigError
-from sweeps.journal import (
+from sweeps.events import (
     Asked,
     Closed,
     Created,
     Ended,
     Event,
-    Journal,
     Opened,
     Started,
-    read_journal,
 )
+from sweeps.journal import Journal, read_journal
 from sweeps.objective import Objective
 from sweeps.schedulers import Observation, Promote, make_scheduler
 from sweeps.schedulers.bandit import Bandit, Kernel, Points

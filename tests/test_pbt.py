@@ -15,17 +15,16 @@ import numpy as np
 import pytest
 
 from sweeps.errors import ConfigError
-from sweeps.journal import (
+from sweeps.events import (
     Closed,
     Created,
     Ended,
     Event,
-    Journal,
     Opened,
     Reported,
     Started,
-    read_journal,
 )
+from sweeps.journal import Journal, read_journal
 from sweeps.objective import Objective
 from sweeps.scale import to_unit
 from sweeps.schedulers import (

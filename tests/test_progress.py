@@ -5,8 +5,8 @@ import pytest
 from rich.console import Console
 
 from sweeps import render
+from sweeps.events import Asked, Created, Ended, Lost, Opened, Reported, Started
 from sweeps.export import ExportResult
-from sweeps.journal import Asked, Created, Ended, Lost, Opened, Reported, Started
 from sweeps.memory import ADVICE
 from sweeps.objective import Objective
 from sweeps.progress import Progress

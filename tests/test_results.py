@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from sweeps.errors import SweepError
+from sweeps.events import Lost, Opened
 from sweeps.folder import SweepFolder
-from sweeps.journal import Lost, Opened
 from sweeps.results import (
     load_sweep,
     write_csv,

@@ -21,9 +21,9 @@ from sweeps import session
 from sweeps.checkpoints import best_left, delete, held, newest_left
 from sweeps.engine import Engine, Limits, Segment
 from sweeps.errors import SweepError
+from sweeps.events import Event
 from sweeps.export import export_best
 from sweeps.folder import SweepFolder
-from sweeps.journal import Event
 from sweeps.objective import Objective
 from sweeps.retention import Retention
 from sweeps.schedulers import make_scheduler

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sweeps.journal import Closed, Created, Ended, Event, Opened, Reported, Started
+from sweeps.events import Closed, Created, Ended, Event, Opened, Reported, Started
 from sweeps.schedulers import (
     Done,
     Observation,

@@ -8,7 +8,7 @@ import pytest
 from optuna.samplers import GPSampler
 
 from sweeps.errors import ConfigError
-from sweeps.journal import Asked, Ended
+from sweeps.events import Asked, Ended
 from sweeps.objective import Objective
 from sweeps.searchers import View, make_searcher, seed_of
 from sweeps.simulate import Setup, simulate

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from sweeps.journal import Asked, Event, Notes
+from sweeps.events import Asked, Event, Notes
 from sweeps.objective import Objective
 from sweeps.simulate import Setup, simulate
 from sweeps.space import parse_space

@@ -8,7 +8,8 @@ from unittest.mock import MagicMock
 import psutil
 import pytest
 
-from sweeps.journal import Closed, Lost, read_journal
+from sweeps.events import Closed, Lost
+from sweeps.journal import read_journal
 from sweeps.results import load_sweep
 from sweeps.status import Status
 

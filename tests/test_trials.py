@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from sweeps.journal import Asked, Created, Ended, Event, Lost, Opened, Reported, Started
+from sweeps.events import Asked, Created, Ended, Event, Lost, Opened, Reported, Started
 from sweeps.objective import Objective
 from sweeps.status import Decision, Status
 from sweeps.trials import Trials

@@ -9,7 +9,7 @@ import pytest
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import TrialState
 
-from sweeps.journal import Asked, Created, Ended, Reported, Started
+from sweeps.events import Asked, Created, Ended, Reported, Started
 from sweeps.objective import Objective
 from sweeps.searchers import View, make_searcher, seed_of
 from sweeps.simulate import Setup, Simulated, simulate
