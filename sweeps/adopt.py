@@ -6,9 +6,9 @@ import os
 import shutil
 
 from sweeps.durable import sync, sync_tree
-from sweeps.engine import Adopt, Segment
 from sweeps.errors import SweepError
 from sweeps.folder import SweepFolder
+from sweeps.segment import Adopt, Segment
 
 
 def adopting(folder: SweepFolder) -> Adopt:

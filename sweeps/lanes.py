@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from sweeps.engine import Engine, Segment
+from sweeps.engine import Engine
 from sweeps.errors import SweepError, headline
 from sweeps.events import LostTo
 from sweeps.folder import SweepFolder
@@ -31,6 +31,7 @@ from sweeps.messages import (
     Unusable,
 )
 from sweeps.schedulers import Done, Wait
+from sweeps.segment import Segment
 from sweeps.status import Decision
 
 log = logging.getLogger(__name__)

@@ -20,18 +20,20 @@ from rich.console import Console
 from cluster import connect
 from sweeps import preview
 from sweeps.adopt import adopting
-from sweeps.engine import Engine, Limits, Listener, check_grows
+from sweeps.engine import Engine
 from sweeps.errors import SweepError, headline
 from sweeps.events import Asked
 from sweeps.folder import Record
 from sweeps.journal import Journal, read_journal
 from sweeps.lease import Lease
+from sweeps.limits import Limits, check_grows
 from sweeps.memory import ADVICE, OUT_OF_MEMORY
 from sweeps.plan import Plan, check_resumable, make_plan, make_record
 from sweeps.progress import Progress
 from sweeps.render import make_console
 from sweeps.resources import describe_slots, resources_of_a_trial
 from sweeps.retention import Retention
+from sweeps.state import Listener
 from sweeps.status import Status
 from sweeps.trials import Trials
 

@@ -16,12 +16,15 @@ from itertools import count, islice, zip_longest
 from typing import Any
 
 from sweeps.budget import Budget
-from sweeps.engine import Engine, EventLog, Limits, Segment
+from sweeps.engine import Engine
 from sweeps.events import Asked, Event, Lost, Reported, Started
+from sweeps.limits import Limits
 from sweeps.objective import Objective
 from sweeps.schedulers import make_scheduler
 from sweeps.searchers import make_searcher
+from sweeps.segment import Segment
 from sweeps.space import Space
+from sweeps.state import EventLog
 from sweeps.status import Decision, Status
 from sweeps.trials import Trials
 

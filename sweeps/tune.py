@@ -27,11 +27,12 @@ from ray.tune.stopper import Stopper
 
 from sweeps.checkpoints import newest_left
 from sweeps.compose import Base
-from sweeps.engine import Engine, Segment
+from sweeps.engine import Engine
 from sweeps.lanes import Lanes
 from sweeps.messages import Job, LaneSettings
 from sweeps.plan import Plan
 from sweeps.schedulers import Done
+from sweeps.segment import Segment
 from sweeps.trainable import Lane
 
 # Ray Tune as a carrier of lanes: what it would write, print or catch by itself is off.

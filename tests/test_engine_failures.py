@@ -11,17 +11,19 @@ from typing import Any
 import pytest
 import torch
 
-from sweeps.engine import Engine, Limits, Segment
+from sweeps.engine import Engine
 from sweeps.errors import SweepError
 from sweeps.events import Ended, Event, Lost, Reported, Started
 from sweeps.folder import SweepFolder
 from sweeps.journal import Journal, read_journal
 from sweeps.lanes import Lanes
+from sweeps.limits import Limits
 from sweeps.memory import ran_out_of_memory
 from sweeps.messages import Idle, Left, Report, Rest
 from sweeps.objective import Objective
 from sweeps.schedulers import Done, Wait, make_scheduler
 from sweeps.searchers import make_searcher
+from sweeps.segment import Segment
 from sweeps.simulate import Setup, simulate
 from sweeps.space import parse_space
 from sweeps.status import Decision, Status
@@ -289,7 +291,7 @@ def test_a_trial_that_runs_out_of_memory_diverges_and_is_neither_retried_nor_a_f
 def test_a_trial_that_runs_out_of_memory_teaches_the_sampler_to_keep_away() -> None:
     engine, _ = open_engine()
     engine.on_error(begin(engine), "Traceback\nMemoryError", cause="out_of_memory")
-    (shown,) = engine._view.get_all_trials(0)
+    (shown,) = engine.state.view.get_all_trials(0)
     assert shown.state.name == "PRUNED"
     assert [math.isnan(value) for value in shown.intermediate_values.values()] == [True]
 

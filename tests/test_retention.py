@@ -19,15 +19,17 @@ import pytest
 import sweeps
 from sweeps import session
 from sweeps.checkpoints import best_left, delete, held, newest_left
-from sweeps.engine import Engine, Limits, Segment
+from sweeps.engine import Engine
 from sweeps.errors import SweepError
 from sweeps.events import Event
 from sweeps.export import export_best
 from sweeps.folder import SweepFolder
+from sweeps.limits import Limits
 from sweeps.objective import Objective
 from sweeps.retention import Retention
 from sweeps.schedulers import make_scheduler
 from sweeps.searchers import make_searcher
+from sweeps.segment import Segment
 from sweeps.simulate import Setup, simulate
 from sweeps.space import parse_space
 from sweeps.status import Decision, Status
@@ -105,7 +107,7 @@ class Sweep:
             checkpoint=checkpoint,
             send=lambda step, metrics, given: self._send(trial.number, step, metrics, given),
             objective=OBJECTIVE,
-            rungs=self.engine._scheduler.rungs(),
+            rungs=self.engine.state.scheduler.rungs(),
             best=trial.best.value if trial.best else None,
             best_step=trial.best.step if trial.best else None,
         )
