@@ -119,6 +119,17 @@ class AshaConf:
 
 
 @dataclass
+class LearningCurveConf:
+    """Stops a trial when its extrapolated learning curve has too little chance to lead."""
+
+    name: str = "learning_curve"
+    max_t: int = MISSING
+    grace_period: int = 8
+    every: int = 1
+    min_probability: float = 0.05
+
+
+@dataclass
 class PbtConf:
     """Population based training: the worst go on as copies of the best, with changed parameters."""
 
@@ -198,7 +209,7 @@ def _register() -> None:
     store.store(group="hydra/sweeper", name="ray_tune", node=RayTuneConf, provider="caviar")
     groups: dict[str, list[Any]] = {
         "hydra/sweeper/searcher": [RandomConf, GridConf, TpeConf],
-        "hydra/sweeper/scheduler": [NoneConf, AshaConf, PbtConf, Pb2Conf],
+        "hydra/sweeper/scheduler": [NoneConf, AshaConf, LearningCurveConf, PbtConf, Pb2Conf],
     }
     for group, nodes in groups.items():
         for node in nodes:

@@ -17,6 +17,7 @@ from sweeps.schedulers.base import (
     Start,
     Wait,
 )
+from sweeps.schedulers.learning_curve import LearningCurve
 from sweeps.schedulers.none import Fifo
 from sweeps.schedulers.pb2 import Pb2
 from sweeps.schedulers.pbt import Pbt
@@ -39,6 +40,7 @@ __all__ = [
 
 SCHEDULERS: dict[str, Callable[..., Scheduler]] = {
     "asha": Asha,
+    "learning_curve": LearningCurve,
     "none": Fifo,
     "pb2": Pb2,
     "pbt": Pbt,
