@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from sweeps.journal import Ended, Event, Reported
 from sweeps.objective import Objective
+from sweeps.status import Decision
 from sweeps.trials import Trials
 
 
@@ -39,18 +40,18 @@ class Meter:
         self._mark: float | None = None
         """The best value when it last improved by more than the tolerance."""
         self._since: set[int] = set()
-        """The trials that have said what they are worth since then."""
+        """The trials that were paused or ended since then."""
+        self._leader: int | None = None
 
     def apply(self, event: Event, trials: Trials) -> None:
         """Take an event in."""
         match event:
             case Reported():
                 self._count_cost(event)
+                paused = event.decision is Decision.PAUSE
+                self._count_patience(event.trial, trials, settled=paused)
             case Ended():
-                pass
-            case _:
-                return
-        self._count_patience(event.trial, trials)
+                self._count_patience(event.trial, trials, settled=True)
 
     def spent(self, trials: Trials) -> str | None:
         """Why the sweep is to end now, or None."""
@@ -78,14 +79,14 @@ class Meter:
             self._costs[event.trial] = max(before, cost)
             self._cost += max(0.0, cost - before)
 
-    def _count_patience(self, trial: int, trials: Trials) -> None:
+    def _count_patience(self, trial: int, trials: Trials, *, settled: bool) -> None:
         if self._budget.patience is None:
             return
         best = trials.best.value if trials.best else None
         if best is not None and self._improves(best):
-            self._mark = best
+            self._mark, self._leader = best, trial
             self._since = set()
-        else:
+        elif settled and trial != self._leader:
             self._since.add(trial)
 
     def _improves(self, best: float) -> bool:

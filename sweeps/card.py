@@ -128,7 +128,7 @@ class Card:
         record, trials = self.sweep.record, self.sweep.trials
         values = self.sweep.values(self.trial)
         rows = [
-            (f"`{p.name}`", f"`{p.domain.expression()}`", f"`{values.get(p.name)}`")
+            (f"`{p.name}`", f"`{p.describe()}`", f"`{values[p.name]}`" if p.name in values else "")
             for p in self.sweep.space.parameters
         ]
         budget = (

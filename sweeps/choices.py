@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from sweeps.errors import ConfigError, did_you_mean
 
 T = TypeVar("T")
+
+GIVEN = ("space", "view", "seed", "rungs", "num_samples")
+"""What a sweep itself hands to those that take it; no options of the user's."""
+
+
+def describe(table: Mapping[str, Callable[..., T]]) -> Iterator[tuple[str, str, str]]:
+    """Of each choice its name, what it is in a line, and its options with their defaults."""
+    for name in sorted(table):
+        about = (inspect.getdoc(table[name]) or "").partition("\n")[0]
+        options = [
+            str(parameter.replace(annotation=parameter.empty)).replace(" = ", "=")
+            for parameter in inspect.signature(table[name]).parameters.values()
+            if parameter.name not in GIVEN
+        ]
+        yield name, about, ", ".join(options)
 
 
 def make(

@@ -126,9 +126,25 @@ def _sweep(parser: ArgumentParser, given: list[str]) -> int:
     from sweeps.launch import HydraArguments, split_program
 
     if _wants_help(parser, given):
+        sys.stdout.write(_searchers_and_schedulers())
         return 0
     program, rest = split_program(given)
     return _launch(program, HydraArguments.parse(rest).as_sweep())
+
+
+def _searchers_and_schedulers() -> str:
+    """Every choice with its options, for the help."""
+    from sweeps.choices import describe
+    from sweeps.schedulers import SCHEDULERS
+    from sweeps.searchers import SEARCHERS
+
+    lines = []
+    for part, table in (("searcher", SEARCHERS), ("scheduler", SCHEDULERS)):
+        lines.append(f"\nhydra/sweeper/{part}=NAME, with hydra.sweeper.{part}.OPTION=VALUE:\n")
+        for name, about, options in describe(table):
+            lines.append(f"  {name:<19}{about}\n")
+            lines.append(f"  {'':<19}  {options}\n" if options else "")
+    return "".join(lines)
 
 
 def _resume(parser: ArgumentParser, given: list[str]) -> int:

@@ -23,6 +23,10 @@ _ONE_OBJECTIVE = {
 }
 POPULATION = ("pbt", "pb2")
 """Schedulers that change the parameters of a trial as it goes."""
+_LEARNS_FROM_FIXED = {
+    "controller": "rewards the parameters that a trial began with",
+    "cmaes": "moves its distribution by the parameters that a trial began with",
+}
 _ENUMERATES = {"grid": "it tries every combination as it is"}
 
 
@@ -46,12 +50,26 @@ def check_together(settings: Settings, scheduler: Scheduler) -> None:
             f"hydra.sweeper.initial is set, and the searcher {searcher} takes no points: "
             f"{_ENUMERATES[searcher]}; leave one of them out"
         )
-    if searcher in _ENUMERATES and name in POPULATION:
-        raise ConfigError(
-            f"the searcher {searcher} and the scheduler {name} do not go together: {name} changes "
-            f"parameters as it goes, and {searcher} would no longer try each combination; choose "
-            f"random, qmc or tpe"
+    reason = refusal(searcher, name)
+    if reason is not None:
+        raise ConfigError(reason)
+
+
+def refusal(searcher: str, scheduler: str) -> str | None:
+    """Why a searcher and a scheduler do not go together, or None if they do."""
+    if searcher in _ENUMERATES and scheduler in POPULATION:
+        return (
+            f"the searcher {searcher} and the scheduler {scheduler} do not go together: "
+            f"{scheduler} changes parameters as it goes, and {searcher} would no longer try each "
+            f"combination; choose random, qmc or tpe"
         )
+    if searcher in _LEARNS_FROM_FIXED and scheduler in POPULATION:
+        return (
+            f"the searcher {searcher} and the scheduler {scheduler} do not go together: "
+            f"{searcher} {_LEARNS_FROM_FIXED[searcher]}, and {scheduler} changes them as it goes; "
+            f"choose random, qmc or tpe"
+        )
+    return None
 
 
 def _refuse_several(part: str, name: str, reasons: dict[str, str], instead: str) -> None:

@@ -25,12 +25,15 @@ from sweeps.journal import (
     Event,
     Known,
     Lost,
+    LostTo,
     Opened,
     Reason,
     Reported,
     Started,
 )
+from sweeps.memory import OUT_OF_MEMORY
 from sweeps.objective import Objective
+from sweeps.retries import Retries
 from sweeps.schedulers import Done, Exploit, Observation, Promote, Scheduler, Start, Wait
 from sweeps.searchers import Searcher, View
 from sweeps.space import Space
@@ -58,6 +61,12 @@ class Limits:
     num_samples: int
     max_losses: int = 3
     """How often a trial may lose its process or node before it counts as failed."""
+    max_retries: int = 0
+    """How often a trial whose task raised goes on from its newest checkpoint."""
+    retry_backoff_s: float = 1.0
+    """How long it waits for that the first time; twice as long each further time."""
+    trial_time_limit_s: float = math.inf
+    """How long a trial may train, pauses not counted."""
     max_failure_rate: float = 1.0
     """Share of ended trials that may fail; a sweep is only judged after five have ended."""
 
@@ -126,6 +135,7 @@ class Engine:
         self._clock = clock
         self._listeners = list(listeners)
         self._to_resume: deque[int] = deque()
+        self._retries = Retries(limits.retry_backoff_s)
         self._to_climb: deque[int] = deque()
         """Trials that go on at their next fidelity at once."""
         self._in_slots: set[int] = set()
@@ -153,16 +163,12 @@ class Engine:
                 self._commit(Known(trials=known, time=self._clock()))
         elif self.trials.spaces[-1] != self._space:
             self._create(f"{name}-{len(self.trials.spaces)}", study=len(self.trials.spaces))
-            self._end_misfits()
-        if self.limits.num_samples < len(self.trials):
-            raise ConfigError(
-                f"hydra.sweeper.num_samples is {self.limits.num_samples}, and the sweep has "
-                f"{len(self.trials)} trials already; it can only grow"
-            )
+        self._end_misfits()
+        check_grows(self.limits.num_samples, len(self.trials))
         self._commit(Opened(run=self.trials.run + 1, time=self._clock()))
         for trial in self.trials.with_status(Status.RUNNING):
             if not self._finish_interrupted(trial):
-                self._to_resume.append(trial.number)
+                self._requeue(trial)
 
     def _create(self, name: str, *, study: int) -> None:
         modes = tuple(objective.mode for objective in self.objective.all)
@@ -172,8 +178,12 @@ class Engine:
     def _end_misfits(self) -> None:
         """End what could go on, but has parameters that the changed space does not have."""
         for trial in self.trials.with_status(Status.RUNNING, Status.PAUSED):
-            if not self._space.holds(self.trials.values(trial)):
+            if not self._fits(trial):
                 self._end(trial, Status.STOPPED, value=trial.value, cause="space")
+
+    def _fits(self, trial: Trial) -> bool:
+        """Whether a trial is a configuration of the space as it is now."""
+        return len(self.trials.spaces) == 1 or self._space.holds(self.trials.values(trial))
 
     def close(self, reason: str) -> None:
         """Note that this driver ends in order."""
@@ -184,8 +194,15 @@ class Engine:
         if trial.last is not None and trial.last.decision in _ENDS:
             self._end_decided(trial, trial.last)
             return True
+        return self._give_up(trial, f"lost {trial.losses} times")
+
+    def _give_up(self, trial: Trial, lost: str) -> bool:
+        """End a trial that may not go on: it was lost too often, or its time is up."""
         if trial.losses > self.limits.max_losses:
-            self._end(trial, Status.FAILED, error=f"lost {trial.losses} times", cause="lost")
+            self._end_lost(trial, lost)
+            return True
+        if self._is_over_time(trial):
+            self._end_over_time(trial)
             return True
         return False
 
@@ -202,8 +219,9 @@ class Engine:
         """How many slots could have work, now or soon; an upper bound."""
         unstarted = self.total - len(self.trials)
         paused = self.trials.counts[Status.PAUSED]
-        waiting = len(self._to_resume) + len(self._to_climb) + len(self._in_slots)
-        return max(0, unstarted) + waiting + paused + len(self._can_reopen)
+        waiting = len(self._to_resume) + len(self._retries) + len(self._to_climb)
+        busy = len(self._in_slots)
+        return max(0, unstarted) + waiting + busy + paused + len(self._can_reopen)
 
     @property
     def spent(self) -> str | None:
@@ -213,10 +231,19 @@ class Engine:
     @property
     def is_done(self) -> bool:
         """Whether no slot will ever have work again."""
-        if self._to_resume or self._to_climb or self._in_slots:
+        if self._to_resume or self._retries or self._to_climb or self._in_slots:
             return False
         can_start = len(self.trials) < self.total
         return isinstance(self._scheduler.next(can_start=can_start, running=0), Done)
+
+    @property
+    def due(self) -> float | None:
+        """When the first of the trials that are to be tried again may go on; None without any."""
+        return self._retries.due
+
+    def seconds_left(self, trial_number: int) -> float:
+        """How long a trial may train from its last event on."""
+        return self.limits.trial_time_limit_s - self.trials[trial_number].seconds
 
     def next_segment(self, *, unwinding: Collection[int] = ()) -> Segment | Wait | Done:
         """What a free slot should do.
@@ -229,11 +256,13 @@ class Engine:
             return Done()
         if self._to_climb:
             return self._start(self.trials[self._to_climb.popleft()], "promote")
+        self._to_resume.extend(self._retries.take(self._clock()))
         if self._to_resume:
             trial = self.trials[self._to_resume.popleft()]
             return self._start(trial, "retry" if self._began_here(trial) else "resume")
         step = self._scheduler.next(
-            can_start=len(self.trials) < self.total, running=len(self._in_slots)
+            can_start=len(self.trials) < self.total,
+            running=len(self._in_slots) + len(self._retries),
         )
         match step:
             case Promote() if step.trial in unwinding:
@@ -296,19 +325,31 @@ class Engine:
     def on_error(
         self, trial_number: int, error: str, *, cause: str = "error", log: str | None = None
     ) -> None:
-        """The task function raised.
+        """The task function raised; it is tried again from its checkpoint as often as allowed.
+
+        Not so where something cannot be imported, nor where memory ran out: that is the
+        configuration's doing, so the trial counts as diverged and the sampler keeps away.
 
         Args:
             trial_number: Which.
             error: The traceback.
-            cause: `import` where something could not be imported.
+            cause: `import` where something could not be imported, `out_of_memory`, or `error`.
             log: The file that holds the traceback too, for the message.
 
         Raises:
             SweepError: Too many trials failed; or this one could not import what it needs, and none
                 has ever worked.
         """
-        self._end(self._in_slot(trial_number), Status.FAILED, error=error, cause=cause)
+        trial = self._in_slot(trial_number)
+        if cause == OUT_OF_MEMORY:
+            self._end(trial, Status.DIVERGED, error=error, cause=cause)
+            return
+        if cause == "error" and self._may_retry(trial):
+            self._lose(trial, error, "error")
+            self._in_slots.remove(trial_number)
+            self._requeue(trial)
+            return
+        self._end(trial, Status.FAILED, error=error, cause=cause)
         if cause == "import" and not any(map(_has_worked, self.trials)):
             raise SweepError(
                 f"trial {trial_number} cannot import what it needs, so none can: "
@@ -316,22 +357,30 @@ class Engine:
             )
         self._check_failure_rate()
 
-    def on_lost(self, trial_number: int, reason: str, *, counts: bool = True) -> None:
+    def on_lost(
+        self, trial_number: int, reason: str, *, cause: LostTo = "lost", counts: bool = True
+    ) -> None:
         """The slot died under the trial; it goes on from its checkpoint in another.
 
         Args:
             trial_number: Which.
             reason: For the record.
+            cause: `out_of_memory` where Ray ended it because memory ran low, else `lost`.
             counts: Whether the trial may be to blame; False when it had not begun.
         """
         trial = self._in_slot(trial_number)
         if counts:
-            self._commit(Lost(trial=trial_number, reason=reason, time=self._clock()))
-        if trial.losses > self.limits.max_losses:
-            self.on_error(trial_number, reason, cause="lost")
+            self._lose(trial, reason, cause)
+        self._in_slots.remove(trial_number)
+        if self._give_up(trial, reason):
+            self._check_failure_rate()
         else:
-            self._in_slots.remove(trial_number)
-            self._to_resume.append(trial_number)
+            self._requeue(trial)
+
+    def on_time_up(self, trial_number: int) -> None:
+        """The trial trains beyond its time limit without a report; its slot is about to die."""
+        self._end_over_time(self._in_slot(trial_number))
+        self._check_failure_rate()
 
     # Inside
 
@@ -355,10 +404,11 @@ class Engine:
             fidelity=fidelity,
             time=self._clock(),
         )
-        report = replace(report, decision=self._decide(report))
+        report = replace(report, decision=self._in_time(trial, self._decide(report), report.time))
         self._commit(report)
         if report.decision in _ENDS:
             self._end_decided(trial, report)
+            self._check_failure_rate()
         elif report.decision is Decision.PAUSE:
             self._in_slots.remove(trial.number)
         return report.decision
@@ -476,6 +526,8 @@ class Engine:
         elif last.decision is Decision.COMPLETE:
             assert trial.value is not None, "a report with a finite value completed it"
             self._complete(trial, trial.value)
+        elif self._is_over_time(trial):
+            self._end_over_time(trial)
         else:
             self._end(trial, Status.STOPPED, value=trial.value)
 
@@ -493,6 +545,48 @@ class Engine:
             self._end(trial, Status.DIVERGED, cause="diverged", metrics=metrics)
             return
         self._end(trial, Status.COMPLETE, value=value, others=others, metrics=metrics)
+
+    # Failures and time limits
+
+    def _lose(self, trial: Trial, reason: str, cause: LostTo) -> None:
+        self._commit(Lost(trial=trial.number, reason=reason, cause=cause, time=self._clock()))
+
+    def _may_retry(self, trial: Trial) -> bool:
+        in_time = trial.seconds_at(self._clock()) <= self.limits.trial_time_limit_s
+        return in_time and len(trial.failures) < self.limits.max_retries
+
+    def _requeue(self, trial: Trial) -> None:
+        """Let a trial go on in another slot: at once, or some time after its last failure."""
+        if trial.failures:
+            self._retries.add(trial, self._clock())
+        else:
+            self._to_resume.append(trial.number)
+
+    def _end_lost(self, trial: Trial, reason: str) -> None:
+        """End a trial that was lost too often; it diverged if that was mostly for its memory."""
+        if 2 * trial.memory_losses > trial.losses:
+            self._end(trial, Status.DIVERGED, error=reason, cause=OUT_OF_MEMORY)
+        else:
+            self._end(trial, Status.FAILED, error=reason, cause="lost")
+
+    def _is_over_time(self, trial: Trial) -> bool:
+        return trial.seconds > self.limits.trial_time_limit_s
+
+    def _in_time(self, trial: Trial, decision: Decision, now: float) -> Decision:
+        """The scheduler's decision, or a stop where the trial's time is up."""
+        over = trial.seconds_at(now) > self.limits.trial_time_limit_s
+        return Decision.STOP if over and decision not in _ENDS else decision
+
+    def _end_over_time(self, trial: Trial) -> None:
+        """End a trial whose time is up: with the value that it has, else as a failure."""
+        if trial.value is not None:
+            self._end(trial, Status.STOPPED, value=trial.value, cause="time_limit")
+            return
+        message = (
+            f"it trained for longer than hydra.sweeper.trial_time_limit_s, "
+            f"{self.limits.trial_time_limit_s:g} s, and never reported {self.objective.metric}"
+        )
+        self._end(trial, Status.FAILED, error=message, cause="time_limit")
 
     def _end(
         self,
@@ -583,6 +677,8 @@ class Engine:
         self._view.apply(event)
         self._meter.apply(event, self.trials)
         match event:
+            case Created():
+                self._keep_closed([n for n in self._can_reopen if not self._fits(self.trials[n])])
             case Asked() | Started():
                 self._can_reopen.discard(event.trial)
                 self._on_start(event)
@@ -591,6 +687,12 @@ class Engine:
                 self._scheduler.on_reopen(event.trial)
             case Ended():
                 self._scheduler.on_end(event.trial)
+
+    def _keep_closed(self, complete: Iterable[int]) -> None:
+        """What was complete stays so: a changed space has no place for these."""
+        for number in sorted(complete):
+            self._can_reopen.discard(number)
+            self._scheduler.on_end(number)
 
     def _on_start(self, event: Asked | Started) -> None:
         params = self.trials[event.trial].params
@@ -605,6 +707,19 @@ class Engine:
         if last is None or last.decision is not Decision.COMPLETE or max_t is None:
             return False
         return self._resource(last) < max_t
+
+
+def check_grows(num_samples: int, trials: int) -> None:
+    """See that a sweep is not asked to have fewer trials than it has.
+
+    Raises:
+        ConfigError: It is.
+    """
+    if num_samples < trials:
+        raise ConfigError(
+            f"hydra.sweeper.num_samples is {num_samples}, and the sweep has {trials} trials "
+            f"already; it can only grow"
+        )
 
 
 def _has_worked(trial: Trial) -> bool:

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 class Fidelity:
     """A parameter of the app's config, from `min` at the first rung to `max` at the last.
 
+    The rungs lie evenly on a log scale, near `reduction_factor` apart.
+
     Raises:
         ValueError: The ends are not 0 < min < max.
     """
@@ -31,8 +33,8 @@ class Fidelity:
     @property
     def rungs(self) -> int:
         """How many rungs there are."""
-        ratio = math.log(self.max / self.min) / math.log(self.reduction_factor)
-        return 1 + math.ceil(ratio - 1e-9)
+        factors = math.log(self.max / self.min) / math.log(self.reduction_factor)
+        return 1 + max(1, round(factors))
 
     @property
     def max_t(self) -> int:
@@ -49,6 +51,8 @@ class Fidelity:
 
     def value(self, rung: int) -> float:
         """What to train at on a rung: an integer where both ends are."""
-        value = min(self.max, self.min * float(self.reduction_factor) ** (rung - 1))
+        if rung == self.rungs:
+            return self.max
+        value = self.min * math.pow(self.max / self.min, (rung - 1) / (self.rungs - 1))
         whole = isinstance(self.min, int) and isinstance(self.max, int)
         return round(value) if whole else value

@@ -166,12 +166,19 @@ class Ended:
     time: float
 
 
+LostTo = Literal["lost", "out_of_memory", "error"]
+"""What ended a segment before its time: its process or node died, Ray ended its process where
+memory ran low, or its task raised."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Lost:
-    """A segment ended without a word: its process or node died."""
+    """A segment ended before its time; the trial may go on from its newest checkpoint."""
 
     trial: int
     reason: str
+    """The traceback, where the task raised."""
+    cause: LostTo = "lost"
     time: float
 
 
@@ -339,7 +346,8 @@ def _encode_started(event: Started) -> dict[str, Any]:
 
 
 def _encode_lost(event: Lost) -> dict[str, Any]:
-    return _trial_attr(event.trial, "caviar:lost", {"reason": event.reason, "time": event.time})
+    fields = {"reason": event.reason, "cause": event.cause, "time": event.time}
+    return _trial_attr(event.trial, "caviar:lost", fields)
 
 
 def _trial_attr(trial: int, key: str, value: Mapping[str, Any]) -> dict[str, Any]:

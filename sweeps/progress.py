@@ -21,6 +21,7 @@ from rich.text import Text
 from sweeps import render
 from sweeps.errors import headline
 from sweeps.journal import Asked, Ended, Event, Lost, Opened, Reported, Started
+from sweeps.memory import ADVICE, OUT_OF_MEMORY
 from sweeps.objective import Objective
 from sweeps.status import Decision, Status
 from sweeps.trials import Trial, Trials
@@ -44,6 +45,9 @@ class Progress:
     driver), where a trial is settled when it is paused or has ended: what promotions cost is in the
     rate. It is shown once every slot has settled a trial and three have been settled in all, and no
     more when every trial has been started and only promotions are left, whose cost it cannot know.
+
+    Where the scheduler would pause a trial that never gave a checkpoint it says so once:
+    `cannot_pause` holds the first rung, and what becomes of such a trial.
     """
 
     def __init__(
@@ -53,6 +57,7 @@ class Progress:
         total: Callable[[], int],
         max_t: int | None,
         console: Console,
+        cannot_pause: tuple[int, str] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._objective = objective
@@ -66,7 +71,7 @@ class Progress:
         self._settled_before = 0
         self._leader: int | None = None
         self._failures = 0
-        self._told_not_pausable = False
+        self._cannot_pause = cannot_pause
         self._gate = _Gate()
         self._live: Live | None = None
 
@@ -96,7 +101,7 @@ class Progress:
         self._trials = trials
         self._note(event)
         leads = self._has_new_leader()
-        if isinstance(event, Reported) and _was_not_pausable(event):
+        if isinstance(event, Reported):
             self._tell_not_pausable(event)
         if isinstance(event, Ended) and event.status is Status.FAILED:
             self._tell_failure(event)
@@ -161,14 +166,14 @@ class Progress:
             self._write(f"{line} | {_plain_counts(self._trials)}{self._gate.left_out()}")
 
     def _tell_not_pausable(self, event: Reported) -> None:
-        """Say once that the scheduler could not do what it is for."""
-        if self._told_not_pausable:
+        """Say once that the scheduler cannot do what it is for: the app gives no checkpoints."""
+        if self._cannot_pause is None or self._trials[event.trial].checkpoint is not None:
             return
-        self._told_not_pausable = True
-        line = (
-            f"trial {event.trial} was stopped where it would have been paused: it reports without "
-            f"a checkpoint, so it could not go on later"
-        )
+        first_rung, instead = self._cannot_pause
+        if event.step < first_rung or event.value is None or not math.isfinite(event.value):
+            return
+        self._cannot_pause = None
+        line = f"trial {event.trial} reports without a checkpoint, so it cannot pause: it {instead}"
         if self._live is not None:
             self._console.print(Text(line, "yellow"))
         else:
@@ -274,23 +279,26 @@ def _line(event: Event, trials: Trials, objective: Objective, *, leads: bool) ->
         case Ended():
             step = trials[event.trial].step
             at = f" at step {step}" if step else ""
-            return f"trial {event.trial} {event.status}{at}{_value(objective, event.value)}{lead}"
+            value = f"{_value(objective, event.value)}{_because(event)}"
+            return f"trial {event.trial} {event.status}{at}{value}{lead}"
         case Started(source=int() as source):
             return f"trial {event.trial} goes on from trial {source}'s step {event.step}"
         case Started():
             step = trials[event.trial].step
             said = {"promote": "promoted", "resume": "goes on", "retry": "tried again"}
             return f"trial {event.trial} {said[event.reason]} from step {step}"
+        case Lost(cause="error"):
+            return f"trial {event.trial} raised, to be tried again: {headline(event.reason)}"
         case Lost():
             return f"trial {event.trial} lost its worker: {event.reason}"
         case _:
             return None
 
 
-def _was_not_pausable(event: Reported) -> bool:
-    """A trial stopped for its finite value, by a scheduler that stops none that it can pause."""
-    stopped = event.decision is Decision.STOP and event.checkpoint is None
-    return stopped and event.value is not None and math.isfinite(event.value)
+def _because(event: Ended) -> str:
+    if event.cause == OUT_OF_MEMORY:
+        return f", out of memory: {ADVICE}"
+    return ", its time is up" if event.cause == "time_limit" else ""
 
 
 def _value(objective: Objective, value: float | None) -> str:

@@ -94,14 +94,14 @@ def counts(of: Mapping[Status, int], *, show: Iterable[Status] = Status) -> Text
 
 
 def trials_table(sweep: SweepResults, trials: Sequence[Trial], *, width: int) -> Table:
-    """A table of trials in the order given; the best one of the sweep is marked.
+    """A table of trials in the order given; the best one, or the Pareto front, is marked.
 
     The parameters get a column each where they fit in `width`, else one together.
     """
     rows = [sweep.values(trial) for trial in trials]
     names = [parameter.name for parameter in sweep.space.parameters]
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, border_style="dim")
-    for header in ("trial", sweep.objective.metric, "step"):
+    for header in ("trial", *(objective.metric for objective in sweep.objective.all), "step"):
         table.add_column(header, justify="right", no_wrap=True)
     table.add_column("status", no_wrap=True)
     table.add_column("time", justify="right", no_wrap=True)
@@ -120,32 +120,45 @@ def _one_each(
 ) -> list[list[str]]:
     short = short_names(names)
     for name in names:
-        numeric = all(type(row.get(name)) in (int, float) for row in rows)
+        numeric = all(type(row[name]) in (int, float) for row in rows if name in row)
         table.add_column(short[name], justify="right" if numeric else "left", no_wrap=True)
-    return [[parameter(row[name]) if name in row else "" for name in names] for row in rows]
+    return [[_cell(row, name) for name in names] for row in rows]
+
+
+def _cell(row: Mapping[str, Any], name: str) -> str:
+    """A parameter's value; empty where it does not exist."""
+    return parameter(row[name]) if name in row else ""
 
 
 def _width_of(names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> int:
     short = short_names(names)
-    cells = [[short[name], *(parameter(row.get(name)) for row in rows)] for name in names]
+    cells = [[short[name], *(_cell(row, name) for row in rows)] for name in names]
     return sum(max(map(cell_len, column)) + 2 for column in cells)
 
 
 def _fixed_width(sweep: SweepResults) -> int:
-    metric = max(cell_len(sweep.objective.metric), 10)
-    return metric + sum(map(len, ("● trial", "  step", "  complete", "  59m 59s", "  ")))
+    metrics = sum(max(cell_len(o.metric), 10) + 2 for o in sweep.objective.all) - 2
+    return metrics + sum(map(len, ("● trial", "  step", "  complete", "  59m 59s", "  ")))
 
 
 def _fixed_cells(sweep: SweepResults, trial: Trial) -> list[Text | str]:
     status = sweep.status(trial)
-    mark = Text("● ", "green") if trial is sweep.best else Text()
+    others: Sequence[float | None] = trial.values[1:] or [None] * len(sweep.objective.others)
     return [
-        mark + Text(str(trial.number)),
+        _mark(sweep, trial) + Text(str(trial.number)),
         number(trial.value),
+        *map(number, others),
         str(trial.step) if trial.reports else "-",
         Text(status.value, STYLES[status]),
-        duration(sweep.seconds.get(trial.number, 0.0)),
+        duration(trial.seconds),
     ]
+
+
+def _mark(sweep: SweepResults, trial: Trial) -> Text:
+    """The best trial; and the others of a Pareto front."""
+    if trial is sweep.best:
+        return Text("● ", "green")
+    return Text("○ ", "green") if trial in sweep.front else Text()
 
 
 def _row_style(sweep: SweepResults, trial: Trial) -> str:

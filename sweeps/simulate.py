@@ -17,7 +17,7 @@ from typing import Any
 
 from sweeps.budget import Budget
 from sweeps.engine import Engine, EventLog, Limits, Segment
-from sweeps.journal import Asked, Event, Reported, Started
+from sweeps.journal import Asked, Event, Lost, Reported, Started
 from sweeps.objective import Objective
 from sweeps.schedulers import make_scheduler
 from sweeps.searchers import make_searcher
@@ -160,13 +160,19 @@ class _Simulator:
     ) -> None:
         self.events = history
         self.idle = [0.0] * setup.workers
+        scheduler = make_scheduler(**setup.scheduler, space=setup.space, seed=setup.seed)
         self.engine = Engine(
             log=self,
             objective=setup.objective,
             make_searcher=lambda view: make_searcher(
-                **setup.searcher, space=setup.space, view=view, seed=setup.seed
+                **setup.searcher,
+                space=setup.space,
+                view=view,
+                seed=setup.seed,
+                rungs=scheduler.rungs(),
+                num_samples=setup.num_samples,
             ),
-            scheduler=make_scheduler(**setup.scheduler, space=setup.space, seed=setup.seed),
+            scheduler=scheduler,
             limits=Limits(num_samples=setup.num_samples),
             budget=setup.budget,
             space=setup.space,
@@ -193,12 +199,20 @@ class _Simulator:
         self.engine.open(history, name="simulation")
         self._in_flight = _steps_in_flight(history, self.engine.trials)
         self._fill()
-        while self._heap and self.engine.spent is None:
-            self._report(heapq.heappop(self._heap))
+        while (self._heap or self.engine.due is not None) and self.engine.spent is None:
+            self._advance()
             self._fill()
         for worker, since in self._free:
             self.idle[worker] += self._now - since
         self.engine.close(self.engine.spent or "done")
+
+    def _advance(self) -> None:
+        """To the end of the next step, or to where a trial may be tried again in a free slot."""
+        due = self.engine.due
+        if due is not None and self._free and (not self._heap or due < self._heap[0].ends):
+            self._now = max(self._now, due)
+        else:
+            self._report(heapq.heappop(self._heap))
 
     def _fill(self) -> None:
         """Give every free slot what there is to do."""
@@ -253,9 +267,11 @@ class _Simulator:
 
 def _steps_in_flight(history: list[Event], trials: Trials) -> dict[int, tuple[float, int]]:
     """When each running trial's step began, as time and as number of events."""
-    return {
-        event.trial: (event.time, count)
-        for count, event in enumerate(history, start=1)
-        if isinstance(event, Asked | Started | Reported)
-        and trials[event.trial].status is Status.RUNNING
-    }
+    began: dict[int, tuple[float, int]] = {}
+    for so_far, event in enumerate(history, start=1):
+        match event:
+            case Asked() | Started() | Reported():
+                began[event.trial] = event.time, so_far
+            case Lost():
+                del began[event.trial]
+    return {n: step for n, step in began.items() if trials[n].status is Status.RUNNING}

@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException, UnsupportedInterpolationType
 
 from sweeps.app import App, load_app
+from sweeps.checkpoints import best_left
 from sweeps.errors import SweepError
 from sweeps.folder import SweepFolder
 from sweeps.results import SweepResults
@@ -41,13 +42,10 @@ class TrainedTrial:
     @classmethod
     def of(cls, sweep: SweepResults, trial: Trial) -> TrainedTrial:
         """Find the job folder: of several drivers, rungs or parameters each has its own."""
-        checkpoint = sweep.folder.resolve(_best_checkpoint(sweep.folder, trial))
-        if checkpoint is not None:
-            job = checkpoint.parent.parent
-        else:
-            run = trial.best.run if trial.best else trial.run
-            job = sweep.folder.job(trial.number, run)
-        return cls(sweep=sweep, trial=trial, job=job, checkpoint=checkpoint)
+        folder = sweep.folder
+        name = best_left(folder, trial)
+        job = folder.job_of(name) if name is not None else _best_job(folder, trial)
+        return cls(sweep=sweep, trial=trial, job=job, checkpoint=folder.resolve(name))
 
     def config(self) -> DictConfig:
         """The job's composed config, its interpolations as they were written.
@@ -118,12 +116,12 @@ class TrainedTrial:
         return config
 
 
-def _best_checkpoint(folder: SweepFolder, trial: Trial) -> str | None:
-    for name in (trial.best_checkpoint, trial.checkpoint):
-        path = folder.resolve(name)
-        if path is not None and path.is_dir():
-            return name
-    return None
+def _best_job(folder: SweepFolder, trial: Trial) -> Path:
+    best = trial.best
+    if best is None:
+        return folder.job(trial.number, trial.run)
+    rung = None if best.fidelity is None else best.step
+    return folder.job(trial.number, best.run, rung=rung)
 
 
 def _typed(hydra: Any) -> DictConfig:

@@ -19,6 +19,8 @@ from typing import Any
 
 import psutil
 import pytest
+from hydra import compose, initialize
+from omegaconf import OmegaConf
 
 from sweeps.cli import main
 from sweeps.folder import Record, SweepFolder
@@ -34,7 +36,8 @@ from sweeps.journal import (
     Started,
     read_journal,
 )
-from sweeps.objective import Objective
+from sweeps.results import load_sweep
+from sweeps.settings import Settings
 from sweeps.space import Space, parse_space
 from sweeps.status import Decision, Status
 from sweeps.trials import Trials
@@ -184,11 +187,7 @@ class Swept:
 
     @property
     def trials(self) -> Trials:
-        record = Record.read(self.folder)
-        trials = Trials(Objective(metric=record.metric, mode=record.mode))
-        for event in self.events:
-            trials.apply(event)
-        return trials
+        return load_sweep(self.folder).trials
 
     @property
     def statuses(self) -> list[str]:
@@ -382,3 +381,18 @@ def start(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Iterator[SweepRu
 def sweep(start: SweepRunner, ray_session: None) -> SweepRunner:
     """Runs sweeps on the tests' Ray."""
     return start
+
+
+@pytest.fixture
+def settings() -> Callable[..., Settings]:
+    """Parses `hydra.sweeper` as a command line's overrides make it."""
+
+    def parse(*overrides: str) -> Settings:
+        with initialize(version_base=None):
+            config = compose(
+                overrides=["hydra/sweeper=ray_tune", *overrides], return_hydra_config=True
+            )
+        options: Any = OmegaConf.to_container(config.hydra.sweeper, resolve=True)
+        return Settings.parse(options)
+
+    return parse

@@ -16,6 +16,8 @@ from sweeps.cli import main
 from sweeps.errors import ConfigError, SweepError, exit_code
 from sweeps.folder import Record, SweepFolder
 from sweeps.launch import BUNDLED, HydraArguments, Program, resume_arguments, split_program
+from sweeps.schedulers import SCHEDULERS
+from sweeps.searchers import SEARCHERS
 from sweeps.status import Decision, Status
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -378,3 +380,12 @@ def test_export_of_a_sweep_without_checkpoints_says_so(sweep, capsys):
 def test_export_of_an_unknown_trial_is_wrong_usage(sweep, capsys):
     assert main(["export", str(sweep.folder.path), "--trial", "99"]) == 2
     assert "trials 0 to 11" in capsys.readouterr().err
+
+
+def test_the_help_of_sweep_lists_every_searcher_and_scheduler_with_its_options(capsys) -> None:
+    assert main(["sweep", "--help"]) == 0
+    shown = capsys.readouterr().out
+    for name in (*SEARCHERS, *SCHEDULERS):
+        assert f"\n  {name} " in shown
+    assert "max_t, grace_period=1, reduction_factor=3" in shown
+    assert "seed" not in shown.partition("hydra/sweeper/searcher")[2]

@@ -7,6 +7,7 @@ from rich.console import Console
 from sweeps import render
 from sweeps.export import ExportResult
 from sweeps.journal import Asked, Created, Ended, Lost, Opened, Reported, Started
+from sweeps.memory import ADVICE
 from sweeps.objective import Objective
 from sweeps.progress import Progress
 from sweeps.results import load_sweep
@@ -30,14 +31,19 @@ class Clock:
 class Watched:
     """A progress and the trials that its events lead to."""
 
-    def __init__(self, *, total=10, max_t=None, terminal=False):
+    def __init__(self, *, total=10, max_t=None, terminal=False, cannot_pause=None):
         self.out = io.StringIO()
         self.clock = Clock()
         console = Console(file=self.out, force_terminal=terminal, width=100, highlight=False)
         self.trials = Trials(OBJECTIVE)
         self.trials.apply(Created(name="s", modes=("max",), space=SPACE.to_json(), time=0.0))
         self.progress = Progress(
-            OBJECTIVE, total=lambda: total, max_t=max_t, console=console, clock=self.clock
+            OBJECTIVE,
+            total=lambda: total,
+            max_t=max_t,
+            console=console,
+            cannot_pause=cannot_pause,
+            clock=self.clock,
         )
 
     def tell(self, kind, **fields):
@@ -48,7 +54,7 @@ class Watched:
     def ask(self, trial):
         self.tell(Asked, trial=trial, run=1, params={"optimizer.lr": 0.1}, distributions={})
 
-    def report(self, trial, step, value, decision=Decision.CONTINUE):
+    def report(self, trial, step, value, decision=Decision.CONTINUE, checkpoint=None):
         self.tell(
             Reported,
             trial=trial,
@@ -56,7 +62,7 @@ class Watched:
             step=step,
             metrics={"acc": value},
             value=value,
-            checkpoint=None,
+            checkpoint=checkpoint,
             decision=decision,
         )
 
@@ -97,6 +103,41 @@ def test_each_change_worth_telling_is_one_line_without_a_terminal():
         "[   12s] trial 0 complete at step 2, acc 0.6 | 1 running, 1 complete",
         "[   12s] trial 1 lost its worker: killed | 1 running, 1 complete",
         "[   12s] trial 1 tried again from step 1 | 1 running, 1 complete",
+    ]
+
+
+def test_a_trial_that_cannot_pause_for_want_of_a_checkpoint_is_told_once():
+    watched = Watched(cannot_pause=(2, "runs on"))
+    for trial in range(3):
+        watched.ask(trial)
+    watched.report(0, 1, 0.5)  # before the first rung
+    watched.report(1, 2, 0.4, checkpoint="trials/1/1/checkpoints/2")
+    watched.report(1, 3, 0.4)  # between rungs
+    watched.report(2, 2, float("nan"), Decision.STOP)
+    assert "checkpoint" not in watched.out.getvalue()
+    watched.report(0, 2, 0.4)
+    watched.report(0, 3, 0.4)
+    told = [line for line in watched.lines if "checkpoint" in line]
+    assert told == ["[    0s] trial 0 reports without a checkpoint, so it cannot pause: it runs on"]
+
+
+def test_what_failed_and_why_a_trial_ended_early_is_told():
+    watched = Watched()
+    for number in range(3):
+        watched.ask(number)
+    watched.tell(Lost, trial=0, reason="Traceback\nValueError: no", cause="error")
+    watched.start(0, "retry")
+    watched.report(1, 4, 0.5)
+    fields = {"value": 0.5, "metrics": {}, "error": None, "cause": "time_limit"}
+    watched.tell(Ended, trial=1, status=Status.STOPPED, **fields)
+    fields = {"value": None, "metrics": {}, "error": "MemoryError", "cause": "out_of_memory"}
+    watched.tell(Ended, trial=2, status=Status.DIVERGED, **fields)
+    assert [line.split("]")[1].split(" |")[0] for line in watched.lines] == [
+        " trial 0 raised, to be tried again: ValueError: no",
+        " trial 0 tried again from step 0",
+        " trial 1 at step 4, acc 0.5, best so far",
+        " trial 1 stopped at step 4, acc 0.5, its time is up",
+        f" trial 2 diverged, out of memory: {ADVICE}",
     ]
 
 

@@ -26,6 +26,7 @@ class Digits:
     validation: float = 0.2
     test: float = 0.2
     split_seed: int = 0
+    fraction: float = 1.0
     standardize: Standardize = "feature"
 
     def load(self) -> Dataset:
@@ -45,7 +46,13 @@ class Digits:
             columns=tuple(Column(name=f"pixel_{i // 8}_{i % 8}") for i in range(64)),
             classes=tuple(map(str, range(10))),
         )
-        rows = split_rows(raw.y, validation=self.validation, test=self.test, seed=self.split_seed)
+        rows = split_rows(
+            raw.y,
+            validation=self.validation,
+            test=self.test,
+            seed=self.split_seed,
+            fraction=self.fraction,
+        )
         return make_dataset(raw, rows, standardize=self.standardize)
 
 

@@ -36,6 +36,7 @@ class Npz:
         test: Fraction of the rows for the test (0.2 where None); None where the file has a test
             set of its own.
         split_seed: The split is a function of it and of the labels.
+        fraction: Share of the training split to keep; see `split_rows`.
         standardize: `feature`, `global` (images) or `none`.
     """
 
@@ -43,6 +44,7 @@ class Npz:
     validation: float = 0.2
     test: float | None = None
     split_seed: int = 0
+    fraction: float = 1.0
     standardize: Standardize = "feature"
 
     def load(self) -> Dataset:
@@ -63,7 +65,9 @@ class Npz:
 
     def _split(self, y: Tensor) -> SplitRows:
         test = 0.2 if self.test is None else self.test
-        return split_rows(y, validation=self.validation, test=test, seed=self.split_seed)
+        return split_rows(
+            y, validation=self.validation, test=test, seed=self.split_seed, fraction=self.fraction
+        )
 
     def _split_own_test(self, y: Tensor, n_train: int) -> SplitRows:
         if self.test is not None:
@@ -71,7 +75,13 @@ class Npz:
                 f"data.test is {self.test}, but {self.path} has a test set of its own; "
                 "leave data.test null"
             )
-        rows = split_rows(y[:n_train], validation=self.validation, test=0.0, seed=self.split_seed)
+        rows = split_rows(
+            y[:n_train],
+            validation=self.validation,
+            test=0.0,
+            seed=self.split_seed,
+            fraction=self.fraction,
+        )
         return rows._replace(test=torch.arange(n_train, len(y)))
 
 

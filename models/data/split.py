@@ -16,7 +16,9 @@ class SplitRows(NamedTuple):
     test: Tensor
 
 
-def split_rows(y: Tensor, *, validation: float, test: float, seed: int) -> SplitRows:
+def split_rows(
+    y: Tensor, *, validation: float, test: float, seed: int, fraction: float = 1.0
+) -> SplitRows:
     """Split rows at random, class by class, so that each split has the classes' proportions.
 
     Args:
@@ -24,6 +26,8 @@ def split_rows(y: Tensor, *, validation: float, test: float, seed: int) -> Split
         validation: Fraction of the rows for validation, more than 0.
         test: Fraction of the rows for the test, 0 or more.
         seed: The split is a function of it and of `y` alone.
+        fraction: How much of the training split to keep, of each class alike: more than 0, at most
+            1. A larger one holds the rows of a smaller one; the other splits stay as they are.
 
     Raises:
         ValueError: The fractions leave no row for training or validation.
@@ -33,6 +37,8 @@ def split_rows(y: Tensor, *, validation: float, test: float, seed: int) -> Split
             f"data.validation is {validation} and data.test is {test}; they are fractions of the "
             "rows, validation more than 0, together less than 1"
         )
+    if not 0 < fraction <= 1:
+        raise ValueError(f"data.fraction is {fraction}; it must be more than 0 and at most 1")
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(y), generator=generator)
     classes = [order[y[order] == label] for label in torch.unique(y)]
@@ -42,6 +48,8 @@ def split_rows(y: Tensor, *, validation: float, test: float, seed: int) -> Split
         torch.tensor_split(rows, (a, a + b))
         for rows, a, b in zip(classes, n_test, n_validation, strict=True)
     ]
+    n_train = _shares([len(train) for _, _, train in parts], fraction)
+    parts = [(a, b, train[:n]) for (a, b, train), n in zip(parts, n_train, strict=True)]
     test_rows, validation_rows, train_rows = (
         torch.cat(part).sort().values for part in zip(*parts, strict=True)
     )

@@ -37,6 +37,7 @@ class Table:
         validation: Fraction of the rows for validation.
         test: Fraction of the rows for the test.
         split_seed: The split is a function of it and of the target.
+        fraction: Share of the training split to keep; see `split_rows`.
         standardize: `feature` or `none`.
     """
 
@@ -48,6 +49,7 @@ class Table:
     validation: float = 0.2
     test: float = 0.2
     split_seed: int = 0
+    fraction: float = 1.0
     standardize: Standardize = "feature"
 
     def __post_init__(self) -> None:
@@ -74,7 +76,13 @@ class Table:
             if name not in table.column_names:
                 raise ValueError(miss(name, table.column_names, key=key))
         y, classes = encode_target(self.target, table[self.target])
-        rows = split_rows(y, validation=self.validation, test=self.test, seed=self.split_seed)
+        rows = split_rows(
+            y,
+            validation=self.validation,
+            test=self.test,
+            seed=self.split_seed,
+            fraction=self.fraction,
+        )
         inputs = table.drop_columns(list({self.target, *self.drop}))
         if not inputs.num_columns:
             raise ValueError(f"data.path: {file} has no column beside the target and data.drop")

@@ -7,6 +7,7 @@ from typing import Any
 
 from sweeps.choices import make
 from sweeps.schedulers.asha import Asha
+from sweeps.schedulers.asha_stop import AshaStop
 from sweeps.schedulers.base import (
     Done,
     Exploit,
@@ -17,33 +18,47 @@ from sweeps.schedulers.base import (
     Start,
     Wait,
 )
+from sweeps.schedulers.hyperband import Hyperband
 from sweeps.schedulers.learning_curve import LearningCurve
+from sweeps.schedulers.median import Median
 from sweeps.schedulers.none import Fifo
 from sweeps.schedulers.pb2 import Pb2
 from sweeps.schedulers.pbt import Pbt
+from sweeps.schedulers.successive_halving import SuccessiveHalving
 from sweeps.space import Space
 
 __all__ = [
     "SCHEDULERS",
     "Asha",
+    "AshaStop",
     "Done",
     "Exploit",
     "Fifo",
+    "Hyperband",
+    "LearningCurve",
+    "Median",
     "Next",
     "Observation",
+    "Pb2",
+    "Pbt",
     "Promote",
     "Scheduler",
     "Start",
+    "SuccessiveHalving",
     "Wait",
     "make_scheduler",
 ]
 
 SCHEDULERS: dict[str, Callable[..., Scheduler]] = {
     "asha": Asha,
+    "asha_stop": AshaStop,
+    "hyperband": Hyperband,
     "learning_curve": LearningCurve,
+    "median": Median,
     "none": Fifo,
     "pb2": Pb2,
     "pbt": Pbt,
+    "successive_halving": SuccessiveHalving,
 }
 
 

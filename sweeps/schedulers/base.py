@@ -73,6 +73,9 @@ class Scheduler(ABC):
     """Steps after which a trial is complete; None where trials run to their own end."""
     extends: bool = False
     """Whether `max_t` may be raised while a sweep goes on."""
+    without_checkpoint: str | None = None
+    """What becomes of a trial that cannot pause where it should, for want of a checkpoint, in words
+    for the user; None where no trial ever pauses."""
 
     @abstractmethod
     def on_start(self, trial: int, params: Mapping[str, Any]) -> None:
@@ -105,8 +108,12 @@ class Scheduler(ABC):
     def on_end(self, trial: int) -> None:
         """The trial ended for good, by itself or by failure; it is never promoted again."""
 
-    def on_reopen(self, trial: int) -> None:  # noqa: B027 - most need nothing
-        """The trial was complete at a lower `max_t`, and may go on now; for those that extend."""
+    def on_reopen(self, trial: int) -> None:
+        """The trial was complete at a `max_t` that has been raised since, and may be promoted.
+
+        Called in the place of `on_end`, so a scheduler that `extends` has its own.
+        """
+        self.on_end(trial)
 
     @abstractmethod
     def next(self, *, can_start: bool, running: int) -> Next:

@@ -51,6 +51,27 @@ def test_a_split_is_a_function_of_its_seed():
     assert not torch.equal(first.train, other.train)
 
 
+def test_a_fraction_of_the_training_rows_is_stratified_and_within_every_larger_one():
+    y = torch.tensor([0] * 100 + [1] * 50)
+    whole, half, tenth = (
+        split_rows(y, validation=0.2, test=0.2, seed=0, fraction=f) for f in (1.0, 0.5, 0.1)
+    )
+    assert [y[rows.train].bincount().tolist() for rows in (whole, half, tenth)] == [
+        [60, 30],
+        [30, 15],
+        [6, 3],
+    ]
+    assert set(tenth.train.tolist()) < set(half.train.tolist()) < set(whole.train.tolist())
+    assert torch.equal(half.validation, whole.validation)
+    assert torch.equal(half.test, whole.test)
+
+
+@pytest.mark.parametrize("fraction", [0.0, 1.5, float("nan")])
+def test_an_impossible_fraction_of_the_training_rows_is_refused(fraction):
+    with pytest.raises(ValueError, match=r"data\.fraction is"):
+        split_rows(torch.arange(20) % 2, validation=0.2, test=0.2, seed=0, fraction=fraction)
+
+
 @pytest.mark.parametrize(("validation", "test"), [(0.0, 0.2), (0.6, 0.4), (0.2, -0.1)])
 def test_impossible_fractions_are_refused(validation, test):
     with pytest.raises(ValueError, match=r"data\.validation is"):

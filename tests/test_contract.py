@@ -1,0 +1,138 @@
+"""Every searcher with every scheduler: cut anywhere and resumed, a sweep goes on as if unbroken."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from sweeps.compatible import refusal
+from sweeps.journal import Asked, Closed, Created, Ended, Event, Opened, Started
+from sweeps.objective import Objective
+from sweeps.schedulers import SCHEDULERS
+from sweeps.searchers import SEARCHERS
+from sweeps.simulate import Setup, Simulated, simulate
+from sweeps.space import Space, parse_space
+from sweeps.status import Status
+
+MIXED, _ = parse_space(
+    {
+        "lr": "tag(log, interval(1e-4, 1))",
+        "momentum": "tag(one_minus_log, interval(0.5, 0.99))",
+        "width": "int(interval(4, 64))",
+        "net": "mlp, convnet, resnet",
+    },
+    [],
+)
+FINITE, _ = parse_space(
+    {"lr": "1e-4, 1e-3, 1e-2, 1e-1", "width": "range(4, 64, 12)", "net": "mlp, convnet, resnet"}, []
+)
+SEARCHER_OPTIONS: dict[str, dict[str, Any]] = {
+    "annealing": {},
+    "bohb": {},
+    "cmaes": {},
+    "coarse_to_fine": {},
+    "controller": {},
+    "genetic": {"population_size": 4},
+    "gp": {"n_startup_trials": 11},
+    "grid": {},
+    "qmc": {},
+    "random": {},
+    "tpe": {"n_startup_trials": 4},
+}
+SCHEDULER_OPTIONS: dict[str, dict[str, Any]] = {
+    "asha": {"max_t": 9},
+    "asha_stop": {"max_t": 9},
+    "hyperband": {"max_t": 9},
+    "learning_curve": {"max_t": 9},
+    "median": {},
+    "none": {},
+    "pb2": {"max_t": 9, "perturbation_interval": 3, "hyperparam_mutations": ["lr"]},
+    "pbt": {"max_t": 9, "perturbation_interval": 3, "hyperparam_mutations": ["lr"]},
+    "successive_halving": {"max_t": 9},
+}
+PAIRS = [(s, p) for s in sorted(SEARCHERS) for p in sorted(SCHEDULERS)]
+TOGETHER = [(s, p) for s, p in PAIRS if refusal(s, p) is None]
+
+
+def space_of(searcher: str) -> Space:
+    return FINITE if searcher in ("grid", "controller") else MIXED
+
+
+def curve(values: Mapping[str, Any], trial: int) -> Iterable[tuple[dict[str, float], float]]:
+    """Worse away from lr 0.01, diverging for large ones; epochs of uneven length."""
+    rng = random.Random(trial)
+    bad = abs(math.log10(values["lr"]) + 2) + (values["net"] == "mlp")
+    for step in range(1, 10):
+        diverged = values["lr"] > 0.3 and step == 2
+        loss = bad + (1 + 0.2 * rng.random()) / step
+        yield {"loss": math.nan if diverged else loss}, rng.choice([1.0, 1.0, 2.5])
+
+
+def setup(searcher: str, scheduler: str, seed: int) -> Setup:
+    return Setup(
+        space=space_of(searcher),
+        num_samples=14,
+        objective=Objective(metric="loss"),
+        searcher={"name": searcher, **SEARCHER_OPTIONS[searcher]},
+        scheduler={"name": scheduler, **SCHEDULER_OPTIONS[scheduler]},
+        workers=3,
+        seed=seed,
+    )
+
+
+def decisions(events: Iterable[Event]) -> list[str]:
+    """What was decided and when, without the words of drivers that come and go."""
+    return [
+        repr(event if isinstance(event, Ended | Created) else replace(event, run=0))
+        for event in events
+        if not isinstance(event, Opened | Closed)
+        and not (isinstance(event, Started) and event.reason == "resume")
+    ]
+
+
+def test_every_searcher_and_scheduler_is_in_this_suite() -> None:
+    assert set(SEARCHER_OPTIONS) == set(SEARCHERS)
+    assert set(SCHEDULER_OPTIONS) == set(SCHEDULERS)
+
+
+@pytest.mark.parametrize(("searcher", "scheduler"), TOGETHER)
+def test_a_sweep_cut_at_a_random_event_decides_as_the_unbroken_one(
+    searcher: str, scheduler: str
+) -> None:
+    rng = random.Random(f"{searcher} {scheduler}")
+    seed = rng.randrange(100)
+    unbroken = simulate(curve, setup(searcher, scheduler, seed))
+    check_whole(unbroken)
+    for kept in rng.sample(range(1, len(unbroken.events)), 2):
+        resumed = simulate(curve, setup(searcher, scheduler, seed), history=unbroken.events[:kept])
+        assert decisions(resumed.events) == decisions(unbroken.events), (seed, kept)
+
+
+def check_whole(sweep: Simulated) -> None:
+    """Every trial is asked once, ends at most once, and none is left in a slot."""
+    asked = [event.trial for event in sweep.events if isinstance(event, Asked)]
+    assert asked == list(range(14))
+    ends = Counter(event.trial for event in sweep.events if isinstance(event, Ended))
+    assert set(ends.values()) <= {1}
+    assert not sweep.trials.with_status(Status.RUNNING)
+    assert sweep.trials.best is not None
+    assert sweep.trials.closed.reason == "done"
+
+
+@pytest.mark.parametrize(
+    ("searcher", "scheduler"), [pair for pair in PAIRS if pair not in TOGETHER]
+)
+def test_what_makes_no_sense_together_is_refused_with_the_reason(
+    searcher: str, scheduler: str
+) -> None:
+    reason = refusal(searcher, scheduler)
+    assert reason is not None
+    assert searcher in reason
+    assert scheduler in reason
+    assert "choose" in reason
