@@ -10,6 +10,7 @@ earliest is reported to the engine, and every free slot then asks for its next s
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
@@ -43,6 +44,8 @@ class Setup:
     scheduler: Mapping[str, Any] = field(default_factory=lambda: {"name": "none"})
     workers: int = 1
     budget: Budget = field(default_factory=Budget)
+    seconds: float = math.inf
+    """When its time is up; what trains then is left."""
     seed: int = 0
     checkpoints: bool = True
     """Whether every report comes with a checkpoint."""
@@ -158,6 +161,9 @@ class _Simulator:
         self._in_flight = _steps_in_flight(history, self.engine.trials)
         self._fill()
         while self._heap and self.engine.spent is None:
+            if self._heap[0].ends > self._setup.seconds:
+                self._now = self._setup.seconds
+                break
             self._report(heapq.heappop(self._heap))
             self._fill()
         for worker, since in self._free:
