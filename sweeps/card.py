@@ -128,14 +128,24 @@ class Card:
         record, trials = self.sweep.record, self.sweep.trials
         values = self.sweep.values(self.trial)
         rows = [
-            (f"`{p.name}`", f"`{p.domain.expression()}`", f"`{values.get(p.name)}`")
+            (f"`{p.name}`", f"`{p.describe()}`", f"`{values[p.name]}`" if p.name in values else "")
             for p in self.sweep.space.parameters
         ]
         budget = (
             f"{len(trials)} trials, {trials.steps} steps; searcher {_named(record.searcher)}, "
             f"scheduler {_named(record.scheduler)}."
         )
-        return _table(("parameter", "searched", "this trial"), rows) + f"\n\n{budget}"
+        table = _table(("parameter", "searched", "this trial"), rows)
+        return "\n\n".join(part for part in (table, self._schedule(), budget) if part)
+
+    def _schedule(self) -> str:
+        """Where parameters changed while this model was trained: which, and after which step."""
+        schedule = self.sweep.schedule(self.trial)
+        changed = [n for n in schedule[-1][1] if len({repr(v.get(n)) for _, v in schedule}) > 1]
+        if not changed:
+            return ""
+        rows = [(str(step), *(f"`{v.get(n)}`" for n in changed)) for step, v in schedule]
+        return _table(("after step", *(f"`{n}`" for n in changed)), rows)
 
     def _provenance(self) -> Iterable[Sequence[str]]:
         record, environment = self.sweep.record, self.sweep.record.environment

@@ -21,7 +21,8 @@ _ONE_OBJECTIVE = {
     "coarse_to_fine": "it zooms on one best point",
     "controller": "its reward is one value",
 }
-_POPULATION = ("pbt", "pb2")
+POPULATION = ("pbt", "pb2")
+"""Schedulers that change the parameters of a trial as it goes."""
 _LEARNS_FROM_FIXED = {
     "controller": "rewards the parameters that a trial began with",
     "cmaes": "moves its distribution by the parameters that a trial began with",
@@ -56,13 +57,13 @@ def check_together(settings: Settings, scheduler: Scheduler) -> None:
 
 def refusal(searcher: str, scheduler: str) -> str | None:
     """Why a searcher and a scheduler do not go together, or None if they do."""
-    if searcher in _ENUMERATES and scheduler in _POPULATION:
+    if searcher in _ENUMERATES and scheduler in POPULATION:
         return (
             f"the searcher {searcher} and the scheduler {scheduler} do not go together: "
             f"{scheduler} changes parameters as it goes, and {searcher} would no longer try each "
             f"combination; choose random, qmc or tpe"
         )
-    if searcher in _LEARNS_FROM_FIXED and scheduler in _POPULATION:
+    if searcher in _LEARNS_FROM_FIXED and scheduler in POPULATION:
         return (
             f"the searcher {searcher} and the scheduler {scheduler} do not go together: "
             f"{searcher} {_LEARNS_FROM_FIXED[searcher]}, and {scheduler} changes them as it goes; "

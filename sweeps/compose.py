@@ -21,22 +21,20 @@ from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.object_type import ObjectType
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from sweeps.domains import Float
-from sweeps.errors import ConfigError, did_you_mean
-from sweeps.grammar import GroupOptions, one_line, split_key
+from sweeps.compose_checks import Checks, Values
+from sweeps.errors import ConfigError
+from sweeps.grammar import GroupOptions, split_key
 from sweeps.literals import literal
+from sweeps.overriding import reason, set_value
 from sweeps.space import Parameter, Space
 
 # A sweep over many groups has many bases; one that fell out of the cache is composed again.
 _CACHED_BASES = 256
-
-Values = Mapping[str, Any]
-"""Parameter name -> Python value, as `Space.values` gives them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +90,7 @@ def apply(
     """
     config = base.config(main=main)
     for key, value in patch.updates:
-        _update(config, key, value)
+        set_value(config, key, value)
     hydra = config.hydra
     hydra.overrides.task = list(patch.overrides)
     job = hydra.job
@@ -141,7 +139,6 @@ class Composer:
         self._space = space
         names_in = group_options(config_loader, master_config, kind=None)
         self._groups = tuple(p for p in space.parameters if _is_group(p.name, names_in))
-        self._scalars = tuple(p for p in space.parameters if p not in self._groups)
         self._bases: OrderedDict[tuple[str, ...], Base] = OrderedDict()
 
     def base(self, values: Values) -> Base:
@@ -176,37 +173,20 @@ class Composer:
                 *(
                     (p.key, p.domain.plain(values[p.name]))
                     for p in self._space.parameters
-                    if p not in in_base
+                    if p.name in values and p not in in_base
                 ),
                 *more.items(),
             ),
         )
 
     def validate(self) -> None:
-        """Composes every choice of every group, and sets every parameter's values in the result.
-
-        There are as many compositions as the largest group has choices, not as many as there are
-        combinations: which choices go together is seen as they come. Of a continuous parameter the
-        ends are tried.
+        """Check the space against the configs; see `Checks`.
 
         Raises:
             ConfigError: A choice that does not compose, a key that the config lacks, or a value
                 that the config's schema refuses.
         """
-        rows = self._compose_choices()
-        lacking: dict[str, list[Values]] = {}
-        errors: dict[str, ConfigError] = {}
-        for row in rows:
-            for name, error in self._probe(row).items():
-                lacking.setdefault(name, []).append(row)
-                errors[name] = error
-        if errors:
-            raise ConfigError(
-                "\n".join(
-                    str(errors[name]) if len(without) == len(rows) else _partly(name, without, rows)
-                    for name, without in lacking.items()
-                )
-            )
+        Checks(self._space, self._groups, lambda values: self.base(values).config).run()
 
     def target_modules(self) -> list[str]:
         """The modules of the `_target_`s in the configs composed so far."""
@@ -219,9 +199,10 @@ class Composer:
 
     def _in_base(self, values: Values) -> tuple[Parameter, ...]:
         # A mapping for a group's key is merged in its turn, which only Hydra itself gets right.
-        if any(isinstance(values[p.name], dict) for p in self._groups):
-            return self._space.parameters
-        return self._groups
+        groups = tuple(p for p in self._groups if p.name in values)
+        if any(isinstance(values[p.name], dict) for p in groups):
+            return tuple(p for p in self._space.parameters if p.name in values)
+        return groups
 
     def _base(self, overrides: tuple[str, ...]) -> Base:
         if overrides not in self._bases:
@@ -238,61 +219,7 @@ class Composer:
         try:
             return self._loader.load_sweep_config(self._master, list(overrides))
         except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as error:
-            raise ConfigError(_reason(error)) from error
-
-    def _compose_choices(self) -> list[Values]:
-        """Values whose bases hold, between them, every choice that a group has."""
-        first = {p.name: p.domain.samples[0] for p in self._space.parameters}
-        count = max((len(p.domain.samples) for p in self._groups), default=1)
-        composed: list[Values] = []
-        failures: list[tuple[Values, ConfigError]] = []
-        for i in range(count):
-            row = first | {p.name: _cycle(p.domain.samples, i) for p in self._groups}
-            try:
-                self.base(row)
-                composed.append(row)
-            except ConfigError as error:
-                failures.append((row, error))
-        if not composed:
-            raise failures[0][1]
-        for failed, _ in failures:
-            composed += self._one_by_one(failed, composed)
-        return composed
-
-    def _one_by_one(self, row: Values, composed: Sequence[Values]) -> Iterator[Values]:
-        """A failed row's new choices, each alone among choices that are known to compose."""
-        for p in self._groups:
-            seen = {literal(values[p.name]) for values in composed}
-            if literal(row[p.name]) in seen:
-                continue
-            alone = {**composed[0], p.name: row[p.name]}
-            try:
-                self.base(alone)
-            except ConfigError as error:
-                raise ConfigError(
-                    f"{p.override(row[p.name])}: {_reason(error.__cause__ or error)}"
-                ) from error
-            yield alone
-
-    def _probe(self, row: Values) -> dict[str, ConfigError]:
-        """Sets every sample of every parameter in a row's config; says which keys it lacks."""
-        base, in_base = self.base(row), self._in_base(row)
-        scalars = [p for p in self._scalars if p not in in_base]
-        lacking: dict[str, ConfigError] = {}
-        for i in range(max((len(p.domain.samples) for p in scalars), default=0)):
-            config = base.config()
-            for p in scalars:
-                try:
-                    _update(config, p.key, _cycle(p.domain.samples, i))
-                except _UnknownKeyError as error:
-                    lacking[p.name] = error
-                except ConfigError as error:
-                    raise ConfigError(f"{error}{_int_hint(p, error)}") from error
-        return lacking
-
-
-class _UnknownKeyError(ConfigError):
-    """The config has no such key."""
+            raise ConfigError(reason(error)) from error
 
 
 class _Unpickler(pickle.Unpickler):
@@ -318,26 +245,6 @@ def _pickled(config: DictConfig) -> bytes:
         ) from error
 
 
-def _update(config: DictConfig, key: str, value: Any) -> None:
-    """Sets one value as Hydra's own overrides do."""
-    prefix, path = split_key(key)
-    try:
-        if prefix == "+" and not isinstance(value, dict | list):
-            _refuse_existing(config, path)
-        OmegaConf.update(config, path, value, merge=True, force_add=bool(prefix))
-    except (ConfigAttributeError, ConfigKeyError) as error:
-        raise _UnknownKeyError(_unknown(path, config)) from error
-    except ConfigError:
-        raise
-    except (OmegaConfBaseException, ValueError, TypeError, AssertionError) as error:
-        raise ConfigError(f"{key}={literal(value)}: {_reason(error)}") from error
-
-
-def _refuse_existing(config: DictConfig, path: str) -> None:
-    if OmegaConf.select(config, path, throw_on_missing=False) is not None:
-        raise ConfigError(f"+{path} is in the app's config already; write {path} or ++{path}")
-
-
 def _override_dirname(overrides: Sequence[str], options: DictConfig) -> str:
     """`hydra.job.override_dirname`: the overrides sorted and joined, as Hydra does it."""
     excluded = set(options.exclude_keys)
@@ -354,35 +261,6 @@ def _is_group(name: str, names_in: GroupOptions) -> bool:
     return "@" in name or "/" in name or bool(names_in(name))
 
 
-def _cycle(samples: Sequence[Any], i: int) -> Any:
-    return samples[i % len(samples)]
-
-
-def _int_hint(parameter: Parameter, error: ConfigError) -> str:
-    if isinstance(parameter.domain, Float) and "converted to Integer" in str(error):
-        return f"; write {parameter.key}=int({parameter.domain.expression()})"
-    return ""
-
-
-def _unknown(path: str, config: DictConfig) -> str:
-    known = [*_paths(config), *map(str, config.hydra.runtime.choices)]
-    hint = did_you_mean(path, (name for name in known if not name.startswith("hydra")))
-    return f"{path} is not in the app's config{hint or ';'} Use +{path} to add it"
-
-
-def _paths(config: DictConfig) -> Iterator[str]:
-    """Every key of the config in dotted form, inner nodes too, without resolving anything."""
-    plain = OmegaConf.to_container(config, resolve=False)
-
-    def walk(node: Any, prefix: str) -> Iterator[str]:
-        if isinstance(node, dict):
-            for key, child in node.items():
-                yield f"{prefix}{key}"
-                yield from walk(child, f"{prefix}{key}.")
-
-    return walk(plain, "")
-
-
 def _targets(node: Any) -> Iterator[str]:
     """Every plain `_target_` of a config, the hydra node's aside."""
     children = node.items() if isinstance(node, dict) else enumerate(node)
@@ -391,31 +269,3 @@ def _targets(node: Any) -> Iterator[str]:
             yield child
         elif isinstance(child, dict | list) and key != "hydra":
             yield from _targets(child)
-
-
-def _partly(name: str, without: Sequence[Values], rows: Sequence[Values]) -> str:
-    """Says with which choices a config lacks a key that it has with others."""
-    having = [row for row in rows if row not in without]
-
-    def tells(group: str) -> bool:
-        return not {literal(r[group]) for r in without} & {literal(r[group]) for r in having}
-
-    groups = [group for group in rows[0] if tells(group)]
-    choices = sorted({f"{group}={literal(row[group])}" for row in without for group in groups})
-    where = f" with {' or '.join(choices)}" if choices else " with some of the groups' choices"
-    return f"{name} is not in the app's config{where}; write ++{name} to set it with every choice"
-
-
-def _reason(error: BaseException) -> str:
-    """Hydra's or OmegaConf's message on one line, without frames and search paths."""
-    if isinstance(error, MissingConfigException) and error.options is not None:
-        name = (error.missing_cfg_file or "").rpartition("/")[2]
-        known = ", ".join(error.options)
-        return f"there is no {error.missing_cfg_file}; choose from {known}" + did_you_mean(
-            name, error.options
-        )
-    message, _, _ = str(error).partition("\nConfig search path:")
-    parts = [one_line(message.splitlines())]
-    if error.__cause__ is not None and isinstance(error, HydraException):
-        parts.append(one_line(str(error.__cause__).splitlines()[:1]))
-    return "; ".join(part for part in parts if part)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cached_property
 from typing import Any, Literal
@@ -162,6 +162,8 @@ class Int:
     high: int
     scale: Scale = "uniform"
     step: int = 1
+    is_range: bool = field(default=False, compare=False)
+    """Written as a range: a grid then takes each value."""
 
     def __post_init__(self) -> None:
         _check_bounds(self.low, self.high)
@@ -219,6 +221,8 @@ class Int:
         """The distribution in Hydra's grammar; it parses back to an equal domain."""
         if self.step != 1:
             return f"range({self.low}, {self.high + self.step}, {self.step})"
+        if self.is_range:
+            return f"range({self.low}, {self.high + 1})"
         return f"int({_tagged(self.scale, f'interval({self.low}, {self.high})')})"
 
     def at(self, index: int) -> int:
@@ -349,7 +353,8 @@ def int_range(start: int, stop: int, step: int) -> Int:
     values = range(start, stop, step)
     if not values:
         raise ConfigError("the range is empty: the stop is excluded")
-    return Int(low=min(values[0], values[-1]), high=max(values[0], values[-1]), step=abs(step))
+    low, high = sorted((values[0], values[-1]))
+    return Int(low=low, high=high, step=abs(step), is_range=True)
 
 
 def _check_bounds(low: float, high: float) -> None:

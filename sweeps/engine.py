@@ -31,7 +31,7 @@ from sweeps.journal import (
     Started,
 )
 from sweeps.objective import Objective
-from sweeps.schedulers import Done, Observation, Promote, Scheduler, Start, Wait
+from sweeps.schedulers import Done, Exploit, Observation, Promote, Scheduler, Start, Wait
 from sweeps.searchers import Searcher, View
 from sweeps.space import Space
 from sweeps.status import Decision, Status
@@ -74,6 +74,19 @@ class Segment:
     rung: int | None = None
     """From 1, where the fidelity is a parameter: the segment trains anew, at `fidelity`."""
     fidelity: float | None = None
+    exploits: int = 0
+    """How often the trial has gone on from another's checkpoint: each time in a folder of its own,
+    as another model with other parameters."""
+
+
+Adopt = Callable[[str, Segment], str]
+"""(another trial's checkpoint, the segment to go on from it) -> a copy for that trial alone, by
+name and durable: the other goes on, and deletes its own when it has a newer one."""
+
+
+def _share(checkpoint: str, segment: Segment) -> str:
+    """Where checkpoints are only names."""
+    return checkpoint
 
 
 class Engine:
@@ -94,6 +107,7 @@ class Engine:
         space: Space,
         budget: Budget | None = None,
         fidelity: Fidelity | None = None,
+        adopt: Adopt = _share,
         clock: Callable[[], float] = time.time,
         listeners: Iterable[Listener] = (),
     ) -> None:
@@ -107,6 +121,7 @@ class Engine:
         self._space = space
         self._distributions = space.distributions()
         self._fidelity = fidelity
+        self._adopt = adopt
         self._meter = Meter(budget or Budget(), objective)
         self._clock = clock
         self._listeners = list(listeners)
@@ -395,16 +410,32 @@ class Engine:
 
     def _promote(self, step: Promote) -> Segment:
         trial = self.trials[step.trial]
-        if step.exploit is None:
-            return self._start(trial, "promote")
+        return (
+            self._start(trial, "promote")
+            if step.exploit is None
+            else self._copy(trial, step.exploit)
+        )
+
+    def _copy(self, trial: Trial, exploit: Exploit) -> Segment:
+        """Let a trial go on from another's newest checkpoint, with parameters of its own."""
+        source = self.trials[exploit.source]
+        assert source.checkpoint is not None, f"trial {source.number} has nothing to go on from"
+        segment = Segment(
+            trial=trial.number,
+            run=self.trials.run,
+            values=self.trials.values(trial, exploit.params),
+            checkpoint=None,
+            exploits=len(trial.lineage) + 1,
+        )
         self._commit(
             Started(
                 trial=trial.number,
                 run=self.trials.run,
                 reason="exploit",
-                checkpoint=self.trials[step.exploit.source].checkpoint,
-                source=step.exploit.source,
-                params=step.exploit.params,
+                checkpoint=self._adopt(source.checkpoint, segment),
+                source=source.number,
+                params=exploit.params,
+                step=source.checkpoint_step,
                 time=self._clock(),
             )
         )
@@ -432,6 +463,7 @@ class Engine:
             checkpoint=trial.checkpoint if rung is None else None,
             rung=rung,
             fidelity=None if self._fidelity is None or rung is None else self._fidelity.value(rung),
+            exploits=len(trial.lineage),
         )
 
     def _end_decided(self, trial: Trial, last: Reported) -> None:
@@ -549,11 +581,19 @@ class Engine:
         match event:
             case Asked() | Started():
                 self._can_reopen.discard(event.trial)
-                self._scheduler.on_start(event.trial, self.trials[event.trial].params)
+                self._on_start(event)
             case Ended() if self._may_reopen(event):
                 self._can_reopen.add(event.trial)
+                self._scheduler.on_reopen(event.trial)
             case Ended():
                 self._scheduler.on_end(event.trial)
+
+    def _on_start(self, event: Asked | Started) -> None:
+        params = self.trials[event.trial].params
+        if isinstance(event, Started) and event.source is not None and event.step is not None:
+            self._scheduler.on_exploit(event.trial, params, source=event.source, step=event.step)
+        else:
+            self._scheduler.on_start(event.trial, params)
 
     def _may_reopen(self, event: Ended) -> bool:
         """Whether the trial was complete under a `max_t` that has been raised since."""

@@ -72,21 +72,23 @@ class SweepFolder:
         """The exported best model."""
         return self.path / "best"
 
-    def job(self, trial: int, run: int, *, rung: int | None = None) -> Path:
+    def job(self, trial: int, run: int, *, rung: int | None = None, exploits: int = 0) -> Path:
         """A trial's Hydra job folder under one driver; another driver's lies beside it.
 
-        Where a trial is trained anew at each rung, each rung's lies within.
+        Where a trial is trained anew at each rung, each rung's lies within. Where it went on from
+        another trial's checkpoint it has other parameters, and a folder beside: 1, 1.1, 1.2, ...
         """
-        job = self.path / "trials" / str(trial) / str(run)
+        name = f"{run}.{exploits}" if exploits else str(run)
+        job = self.path / "trials" / str(trial) / name
         return job if rung is None else job / f"rung-{rung}"
 
     def job_of(self, checkpoint: str) -> Path:
         """The job folder in which a checkpoint lies that the journal names."""
         return (self.path / checkpoint).parent.parent
 
-    def output(self, trial: int, run: int) -> Path:
+    def output(self, trial: int, run: int, *, exploits: int = 0) -> Path:
         """What a trial printed under one driver, its traceback too if it raised."""
-        return self.job(trial, run) / OUTPUT
+        return self.job(trial, run, exploits=exploits) / OUTPUT
 
     def relative(self, path: Path) -> str:
         """A path inside the folder as the journal names it."""

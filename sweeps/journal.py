@@ -124,6 +124,8 @@ class Started:
     """The trial whose checkpoint it is, under `exploit`."""
     params: Mapping[str, Any] | None = None
     """Its parameters from here on, under `exploit`."""
+    step: int | None = None
+    """The step of that checkpoint, under `exploit`."""
     time: float
 
 
@@ -330,7 +332,7 @@ def _encode_started(event: Started) -> dict[str, Any]:
         "checkpoint": event.checkpoint,
         "time": event.time,
     }
-    for name in ("source", "params"):
+    for name in ("source", "params", "step"):
         if (value := getattr(event, name)) is not None:
             fields[name] = value
     return _trial_attr(event.trial, "caviar:started", fields)

@@ -157,7 +157,8 @@ class Lanes:
                 )
             case Raised():
                 self._holds.pop(lane)
-                output = self._folder.output(message.trial, engine.trials[message.trial].run)
+                trial = engine.trials[message.trial]
+                output = self._folder.output(trial.number, trial.run, exploits=len(trial.lineage))
                 engine.on_error(message.trial, message.error, cause=message.cause, log=str(output))
                 return Done()  # a process in which a task raised is not trusted with the next
             case Unusable():

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from sweeps.app import App, describe_app
-from sweeps.compatible import check_together
+from sweeps.compatible import POPULATION, check_together
 from sweeps.compose import Composer, apply, group_options
 from sweeps.errors import ConfigError
 from sweeps.folder import Record, SweepFolder, environment
@@ -40,7 +41,15 @@ class Plan:
         """The searcher over a view."""
         options = dict(self.settings.searcher)
         seed, space = self.settings.seed, self.space
-        searcher = make_searcher(options.pop("name"), space=space, view=view, seed=seed, **options)
+        searcher = make_searcher(
+            options.pop("name"),
+            space=space,
+            view=view,
+            seed=seed,
+            rungs=self.rungs,
+            num_samples=self.settings.num_samples,
+            **options,
+        )
         if not self.settings.initial:
             return searcher
         return InitialPoints(searcher, self.settings.initial, space=space, view=view, seed=seed)
@@ -50,12 +59,19 @@ class Plan:
         settings = self.settings
         return known_trials(settings.warm_start, space=self.space, objective=settings.objective)
 
+    @property
+    def rungs(self) -> list[int]:
+        """The steps, as the journal counts them, at which trials are compared."""
+        fidelity = self.settings.fidelity
+        resources = self.scheduler.rungs()
+        return resources if fidelity is None else [fidelity.rung(r) for r in resources]
+
     def at_fidelity(self, value: float | None) -> dict[str, Any]:
         """What a segment sets besides the trial's parameters: override key -> value."""
         fidelity = self.settings.fidelity
         return {} if fidelity is None or value is None else {fidelity.name: value}
 
-    @property
+    @cached_property
     def num_samples(self) -> int:
         """The budget of trials; the searcher's own end may come first."""
         if self.settings.num_samples is not None:
@@ -81,7 +97,11 @@ def make_plan(
         settings = _with_recorded_seed(settings, folder)
     loader = hydra_context.config_loader
     space, fixed = parse_space(
-        options["params"], arguments, group_options=group_options(loader, config)
+        options["params"],
+        arguments,
+        group_options=group_options(loader, config),
+        when=options["when"],
+        constraints=options["constraints"],
     )
     if not space.parameters:
         if settings.resume:
@@ -121,7 +141,8 @@ def _check_fidelity(plan: Plan) -> None:
             f"hydra.sweeper.fidelity.name is {fidelity.name!r}, which is searched too: leave it "
             f"out of the search space"
         )
-    values = {p.name: p.domain.samples[0] for p in plan.space.parameters}
+    space = plan.space
+    values = space.values(space.draw(lambda p: p.from_value(p.domain.samples[0])))
     for value in (fidelity.min, fidelity.max):
         try:
             patch = plan.composer.patch(values, also=plan.at_fidelity(value))
@@ -137,9 +158,9 @@ def _title(app: App, config: DictConfig) -> str:
 
 
 def _refuse_other_space(folder: SweepFolder, space: Space) -> None:
-    was, now = dict(_recorded_space(folder).describe()), dict(space.describe())
+    was, now = _described(_recorded_space(folder)), _described(space)
     changed = [
-        f"{name} was {was.get(name, 'not searched')} and is now {now.get(name, 'not searched')}"
+        f"{name} was {was.get(name, 'not there')} and is now {now.get(name, 'not there')}"
         for name in {**was, **now}
         if was.get(name) != now.get(name)
     ]
@@ -148,6 +169,11 @@ def _refuse_other_space(folder: SweepFolder, space: Space) -> None:
             f"{folder.path} was begun with another search space: {'; '.join(changed)}. A sweep "
             f"goes on in the space it was begun with; begin another for another"
         )
+
+
+def _described(space: Space) -> dict[str, str]:
+    constraints = {repr(constraint.text): "a constraint" for constraint in space.constraints}
+    return {**dict(space.describe()), **constraints}
 
 
 def _recorded_space(folder: SweepFolder) -> Space:
@@ -171,6 +197,10 @@ def _with_recorded_seed(settings: Settings, folder: SweepFolder) -> Settings:
     return replace(settings, seed=Record.read(folder).seed)
 
 
+_OF_ONE_SPACE = ("grid", "cmaes", "genetic", "annealing", "coarse_to_fine", "controller")
+"""Searchers whose state is laid out over the space."""
+
+
 def check_resumable(plan: Plan) -> None:
     """See that the sweep that is there is the one that is asked for, or can be extended to it.
 
@@ -182,7 +212,7 @@ def check_resumable(plan: Plan) -> None:
         raise ConfigError(f"there is no sweep in {folder.path} to go on with")
     record = Record.read(folder)
     now = make_record(plan)
-    if record.searcher["name"] == "grid":
+    if record.searcher["name"] in _OF_ONE_SPACE or record.scheduler["name"] in POPULATION:
         _refuse_other_space(folder, plan.space)
     for key in ("metric", "mode", "searcher", "seed"):
         _refuse_other(folder, key, getattr(record, key), getattr(now, key))

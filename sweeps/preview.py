@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
+from rich.markup import escape
 from rich.syntax import Syntax
 from rich.table import Table
+from rich.text import Text
 
 from sweeps.compose import apply
 from sweeps.journal import Asked, Created
@@ -31,13 +33,22 @@ def show(plan: Plan, console: Console) -> None:
             job_num=number,
             job_id=f"{plan.folder.name}_{number}",
         )
-        console.print(f"\n[bold]trial {number}[/]  {' '.join(plan.space.overrides(values))}")
+        overrides = escape(" ".join(plan.space.overrides(values)))
+        console.print(f"\n[bold]trial {number}[/]  {overrides}")
         console.print(Syntax(_yaml(config), "yaml", background_color="default"))
-    rungs = plan.scheduler.rungs()
     console.print(
-        f"{plan.num_samples} trials"
-        + (f", compared at steps {', '.join(map(str, rungs))}" if rungs else ", each to its end")
-        + f"; would be in {plan.folder.path}. Nothing was started."
+        f"{plan.num_samples} trials, {_judged(plan)}; would be in {plan.folder.path}. "
+        f"Nothing was started."
+    )
+
+
+def _judged(plan: Plan) -> str:
+    fidelity = plan.settings.fidelity
+    if fidelity is not None:
+        values = ", ".join(f"{fidelity.value(rung):.4g}" for rung in plan.rungs)
+        return f"trained anew at {fidelity.name} {values}"
+    return (
+        f"compared at steps {', '.join(map(str, plan.rungs))}" if plan.rungs else "each to its end"
     )
 
 
@@ -66,5 +77,7 @@ def _yaml(config: DictConfig) -> str:
 def _space(plan: Plan) -> Table:
     table = Table("parameter", "values", box=None, header_style="bold")
     for name, values in plan.space.describe():
-        table.add_row(name, values)
+        table.add_row(Text(name), Text(values))
+    for constraint in plan.space.constraints:
+        table.add_row("constraint", Text(constraint.text))
     return table

@@ -44,6 +44,9 @@ class Progress:
     driver), where a trial is settled when it is paused or has ended: what promotions cost is in the
     rate. It is shown once every slot has settled a trial and three have been settled in all, and no
     more when every trial has been started and only promotions are left, whose cost it cannot know.
+
+    Where the scheduler would pause a trial that never gave a checkpoint it says so once:
+    `cannot_pause` holds the first rung, and what becomes of such a trial.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class Progress:
         total: Callable[[], int],
         max_t: int | None,
         console: Console,
+        cannot_pause: tuple[int, str] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._objective = objective
@@ -66,7 +70,7 @@ class Progress:
         self._settled_before = 0
         self._leader: int | None = None
         self._failures = 0
-        self._told_not_pausable = False
+        self._cannot_pause = cannot_pause
         self._gate = _Gate()
         self._live: Live | None = None
 
@@ -96,7 +100,7 @@ class Progress:
         self._trials = trials
         self._note(event)
         leads = self._has_new_leader()
-        if isinstance(event, Reported) and _was_not_pausable(event):
+        if isinstance(event, Reported):
             self._tell_not_pausable(event)
         if isinstance(event, Ended) and event.status is Status.FAILED:
             self._tell_failure(event)
@@ -161,14 +165,14 @@ class Progress:
             self._write(f"{line} | {_plain_counts(self._trials)}{self._gate.left_out()}")
 
     def _tell_not_pausable(self, event: Reported) -> None:
-        """Say once that the scheduler could not do what it is for."""
-        if self._told_not_pausable:
+        """Say once that the scheduler cannot do what it is for: the app gives no checkpoints."""
+        if self._cannot_pause is None or self._trials[event.trial].checkpoint is not None:
             return
-        self._told_not_pausable = True
-        line = (
-            f"trial {event.trial} was stopped where it would have been paused: it reports without "
-            f"a checkpoint, so it could not go on later"
-        )
+        first_rung, instead = self._cannot_pause
+        if event.step < first_rung or event.value is None or not math.isfinite(event.value):
+            return
+        self._cannot_pause = None
+        line = f"trial {event.trial} reports without a checkpoint, so it cannot pause: it {instead}"
         if self._live is not None:
             self._console.print(Text(line, "yellow"))
         else:
@@ -232,7 +236,7 @@ class Progress:
         )
 
     def _values(self, trial: Trial) -> Mapping[str, Any]:
-        return self._trials.values(trial)
+        return self._trials.values(trial, trial.best_params)
 
 
 class _Gate:
@@ -275,6 +279,8 @@ def _line(event: Event, trials: Trials, objective: Objective, *, leads: bool) ->
             step = trials[event.trial].step
             at = f" at step {step}" if step else ""
             return f"trial {event.trial} {event.status}{at}{_value(objective, event.value)}{lead}"
+        case Started(source=int() as source):
+            return f"trial {event.trial} goes on from trial {source}'s step {event.step}"
         case Started():
             step = trials[event.trial].step
             said = {"promote": "promoted", "resume": "goes on", "retry": "tried again"}
@@ -283,12 +289,6 @@ def _line(event: Event, trials: Trials, objective: Objective, *, leads: bool) ->
             return f"trial {event.trial} lost its worker: {event.reason}"
         case _:
             return None
-
-
-def _was_not_pausable(event: Reported) -> bool:
-    """A trial stopped for its finite value, by a scheduler that stops none that it can pause."""
-    stopped = event.decision is Decision.STOP and event.checkpoint is None
-    return stopped and event.value is not None and math.isfinite(event.value)
 
 
 def _value(objective: Objective, value: float | None) -> str:

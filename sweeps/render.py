@@ -120,14 +120,19 @@ def _one_each(
 ) -> list[list[str]]:
     short = short_names(names)
     for name in names:
-        numeric = all(type(row.get(name)) in (int, float) for row in rows)
+        numeric = all(type(row[name]) in (int, float) for row in rows if name in row)
         table.add_column(short[name], justify="right" if numeric else "left", no_wrap=True)
-    return [[parameter(row[name]) if name in row else "" for name in names] for row in rows]
+    return [[_cell(row, name) for name in names] for row in rows]
+
+
+def _cell(row: Mapping[str, Any], name: str) -> str:
+    """A parameter's value; empty where it does not exist."""
+    return parameter(row[name]) if name in row else ""
 
 
 def _width_of(names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> int:
     short = short_names(names)
-    cells = [[short[name], *(parameter(row.get(name)) for row in rows)] for name in names]
+    cells = [[short[name], *(_cell(row, name) for row in rows)] for name in names]
     return sum(max(map(cell_len, column)) + 2 for column in cells)
 
 

@@ -105,8 +105,12 @@ class SweepResults:
         return trial.status
 
     def values(self, trial: Trial) -> dict[str, Any]:
-        """A trial's parameters as the app saw them, by name."""
-        return self.trials.values(trial)
+        """A trial's parameters as the app saw them, by name: those of its best report."""
+        return self.trials.values(trial, trial.best_params)
+
+    def schedule(self, trial: Trial) -> list[tuple[int, dict[str, Any]]]:
+        """What a trial's best model was trained with; see `Trials.schedule`."""
+        return self.trials.schedule(trial)
 
     def ranked(self) -> list[Trial]:
         """All trials, best first; those that diverged, failed, or have no value yet come last.
@@ -131,11 +135,13 @@ class SweepResults:
     def metrics(self) -> pa.Table:
         """One row a report, by trial and step; one column a metric, empty where it is missing.
 
-        A metric called as one of the other columns is found under `metric.<name>`.
+        A step has several where a trial trained it again from another trial's checkpoint: the
+        earlier ones first. A metric called as one of the other columns is found under
+        `metric.<name>`.
         """
         import pyarrow as pa
 
-        reports = [t.reports[step] for t in self.trials for step in sorted(t.reports)]
+        reports = [report for t in self.trials for report in _by_step(t)]
         columns: dict[str, pa.Array] = {
             "trial": pa.array([r.trial for r in reports], pa.int64()),
             "run": pa.array([r.run for r in reports], pa.int64()),
@@ -183,6 +189,8 @@ class SweepResults:
             "step": column(lambda t: t.step, pa.int64()),
             "promotions": column(lambda t: t.promotions, pa.int64()),
             "losses": column(lambda t: t.losses, pa.int64()),
+            "exploits": column(lambda t: len(t.lineage), pa.int64()),
+            "schedule": column(self._schedule, pa.string()),
             "duration_s": column(lambda t: self.seconds.get(t.number, 0.0), pa.float64()),
             "started": _times(t.started for t in trials),
             "ended": _times(t.ended for t in trials),
@@ -202,6 +210,18 @@ class SweepResults:
             values = [t.values[i] if t.values else None for t in trials]
             columns[f"value.{objective.metric}"] = pa.array(values, pa.float64())
         return columns
+
+    def _schedule(self, trial: Trial) -> str | None:
+        """As JSON, where parameters changed on the way to the trial's best model."""
+        if len(trial.best_schedule) < 2:
+            return None
+        stretches = zip(trial.best_schedule, self.schedule(trial), strict=True)
+        return json.dumps(
+            [
+                {"step": step, "trial": stretch.trial, "params": values}
+                for stretch, (step, values) in stretches
+            ]
+        )
 
     def _parameter_columns(self, trials: Sequence[Trial]) -> dict[str, pa.Array]:
         values = [self.values(trial) for trial in trials]
@@ -342,6 +362,10 @@ def _events(folder: SweepFolder) -> Iterable[Event]:
             f"{folder.path} has no {folder.journal.name}: its sweep never began. "
             f"Delete the folder, or restore that file from a copy."
         ) from None
+
+
+def _by_step(trial: Trial) -> list[Reported]:
+    return sorted([*trial.replaced, *trial.reports.values()], key=lambda r: r.step)
 
 
 def _metric_order(names: Iterable[str], objective: Objective) -> list[str]:

@@ -18,6 +18,7 @@ from rich.console import Console
 
 from cluster import connect
 from sweeps import preview
+from sweeps.adopt import adopting
 from sweeps.engine import Engine, Limits, check_grows
 from sweeps.errors import SweepError, headline
 from sweeps.folder import Record
@@ -93,8 +94,9 @@ def _drive(plan: Plan, lease: Lease, console: Console) -> None:
         progress = Progress(
             plan.settings.objective,
             total=lambda: engine.total,
-            max_t=max(plan.scheduler.rungs(), default=None),
+            max_t=max(plan.rungs, default=None),
             console=console,
+            cannot_pause=_cannot_pause(plan),
         )
         _write_record(plan)
         engine = _engine(plan, progress)
@@ -110,6 +112,14 @@ def _connected(console: Console) -> Iterator[Mapping[str, float]]:
         with console.status("starting Ray") if console.is_terminal else contextlib.nullcontext():
             there = stack.enter_context(connect())
         yield there
+
+
+def _cannot_pause(plan: Plan) -> tuple[int, str] | None:
+    """The first rung, and what becomes of a trial that comes there without a checkpoint."""
+    instead = plan.scheduler.without_checkpoint
+    if instead is None or plan.settings.fidelity is not None:
+        return None
+    return plan.scheduler.rungs()[0], instead
 
 
 def _write_record(plan: Plan) -> None:
@@ -134,6 +144,7 @@ def _engine(plan: Plan, progress: Progress) -> Engine:
         space=plan.space,
         budget=plan.settings.budget,
         fidelity=plan.settings.fidelity,
+        adopt=adopting(plan.folder),
         listeners=[progress],
     )
 

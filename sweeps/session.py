@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sweeps.durable import sync, sync_tree
 from sweeps.objective import Objective
 from sweeps.status import Decision
 
@@ -199,24 +200,9 @@ def _keep(session: Session, step: int, folder: Path) -> Path:
         partial = place.with_name(f"{place.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
         shutil.copytree(folder, partial)
-        _sync_tree(partial)
+        sync_tree(partial)
         partial.rename(place)
     else:
-        _sync_tree(place)
-    _sync(place.parent)
+        sync_tree(place)
+    sync(place.parent)
     return place
-
-
-def _sync_tree(folder: Path) -> None:
-    for root, _, files in os.walk(folder):
-        for name in files:
-            _sync(Path(root) / name)
-        _sync(Path(root))
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import count, islice, zip_longest
 from typing import Any
 
 from sweeps.budget import Budget
@@ -26,11 +26,46 @@ from sweeps.space import Space
 from sweeps.status import Decision, Status
 from sweeps.trials import Trials
 
-Curve = Callable[[Mapping[str, Any], int], Iterable[tuple[Mapping[str, float], float]]]
+Outcome = tuple[Mapping[str, float], float]
+"""A step's metrics, and how many seconds it takes."""
+
+Curve = Callable[[Mapping[str, Any], int], Iterable[Outcome]]
 """(values by parameter, trial number) -> the metrics and the seconds of steps 1, 2, ...
 
 It must give the same for the same arguments: a resumed simulation runs it again from the start.
 """
+
+State = Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """A curve whose every step goes on from the state that the last one left.
+
+    For schedulers that change parameters on the way: a plain `Curve` then goes on as if its trial
+    had had the new values all along.
+    """
+
+    begin: Callable[[int], State]
+    """Trial number -> the state before its first step."""
+    step: Callable[[State, Mapping[str, Any], int, int], tuple[State, Mapping[str, float], float]]
+    """(state, values, trial number, step's number) -> the state after it, metrics, seconds.
+
+    It must give the same for the same arguments, and leave the state that it was given as it was.
+    """
+
+    def along(self, schedule: Sequence[tuple[int, int, Mapping[str, Any]]]) -> Iterator[Outcome]:
+        """Steps 1, 2, ... of a model.
+
+        Args:
+            schedule: What trained it: (after which step, trial number, values).
+        """
+        state = self.begin(schedule[0][1])
+        ends = [step for step, _, _ in schedule[1:]]
+        for (start, trial, values), end in zip_longest(schedule, ends):
+            for number in count(start + 1) if end is None else range(start + 1, end + 1):
+                state, metrics, seconds = self.step(state, values, trial, number)
+                yield metrics, seconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +123,7 @@ class Simulated:
 
 
 def simulate(
-    curve: Curve,
+    curve: Curve | Training,
     setup: Setup,
     *,
     history: Iterable[Event] = (),
@@ -124,17 +159,23 @@ class _Step:
 
 class _Simulator:
     def __init__(
-        self, curve: Curve, setup: Setup, history: list[Event], log: EventLog | None
+        self, curve: Curve | Training, setup: Setup, history: list[Event], log: EventLog | None
     ) -> None:
         self.events = history
         self.idle = [0.0] * setup.workers
+        scheduler = make_scheduler(**setup.scheduler, space=setup.space, seed=setup.seed)
         self.engine = Engine(
             log=self,
             objective=setup.objective,
             make_searcher=lambda view: make_searcher(
-                **setup.searcher, space=setup.space, view=view, seed=setup.seed
+                **setup.searcher,
+                space=setup.space,
+                view=view,
+                seed=setup.seed,
+                rungs=scheduler.rungs(),
+                num_samples=setup.num_samples,
             ),
-            scheduler=make_scheduler(**setup.scheduler, space=setup.space, seed=setup.seed),
+            scheduler=scheduler,
             limits=Limits(num_samples=setup.num_samples),
             budget=setup.budget,
             space=setup.space,
@@ -146,7 +187,8 @@ class _Simulator:
         self._now = history[-1].time if history else 0.0
         self._free = [(worker, self._now) for worker in range(setup.workers)]
         self._heap: list[_Step] = []
-        self._curves: dict[int, Iterator[tuple[int, tuple[Mapping[str, float], float]]]] = {}
+        self._curves: dict[int, tuple[int, Iterator[tuple[int, Outcome]]]] = {}
+        """By trial: how often it had gone on from another's checkpoint, and its steps since."""
         self._in_flight: dict[int, tuple[float, int]] = {}
 
     def append(self, *events: Event) -> None:
@@ -178,17 +220,24 @@ class _Simulator:
                 return
             worker, since = self._free.pop(0)
             self.idle[worker] += self._now - since
-            if segment.trial not in self._curves:
-                self._curves[segment.trial] = self._curve_of(segment)
+            if self._curves.get(segment.trial, (-1,))[0] != segment.exploits:
+                self._curves[segment.trial] = segment.exploits, self._curve_of(segment)
             self._train(worker, segment.trial)
 
-    def _curve_of(self, segment: Segment) -> Iterator[tuple[int, Any]]:
-        steps = self._curve(segment.values, segment.trial)
+    def _curve_of(self, segment: Segment) -> Iterator[tuple[int, Outcome]]:
+        if isinstance(self._curve, Training):
+            trials = self.engine.trials
+            trial = trials[segment.trial]
+            steps = self._curve.along(
+                [(s.step, s.trial, trials.values(trial, s.params)) for s in trial.schedule]
+            )
+        else:
+            steps = iter(self._curve(segment.values, segment.trial))
         return islice(enumerate(steps, start=1), int(segment.checkpoint or 0), None)
 
     def _train(self, worker: int, trial: int) -> None:
         now, began = self._in_flight.pop(trial, (self._now, len(self.events)))
-        for number, (metrics, seconds) in self._curves[trial]:
+        for number, (metrics, seconds) in self._curves[trial][1]:
             step = _Step(now + seconds, began, worker, trial, number, metrics)
             heapq.heappush(self._heap, step)
             return

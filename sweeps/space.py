@@ -2,24 +2,27 @@
 
     space, fixed = parse_space({"lr": "tag(log, interval(1e-4, 1))"}, ["model=mlp,convnet"])
 
-Pure: no ray, no torch, no files. A parameter that exists only where another has a value will be a
-matter of `Space` alone: `Space.values` reads the parameters that a trial has.
+Pure: no ray, no torch, no files. A parameter may exist only where others have certain values (see
+`sweeps.conditions`); a configuration then holds the parameters that exist, and no others.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, overload
+from functools import cached_property
+from typing import Any
 
 from hydra.core.override_parser.types import Override, OverrideType
 from optuna.distributions import BaseDistribution
 
+from sweeps.conditions import Condition, Needs, needs, parents_first, with_conditions
+from sweeps.constraints import Constraint, parse_constraint
 from sweeps.domains import Choice, Domain, Float, Int
 from sweeps.errors import ConfigError, did_you_mean
 from sweeps.grammar import GroupOptions, parse_domain, parse_override, split_key
+from sweeps.grid import Grid, count, grid_axes
 from sweeps.literals import literal
 
 __all__ = ["Choice", "Domain", "Float", "Grid", "Int", "Parameter", "Space", "parse_space"]
@@ -32,6 +35,8 @@ class Parameter:
     key: str
     """The override's key as typed: `optimizer.lr`, `+x`, `model`, `db@source`."""
     domain: Domain
+    when: tuple[Condition, ...] = ()
+    """It exists only where all of these hold; always where there are none."""
 
     @property
     def name(self) -> str:
@@ -44,6 +49,10 @@ class Parameter:
         if isinstance(self.domain, Float) and self.domain.scale == "one_minus_log":
             return f"1 - {self.name}"
         return self.name
+
+    def exists(self, values: Mapping[str, Any]) -> bool:
+        """Whether it exists where its parents have these values."""
+        return all(condition.holds(values) for condition in self.when)
 
     def distribution(self) -> BaseDistribution:
         """What Optuna samples from."""
@@ -62,46 +71,93 @@ class Parameter:
         with _naming(self.name):
             return self.domain.from_value(value)
 
+    def plain(self, value: Any) -> Any:
+        """`value` as the type that the app sees."""
+        with _naming(self.name):
+            return self.domain.plain(value)
+
     def override(self, value: Any) -> str:
         """The override that sets the value; Hydra parses it back exactly."""
-        with _naming(self.name):
-            return f"{self.key}={literal(self.domain.plain(value))}"
+        return f"{self.key}={literal(self.plain(value))}"
+
+    def describe(self) -> str:
+        """What it may be, and when it exists."""
+        when = f" when {', '.join(map(str, self.when))}" if self.when else ""
+        return self.domain.expression() + when
 
 
 @dataclass(frozen=True)
 class Space:
-    """The swept parameters, in order."""
+    """The swept parameters, in order, and what must hold between them."""
 
     parameters: tuple[Parameter, ...]
+    constraints: tuple[Constraint, ...] = ()
 
     def __post_init__(self) -> None:
         names = [parameter.name for parameter in self.parameters]
         if len(set(names)) < len(names):
             raise ConfigError(f"a parameter is there twice: {', '.join(names)}")
+        needs(parents_first(self.parameters))  # refuses conditions that cannot be
+
+    @cached_property
+    def parents_first(self) -> tuple[Parameter, ...]:
+        """The parameters, each after those that decide whether it exists."""
+        return parents_first(self.parameters)
+
+    @cached_property
+    def _needs(self) -> dict[str, Needs]:
+        return needs(self.parents_first)
+
+    @property
+    def is_conditional(self) -> bool:
+        """Whether some parameter does not always exist."""
+        return any(p.when for p in self.parameters)
+
+    def needs(self, parameter: Parameter) -> Needs:
+        """What each ancestor must be for the parameter to exist."""
+        return self._needs[parameter.name]
 
     def distributions(self) -> dict[str, BaseDistribution]:
-        """What Optuna samples from, by Optuna's name."""
+        """What Optuna samples from, by Optuna's name: of every parameter."""
         return {p.optuna_name: p.distribution() for p in self.parameters}
+
+    def fill(self, choose: Callable[[Parameter], Any]) -> dict[str, Any]:
+        """The Python values by name: one from `choose` for each parameter that exists.
+
+        Parents are asked for first; what comes back is in the space's order.
+        """
+        chosen: dict[str, Any] = {}
+        for parameter in self.parents_first:
+            if parameter.exists(chosen):
+                chosen[parameter.name] = choose(parameter)
+        return {p.name: chosen[p.name] for p in self.parameters if p.name in chosen}
 
     def draw(self, suggest: Callable[[Parameter], Any]) -> dict[str, Any]:
         """Optuna's values by Optuna's name: one from `suggest` for each parameter that exists.
 
         A parameter's parents come before it.
         """
-        return {p.optuna_name: suggest(p) for p in self.parameters}
+        drawn: dict[str, Any] = {}
+
+        def choose(parameter: Parameter) -> Any:
+            drawn[parameter.optuna_name] = suggest(parameter)
+            return parameter.to_value(drawn[parameter.optuna_name])
+
+        self.fill(choose)
+        return drawn
 
     def values(self, optuna_params: Mapping[str, Any]) -> dict[str, Any]:
-        """The Python values by name, from what an Optuna trial holds."""
-        return {p.name: p.to_value(optuna_params[p.optuna_name]) for p in self.parameters}
+        """The Python values by name, from what an Optuna trial holds; of those that exist."""
+        return self.fill(lambda p: p.to_value(optuna_params[p.optuna_name]))
 
     def optuna_params(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """The inverse of `values`, for configurations that come from elsewhere.
 
         Raises:
-            ConfigError: A parameter is missing or unknown, or a value is not in its domain.
+            ConfigError: A parameter is missing, unknown or does not exist there, or a value is not
+                in its domain.
         """
-        self._check_names(values)
-        return {p.optuna_name: p.from_value(values[p.name]) for p in self.parameters}
+        return {p.optuna_name: p.from_value(values[p.name]) for p in self._existing(values)}
 
     def shared(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Of `values` those of a parameter that this space has, and whose value it may take."""
@@ -119,39 +175,45 @@ class Space:
             self.optuna_params(values)
         except ConfigError:
             return False
-        return True
+        return not self.violated(values)
 
     def overrides(self, values: Mapping[str, Any]) -> list[str]:
         """The overrides that set `values`, in the space's order."""
-        self._check_names(values)
-        return [p.override(values[p.name]) for p in self.parameters]
+        return [p.override(values[p.name]) for p in self._existing(values)]
+
+    def violated(self, values: Mapping[str, Any]) -> list[Constraint]:
+        """The constraints that a configuration breaks."""
+        return [constraint for constraint in self.constraints if not constraint.holds(values)]
 
     def size(self) -> int | None:
-        """The number of combinations, or None where a parameter is continuous."""
-        sizes = [p.domain.size for p in self.parameters]
-        return None if None in sizes else math.prod(s for s in sizes if s is not None)
+        """The number of combinations that exist and meet the constraints.
 
-    def grid(self) -> Grid:
+        None where a parameter is continuous, and where they are too many to decide on.
+        """
+        return count(self)
+
+    def grid(self, levels: Any = None) -> Grid:
         """Every combination, the last parameter changing fastest.
 
+        Args:
+            levels: Into how many values an interval is cut; see `grid_axes`.
+
         Raises:
-            ConfigError: A parameter is continuous.
+            ConfigError: A parameter is continuous and has no levels, or nothing meets the
+                constraints.
         """
-        endless = [p for p in self.parameters if p.domain.size is None]
-        if endless:
-            names = "; ".join(f"{p.name} is {p.domain.expression()}" for p in endless)
-            raise ConfigError(f"grid needs a range or a choice: {names}")
-        return Grid(self.parameters)
+        return Grid(self, grid_axes(self, levels))
 
     def describe(self) -> list[tuple[str, str]]:
-        """(name, distribution) of each parameter, for a printed table."""
-        return [(p.name, p.domain.expression()) for p in self.parameters]
+        """(name, distribution and when it exists) of each parameter, for a printed table."""
+        return [(p.name, p.describe()) for p in self.parameters]
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, in Hydra's grammar; `from_json` gives back an equal space."""
-        return {
-            "parameters": [{"key": p.key, "values": p.domain.expression()} for p in self.parameters]
-        }
+        data: dict[str, Any] = {"parameters": [_to_json(p) for p in self.parameters]}
+        if self.constraints:
+            data["constraints"] = [constraint.text for constraint in self.constraints]
+        return data
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Space:
@@ -160,44 +222,29 @@ class Space:
         Raises:
             ConfigError: An entry cannot be read.
         """
-        return cls(tuple(_parameter(f"{p['key']}={p['values']}") for p in data["parameters"]))
+        parameters = tuple(map(_from_json, data["parameters"]))
+        return cls(parameters, _constraints(data.get("constraints", ()), parameters))
 
-    def _check_names(self, values: Mapping[str, Any]) -> None:
+    def _existing(self, values: Mapping[str, Any]) -> list[Parameter]:
+        """The parameters of a configuration, which must be those that exist in it."""
         names = [p.name for p in self.parameters]
         for name in values:
             if name not in names:
                 raise ConfigError(f"{name} is not in the search space{did_you_mean(name, names)}")
-        missing = [name for name in names if name not in values]
-        if missing:
-            raise ConfigError(f"no value is given for {', '.join(missing)}")
 
+        def given(parameter: Parameter) -> Any:
+            if parameter.name not in values:
+                raise ConfigError(f"no value is given for {parameter.name}")
+            return parameter.plain(values[parameter.name])
 
-class Grid(Sequence[dict[str, Any]]):
-    """Every combination, as Optuna's values by Optuna's name; each is made when it is read."""
-
-    def __init__(self, parameters: Sequence[Parameter]) -> None:
-        self._parameters = tuple(parameters)
-        self._sizes = [p.domain.size or 0 for p in self._parameters]
-
-    def __len__(self) -> int:
-        return math.prod(self._sizes)
-
-    @overload
-    def __getitem__(self, index: int) -> dict[str, Any]: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[dict[str, Any]]: ...
-    def __getitem__(self, index: int | slice) -> dict[str, Any] | list[dict[str, Any]]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        rest = range(len(self))[index]  # answers a negative index, refuses one beyond the end
-        digits = []
-        for size in reversed(self._sizes):
-            rest, digit = divmod(rest, size)
-            digits.append(digit)
-        return {
-            p.optuna_name: p.domain.from_value(p.domain.at(digit))
-            for p, digit in zip(self._parameters, reversed(digits), strict=True)
-        }
+        there = self.fill(given)
+        for parameter in self.parameters:
+            if parameter.name in values and parameter.name not in there:
+                raise ConfigError(
+                    f"{parameter.name} does not exist there: it needs "
+                    f"{', '.join(map(str, parameter.when))}"
+                )
+        return [p for p in self.parameters if p.name in there]
 
 
 def parse_space(
@@ -205,6 +252,8 @@ def parse_space(
     arguments: Sequence[str],
     *,
     group_options: GroupOptions | None = None,
+    when: Mapping[str, Any] | None = None,
+    constraints: Sequence[str] = (),
 ) -> tuple[Space, list[str]]:
     """`hydra.sweeper.params` and the command line's task overrides -> (space, fixed overrides).
 
@@ -216,9 +265,11 @@ def parse_space(
         params: Override key -> value, in Hydra's grammar where it is a string.
         arguments: The command line's overrides.
         group_options: Config group -> the names of its configs; `glob(*)` needs it.
+        when: `hydra.sweeper.when`: parameter -> other parameter -> value or values.
+        constraints: `hydra.sweeper.constraints`.
 
     Raises:
-        ConfigError: An override cannot be read, or what it sweeps over breaks a rule.
+        ConfigError: An override, condition or constraint cannot be read or breaks a rule.
     """
     kept: list[_Entry] = []
     for line in _params_as_overrides(params):
@@ -227,7 +278,9 @@ def parse_space(
         kept = _add(kept, _Entry(parse_override(line), from_params=False))
     swept = [entry.override for entry in kept if entry.is_sweep]
     fixed = [entry.line for entry in kept if not entry.is_sweep]
-    return Space(tuple(_swept(override, group_options) for override in swept)), fixed
+    parameters = tuple(_swept(override, group_options) for override in swept)
+    parameters = with_conditions(parameters, {} if when is None else when)
+    return Space(parameters, _constraints(constraints, parameters)), fixed
 
 
 @dataclass(frozen=True)
@@ -290,11 +343,38 @@ def _swept(override: Override, group_options: GroupOptions | None) -> Parameter:
     return Parameter(key=override.get_key_element(), domain=parse_domain(override, group_options))
 
 
-def _parameter(line: str) -> Parameter:
-    override = parse_override(line)
+def _constraints(texts: Iterable[str], parameters: Sequence[Parameter]) -> tuple[Constraint, ...]:
+    return tuple(parse_constraint(text, parameters) for text in texts)
+
+
+def _to_json(parameter: Parameter) -> dict[str, Any]:
+    data: dict[str, Any] = {"key": parameter.key, "values": parameter.domain.expression()}
+    if parameter.when:
+        data["when"] = {c.parent: c.values.expression() for c in parameter.when}
+    return data
+
+
+def _from_json(data: Mapping[str, Any]) -> Parameter:
+    return Parameter(
+        key=data["key"],
+        domain=_domain(data["key"], data["values"]),
+        when=tuple(_condition(parent, text) for parent, text in data.get("when", {}).items()),
+    )
+
+
+def _condition(parent: str, text: str) -> Condition:
+    values = _domain(parent, text)
+    if not isinstance(values, Choice):
+        raise ConfigError(f"{parent}={text}: a condition holds for single values")
+    return Condition(parent, values)
+
+
+def _domain(key: str, text: str) -> Domain:
+    """What `Domain.expression` wrote."""
+    override = parse_override(f"{key}={text}")
     if override.is_sweep_override():
-        return _swept(override, None)
-    return Parameter(key=override.get_key_element(), domain=Choice((override.value(),)))
+        return _swept(override, None).domain
+    return Choice((override.value(),))
 
 
 @contextmanager

@@ -40,7 +40,7 @@ class TrainedTrial:
 
     @classmethod
     def of(cls, sweep: SweepResults, trial: Trial) -> TrainedTrial:
-        """Find the job folder: a trial that went on under several drivers has one of each."""
+        """Find the job folder: of several drivers, rungs or parameters each has its own."""
         folder = sweep.folder
         name = _best_checkpoint(folder, trial)
         job = folder.job_of(name) if name is not None else _best_job(folder, trial)
@@ -124,8 +124,7 @@ def _best_job(folder: SweepFolder, trial: Trial) -> Path:
 
 
 def _best_checkpoint(folder: SweepFolder, trial: Trial) -> str | None:
-    best = trial.best.checkpoint if trial.best else None
-    for name in (best, trial.checkpoint):
+    for name in (trial.best_checkpoint, trial.checkpoint):
         path = folder.resolve(name)
         if path is not None and path.is_dir():
             return name

@@ -13,6 +13,17 @@ from sweeps.space import Space
 from sweeps.status import Decision, Status
 
 
+@dataclass(frozen=True, kw_only=True)
+class Stretch:
+    """A part of what a model was trained with: up to the next stretch, or its end."""
+
+    step: int
+    """The step after which it begins."""
+    trial: int
+    """Which trial trained it."""
+    params: Mapping[str, Any]
+
+
 @dataclass(kw_only=True)
 class Trial:
     """One configuration and all that is known of it."""
@@ -27,15 +38,25 @@ class Trial:
     """Which of the sweep's spaces it was drawn from."""
     status: Status = Status.RUNNING
     reports: dict[int, Reported] = field(default_factory=dict)
-    """By step; a step that was trained again after a crash holds its last report."""
+    """By step; a step that was trained again holds its last report."""
+    replaced: list[Reported] = field(default_factory=list)
+    """Reports of steps that were trained again from another trial's checkpoint."""
+    earlier: dict[int, Reported] = field(default_factory=dict)
+    """Of `reports` those from before it last went on from another trial's checkpoint."""
     last: Reported | None = None
     """The report that came last; after a crash its step may be below the highest."""
     best: Reported | None = None
     """The report with the best objective."""
     best_params: Mapping[str, Any] = field(default_factory=dict)
     """What its parameters were then: they change where a scheduler exploits another trial."""
+    best_schedule: tuple[Stretch, ...] = ()
+    """What that model was trained with, from its first step on."""
+    best_checkpoint: str | None = None
+    """That report's; where it has none, the newest since, until other parameters came."""
     lineage: list[Started] = field(default_factory=list)
     """Where it went on from another trial's checkpoint, with which parameters."""
+    schedule: tuple[Stretch, ...] = ()
+    """What its present model was trained with; other trials' stretches first, by lineage."""
     value: float | None = None
     """The best report's objective, or what the task function returned."""
     values: Sequence[float] = ()
@@ -44,8 +65,9 @@ class Trial:
     """What the task function returned."""
     checkpoint: str | None = None
     """The newest durable checkpoint, relative to the sweep's folder."""
+    checkpoint_step: int = 0
     step: int = 0
-    """The highest step reported."""
+    """The highest step reported, or that of another trial's checkpoint that it went on from."""
     promotions: int = 0
     losses: int = 0
     """How often its process or node died under it."""
@@ -84,6 +106,14 @@ class Trials:
         """A trial's parameters as its app sees them, by name; `params` in the place of its own."""
         return self.spaces[trial.study].values(trial.params if params is None else params)
 
+    def schedule(self, trial: Trial) -> list[tuple[int, dict[str, Any]]]:
+        """What to train with to get the trial's best model again: (after which step, values).
+
+        One entry unless a scheduler changed parameters on the way (population based training);
+        then the entries before its last exploit are those of the trials that it descends from.
+        """
+        return [(part.step, self.values(trial, part.params)) for part in trial.best_schedule]
+
     def with_status(self, *statuses: Status) -> list[Trial]:
         """The trials that stand at one of these, by number."""
         return [trial for trial in self._trials if trial.status in statuses]
@@ -112,12 +142,15 @@ class Trials:
     def _on_asked(self, event: Asked) -> None:
         if event.trial != len(self._trials):
             raise ValueError(f"trial {event.trial} was asked after {len(self._trials)} trials")
+        first = Stretch(step=0, trial=event.trial, params=event.params)
         self._trials.append(
             Trial(
                 number=event.trial,
                 study=event.study,
                 params=event.params,
+                schedule=(first,),
                 best_params=event.params,
+                best_schedule=(first,),
                 run=event.run,
                 started=event.time,
             )
@@ -127,28 +160,56 @@ class Trials:
     def _on_started(self, event: Started) -> None:
         trial = self._trials[event.trial]
         trial.run = event.run
-        if event.params is not None:
-            trial.params, trial.checkpoint = event.params, event.checkpoint
-            trial.lineage.append(event)
+        if event.source is not None:
+            self._on_exploit(trial, event)
         trial.promotions += event.reason == "promote"
         self._set_status(trial, Status.RUNNING)
+
+    def _on_exploit(self, trial: Trial, event: Started) -> None:
+        assert event.source is not None
+        assert event.params is not None
+        assert event.step is not None
+        if trial.best is not None and trial.best_checkpoint is None:
+            self._forget_best(trial)
+        inherited = (s for s in self._trials[event.source].schedule if s.step < event.step)
+        own = Stretch(step=event.step, trial=trial.number, params=event.params)
+        trial.schedule = (*inherited, own)
+        trial.params, trial.step = event.params, event.step
+        trial.checkpoint, trial.checkpoint_step = event.checkpoint, event.step
+        trial.lineage.append(event)
+        trial.earlier = dict(trial.reports)
+
+    def _forget_best(self, trial: Trial) -> None:
+        """The model of its best report is lost: no checkpoint has it, and it does not go on."""
+        trial.best, trial.value = None, None
+        if self.best is trial:
+            self._find_best()
 
     def _on_reported(self, event: Reported) -> None:
         trial = self._trials[event.trial]
         self.steps += max(0, event.step - trial.step)
         trial.step = max(trial.step, event.step)
+        if (earlier := trial.earlier.pop(event.step, None)) is not None:
+            trial.replaced.append(earlier)
         trial.reports[event.step] = trial.last = event
-        trial.checkpoint = event.checkpoint or trial.checkpoint
+        if event.checkpoint is not None:
+            trial.checkpoint, trial.checkpoint_step = event.checkpoint, event.step
         self.metric_names.update(event.metrics)
+        self._note_best(trial, event)
+        if event.decision is Decision.PAUSE:
+            self._set_status(trial, Status.PAUSED)
+
+    def _note_best(self, trial: Trial, event: Reported) -> None:
         if event.value is not None and self.objective.replaces(event.value, trial.value):
             was, trial.value = trial.value, event.value
-            trial.best, trial.best_params = event, trial.params
+            trial.best, trial.best_checkpoint = event, event.checkpoint
+            trial.best_params, trial.best_schedule = trial.params, trial.schedule
             if self.best is trial and not self.objective.is_better(event.value, was):
                 self._find_best()  # its last report counts, and is worse than the one before
             else:
                 self._update_best(trial)
-        if event.decision is Decision.PAUSE:
-            self._set_status(trial, Status.PAUSED)
+        elif trial.best_schedule is trial.schedule and not _names_checkpoint(trial.best):
+            trial.best_checkpoint = event.checkpoint or trial.best_checkpoint
 
     def _on_ended(self, event: Ended) -> None:
         trial = self._trials[event.trial]
@@ -179,3 +240,7 @@ class Trials:
         for trial in self._trials:
             if trial.status not in (Status.FAILED, Status.DIVERGED):
                 self._update_best(trial)
+
+
+def _names_checkpoint(report: Reported | None) -> bool:
+    return report is not None and report.checkpoint is not None

@@ -224,9 +224,12 @@ def _job_maker(plan: Plan, engine: Engine) -> Callable[[Segment], Job]:
         values = segment.values
         base = plan.composer.base(values)
         best = engine.trials[segment.trial].best
+        folder = plan.folder.job(
+            segment.trial, segment.run, rung=segment.rung, exploits=segment.exploits
+        )
         return Job(
             trial=segment.trial,
-            folder=plan.folder.job(segment.trial, segment.run, rung=segment.rung),
+            folder=folder,
             base=reference(base),
             base_id=base.id,
             patch=plan.composer.patch(values, also=plan.at_fidelity(segment.fidelity)),
@@ -245,7 +248,7 @@ def _lane_settings(plan: Plan) -> LaneSettings:
         search_path=plan.search_path,
         objective=plan.settings.objective_of_a_segment,
         seed=plan.settings.seed,
-        rungs=plan.scheduler.rungs(),
+        rungs=plan.rungs,
         by_rung=plan.settings.fidelity is not None,
         preload=plan.composer.target_modules(),
         teardown_timeout_s=plan.settings.teardown_timeout_s,

@@ -21,6 +21,7 @@ from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from sweeps.compose import Composer, apply, group_options
+from sweeps.conditions import Condition
 from sweeps.errors import ConfigError
 from sweeps.space import Choice, Parameter, Space, parse_space
 
@@ -107,8 +108,8 @@ class App:
     loader: Any
     master: DictConfig
 
-    def composer(self, *arguments: str, **params: str) -> Composer:
-        space, fixed = parse_space(params, arguments)
+    def composer(self, *arguments: str, **options: Any) -> Composer:
+        space, fixed = parse_space({}, arguments, **options)
         return Composer(self.loader, self.master, fixed, space)
 
     def expected(self, overrides: list[str], *, job_num: int = 0) -> DictConfig:
@@ -248,6 +249,29 @@ def test_apply_equals_hydras_own_composition(
     fixed, swept = sweep
     space = Space(tuple(Parameter(key=key, domain=Choice((value,))) for key, value in swept))
     values = {p.name: value for p, (_, value) in zip(space.parameters, swept, strict=True)}
+    check_equal(app, fixed, space, values)
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(sweeps(), st.lists(st.booleans(), min_size=7, max_size=7), st.booleans())
+@example(([], [("model", "convnet"), ("model/norm", "layer"), ("lr", 1)]), [False] * 7, True)
+@example(([], [("model", "convnet"), ("model.channels", 32)]), [True, True, *[False] * 5], True)
+@example(([], [("data", {"rows": 3}), ("lr", 1), ("epochs", 2)]), [False, True] * 4, True)
+def test_what_does_not_exist_is_not_composed(
+    app: App, sweep: tuple[list[str], list[tuple[str, Any]]], where: list[bool], switch: bool
+) -> None:
+    fixed, swept = sweep
+    conditional = tuple(
+        Parameter(key=key, domain=Choice((value,)), when=(Condition("switch", Choice((there,))),))
+        for (key, value), there in zip(swept, where, strict=False)
+    )
+    space = Space((*conditional, Parameter(key="+switch", domain=Choice((True, False)))))
+    values = space.fill(lambda p: switch if p.name == "switch" else p.domain.samples[0])
+    check_equal(app, fixed, space, values)
+
+
+def check_equal(app: App, fixed: list[str], space: Space, values: dict[str, Any]) -> None:
+    """Our composition is Hydra's own of the same overrides, or refused where Hydra refuses it."""
     composer = Composer(app.loader, app.master, fixed, space)
     try:
         hydras = app.expected([*fixed, *space.overrides(values)])
@@ -272,6 +296,29 @@ def test_a_typical_sweep_is_equal_over_its_whole_grid(app: App) -> None:
         assert list(differences(ours, hydras)) == []
         assert ours == hydras
     assert ours.hydra.job.override_dirname == "+tag:'c,d',lr:2,model:convnet"
+
+
+CONDITIONAL = (
+    "model.norm.momentum=0.2,0.3", "model=mlp,convnet", "model/norm=batch,layer",
+    "model.width=8,16", "model.channels=4,32", "lr=0.5,2",
+)  # fmt: skip
+WHEN = {
+    "model.norm.momentum": {"model/norm": "batch", "lr": 2},
+    "model/norm": {"model": "convnet"},
+    "model.width": {"model": "mlp"},
+    "model.channels": {"model": "convnet", "lr": [0.5, 2]},
+}
+
+
+def test_a_conditional_sweep_is_equal_over_its_whole_grid(app: App) -> None:
+    composer = app.composer(*CONDITIONAL, when=WHEN)
+    composer.validate()
+    grid = composer._space.grid()
+    assert len(grid) == 2 * 2 + 2 * (1 + 1) * 2 + 2
+    for params in grid:
+        values = composer._space.values(params)
+        hydras = app.expected(composer._space.overrides(values))
+        assert list(differences(apply_all(composer, values), hydras)) == []
 
 
 def test_nothing_is_resolved(app: App) -> None:
@@ -382,6 +429,8 @@ def test_a_schema_class_inside_a_function_is_refused(app: App) -> None:
         (["epochs=interval(1,8)"], "epochs=1.0: Value '1.0' of type 'float' could not be "
          "converted to Integer; write epochs=int(interval(1.0, 8.0))"),
         (["color=RED,PINK"], "color=PINK: Invalid value 'PINK', expected one of [RED, BLUE]"),
+        (["table={x:2},{y:1}"], "table={y:1}: Key 'y' is not in struct; write ++table to add "
+         "keys to it"),
         (["+lr=1,2"], "+lr is in the app's config already; write lr or ++lr"),
         (["sizes.a=1,2"], "sizes.a=1: invalid literal for int()"),
         (["nosuch@here=a,b"], "nosuch@here=a: "),
@@ -416,6 +465,126 @@ def test_every_choice_is_composed_once(app: App, monkeypatch: pytest.MonkeyPatch
         ["model=convnet", "optimizer@optim=adam", "+side=two"],
         ["model=mlp", "optimizer@optim=sgd", "+side=[one,two]"],
     ]
+
+
+def test_conditional_choices_are_composed_where_they_exist(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    composer = app.composer(*CONDITIONAL, "side=one,two", when={**WHEN, "side": {"model": "mlp"}})
+    composed: list[list[str]] = []
+    load = app.loader.load_sweep_config
+
+    def counting(master: DictConfig, overrides: list[str]) -> DictConfig:
+        composed.append(overrides)
+        return load(master, overrides)
+
+    monkeypatch.setattr(app.loader, "load_sweep_config", counting)
+    with pytest.raises(ConfigError, match=r"Could not override 'side'"):
+        composer.validate()
+    composed.clear()
+    composer = app.composer(*CONDITIONAL, "+side=one,two", when={**WHEN, "side": {"model": "mlp"}})
+    composer.validate()
+    assert composed == [
+        ["model=mlp", "+side=one"],
+        ["model=convnet", "model/norm=batch"],
+        ["model=convnet", "model/norm=layer"],
+        ["model=mlp", "+side=two"],
+    ]
+
+
+def test_what_exists_only_under_two_choices_at_once_is_tried_there(app: App) -> None:
+    arguments = ["model=mlp,convnet", "data=digits,images", "model.widht=1,2"]
+    when = {"model.widht": {"model": "mlp", "data": "images"}}
+    with pytest.raises(
+        ConfigError, match=r"model\.widht is not in the app's config; did you mean "
+    ):
+        app.composer(*arguments, when=when).validate()
+    arguments[-1] = "model.width=1,2"
+    app.composer(*arguments, when={"model.width": when["model.widht"]}).validate()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "when", "message"),
+    [
+        (
+            ["model=mlp,convnet", "model.width=1,2"],
+            {"model.width": {"model": ["convnet"]}},
+            "model.width is not in the app's config; did you mean ",
+        ),
+        (
+            ["model=mlp,convnet", "model.width=1,2", "lr=1,2"],
+            {"model.width": {"lr": 2}},
+            "model.width is not in the app's config with model=convnet; write ++model.width to set "
+            "it with every choice, or hydra.sweeper.when='{model.width: {model: [mlp]}}'",
+        ),
+        (
+            ["lr=1,2", "epochs=1,many"],
+            {"epochs": {"lr": 2}},
+            "epochs=many: Value 'many' of type 'str' could not be converted",
+        ),
+        (
+            ["model=mlp,convnet", "model/norm=batch,lair"],
+            {"model/norm": {"model": "convnet"}},
+            "model/norm=lair: there is no model/norm/lair; choose from batch, layer; did you mean "
+            "layer?",
+        ),
+        (
+            ["lr=1,2", "model=mlp,convmet"],
+            {"model": {"lr": 2}},
+            "model=convmet: there is no model/convmet; choose from convnet, mlp",
+        ),
+        (
+            ["epochs=1,2,3", "sizes.0=1,x"],
+            {"sizes.0": {"epochs": 3}},
+            "sizes.0=x: Value 'x' of type 'str' could not be converted",
+        ),
+    ],
+)
+def test_a_mistake_is_found_where_a_parameter_exists(
+    app: App, arguments: list[str], when: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        app.composer(*arguments, when=when).validate()
+    assert message in str(caught.value)
+
+
+def test_a_combination_that_a_constraint_excludes_need_not_compose(app: App) -> None:
+    master = app.loader.load_configuration("combined", [], RunMode.MULTIRUN)
+    own = App(app.loader, master)
+    arguments = ["model=mlp,convnet", "data=digits,images"]
+    excluded = "model != 'convnet' or data == 'images'"
+    own.composer(*arguments, constraints=[excluded]).validate()
+    own.composer("model=mlp,convnet", "data=choice(digits)", constraints=[excluded]).validate()
+    with pytest.raises(ConfigError, match=r"there is no both/convnet_digits"):
+        own.composer("model=mlp,convnet", "data=choice(digits)").validate()
+    only = own.composer(
+        "model=convnet,convnet2", "data=digits", constraints=["model not in ('convnet', 'x')"]
+    )
+    with pytest.raises(ConfigError, match=r"there is no model/convnet2"):
+        only.validate()
+
+
+@pytest.mark.parametrize(
+    ("line", "value"),
+    [
+        ("sizes=[1,2],[3],[]", [3]),
+        ("++table={x:2.5},{y:1}", {"y": 1}),
+        ("free.a=[{b:[null,1.5]},'a, b'],x", [{"b": [None, 1.5]}, "a, b"]),
+        ("+new={a:{b:[1,2]}},null", {"a": {"b": [1, 2]}}),
+        ("data={rows:3},digits", {"rows": 3}),
+    ],
+)
+def test_lists_and_mappings_are_choices_like_any_other(app: App, line: str, value: Any) -> None:
+    composer = app.composer(line, "lr=1,2")
+    composer.validate()
+    (name, _) = [p.name for p in composer._space.parameters]
+    values = {name: value, "lr": 2.0}
+    assert composer._space.values(composer._space.optuna_params(values)) == values
+    config = apply_all(composer, values)
+    hydras = app.expected(composer._space.overrides(values))
+    assert list(differences(config, hydras)) == []
+    held = OmegaConf.to_container(OmegaConf.select(config, name))
+    assert held == value or (isinstance(value, dict) and value.items() <= held.items())
 
 
 def test_a_combination_that_fails_is_not_blamed_on_its_choices(app: App) -> None:

@@ -39,7 +39,7 @@ SEARCHER_OPTIONS: dict[str, dict[str, Any]] = {
     "coarse_to_fine": {},
     "controller": {},
     "genetic": {"population_size": 4},
-    "gp": {"n_startup_trials": 9},
+    "gp": {"n_startup_trials": 11},
     "grid": {},
     "qmc": {},
     "random": {},

@@ -159,8 +159,13 @@ def act(engine: Engine, slots: list[int], rng: random.Random, steps: dict[int, i
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_an_engine_on_a_copy_of_the_events_answers_as_the_one_that_wrote_them(seed: int) -> None:
-    options = {"searcher": TPE, "scheduler": ASHA, "seed": seed, "max_losses": 1}
+@pytest.mark.parametrize("name", ["asha", "asha_stop", "hyperband", "median", "successive_halving"])
+def test_an_engine_on_a_copy_of_the_events_answers_as_the_one_that_wrote_them(
+    name: str, seed: int
+) -> None:
+    scheduler = {"name": name, "max_t": 9}
+    searcher = TPE if name == "asha" else {"name": "random"}
+    options = {"searcher": searcher, "scheduler": scheduler, "seed": seed, "max_losses": 1}
     rng = random.Random(seed)
     engine, events = open_engine(**options)
     slots, steps = list[int](), dict[int, int]()

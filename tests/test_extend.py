@@ -176,15 +176,17 @@ def test_a_finished_sweep_goes_on_with_more_trials_more_steps_and_another_space(
 
 @pytest.mark.ray
 def test_a_sweep_begins_with_what_earlier_ones_found_and_with_given_points(sweep: Any) -> None:
-    sweep("curve.py", "+x=interval(-5,5)", *GIVEN, "+epochs=2", name="first")
+    one = "hydra.sweeper.max_concurrent_trials=1"
+    sweep("curve.py", "+x=interval(-5,5)", *GIVEN, "+epochs=1", one, name="first")
     earlier = f"hydra.sweeper.warm_start=[{sweep.storage / 'first'}]"
-    given = ["+epochs=2", earlier, "hydra.sweeper.initial=[{x: 1.5}]"]
-    given += ["hydra.sweeper.num_samples=4", "hydra.sweeper.seed=9"]
+    given = ["+epochs=1", one, earlier, "hydra.sweeper.initial=[{x: 1.5}]"]
+    given += ["hydra.sweeper.num_samples=8", "hydra.sweeper.seed=9"]
     swept = sweep("curve.py", "+x=interval(-2,3)", *GIVEN[:2], *given)
     assert swept.code == 0, swept.err
     assert swept.trials.values(swept.trials[0]) == {"x": 1.5}
     # TPE knows 20 trials already: it proposes near the best of them instead of at random
-    assert all(abs(swept.trials.values(t)["x"] - 2) < 1.5 for t in list(swept.trials)[1:])
+    distances = sorted(abs(swept.trials.values(t)["x"] - 2) for t in list(swept.trials)[1:])
+    assert distances[len(distances) // 2] < 0.7
 
 
 @pytest.mark.ray

@@ -30,14 +30,19 @@ class Clock:
 class Watched:
     """A progress and the trials that its events lead to."""
 
-    def __init__(self, *, total=10, max_t=None, terminal=False):
+    def __init__(self, *, total=10, max_t=None, terminal=False, cannot_pause=None):
         self.out = io.StringIO()
         self.clock = Clock()
         console = Console(file=self.out, force_terminal=terminal, width=100, highlight=False)
         self.trials = Trials(OBJECTIVE)
         self.trials.apply(Created(name="s", modes=("max",), space=SPACE.to_json(), time=0.0))
         self.progress = Progress(
-            OBJECTIVE, total=lambda: total, max_t=max_t, console=console, clock=self.clock
+            OBJECTIVE,
+            total=lambda: total,
+            max_t=max_t,
+            console=console,
+            cannot_pause=cannot_pause,
+            clock=self.clock,
         )
 
     def tell(self, kind, **fields):
@@ -48,7 +53,7 @@ class Watched:
     def ask(self, trial):
         self.tell(Asked, trial=trial, run=1, params={"optimizer.lr": 0.1}, distributions={})
 
-    def report(self, trial, step, value, decision=Decision.CONTINUE):
+    def report(self, trial, step, value, decision=Decision.CONTINUE, checkpoint=None):
         self.tell(
             Reported,
             trial=trial,
@@ -56,7 +61,7 @@ class Watched:
             step=step,
             metrics={"acc": value},
             value=value,
-            checkpoint=None,
+            checkpoint=checkpoint,
             decision=decision,
         )
 
@@ -98,6 +103,21 @@ def test_each_change_worth_telling_is_one_line_without_a_terminal():
         "[   12s] trial 1 lost its worker: killed | 1 running, 1 complete",
         "[   12s] trial 1 tried again from step 1 | 1 running, 1 complete",
     ]
+
+
+def test_a_trial_that_cannot_pause_for_want_of_a_checkpoint_is_told_once():
+    watched = Watched(cannot_pause=(2, "runs on"))
+    for trial in range(3):
+        watched.ask(trial)
+    watched.report(0, 1, 0.5)  # before the first rung
+    watched.report(1, 2, 0.4, checkpoint="trials/1/1/checkpoints/2")
+    watched.report(1, 3, 0.4)  # between rungs
+    watched.report(2, 2, float("nan"), Decision.STOP)
+    assert "checkpoint" not in watched.out.getvalue()
+    watched.report(0, 2, 0.4)
+    watched.report(0, 3, 0.4)
+    told = [line for line in watched.lines if "checkpoint" in line]
+    assert told == ["[    0s] trial 0 reports without a checkpoint, so it cannot pause: it runs on"]
 
 
 def test_a_new_leader_is_told_as_it_runs():

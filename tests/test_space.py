@@ -1,12 +1,14 @@
+import itertools
 import json
 import math
 
 import optuna
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hypothesis import assume, example, given, settings
+from hypothesis import assume, example, given, reject, settings
 from hypothesis import strategies as st
 
+from sweeps.conditions import Condition
 from sweeps.domains import float_range
 from sweeps.errors import ConfigError
 from sweeps.literals import literal
@@ -323,32 +325,91 @@ def domains(draw):
 
 
 @st.composite
-def spaces(draw):
-    chosen = draw(st.lists(domains(), min_size=1, max_size=4))
-    prefixes = st.sampled_from(["", "+", "++"])
-    return Space(
-        tuple(
-            Parameter(key=f"{draw(prefixes)}group.p{i}", domain=domain)
-            for i, domain in enumerate(chosen)
-        )
+def conditions(draw, parents):
+    """Of some parameters that have separate values, one or two that one of them has."""
+    finite = [p for p in parents if p.domain.size is not None]
+    chosen = draw(st.lists(st.sampled_from(finite), max_size=2, unique_by=id)) if finite else []
+    return tuple(
+        Condition(p.name, Choice(tuple(p.domain.at(i) for i in draw(some_indices(p.domain.size)))))
+        for p in chosen
     )
 
 
-@QUICK
+def some_indices(size):
+    return st.lists(st.integers(0, size - 1), min_size=1, max_size=2, unique=True)
+
+
+@st.composite
+def spaces(draw, of=domains()):  # noqa: B008 - a strategy is a constant
+    """Parameters of all kinds in any order; some exist only where earlier drawn ones let them."""
+    prefixes = st.sampled_from(["", "+", "++"])
+    parameters = []
+    for i, domain in enumerate(draw(st.lists(of, min_size=1, max_size=5))):
+        key = f"{draw(prefixes)}group.p{i}"
+        parameters.append(Parameter(key=key, domain=domain, when=draw(conditions(parameters))))
+    try:
+        return Space(tuple(draw(st.permutations(parameters))))
+    except ConfigError as error:
+        if "it would never exist" not in str(error):
+            raise
+        reject()
+
+
+@settings(max_examples=150, deadline=None)
 @given(spaces(), st.integers(0, 2**32 - 1))
 def test_values_bounds_and_texts_round_trip(space, seed):
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
-    values = space.values(study.ask(space.distributions()).params)
+    trial = study.ask()
+    drawn = space.draw(lambda p: trial._suggest(p.optuna_name, p.distribution()))
+    values = space.values(drawn)
+    assert exactly(space.values(json.loads(json.dumps(drawn)))) == exactly(values)
     params = space.optuna_params(values)
+    assert set(params) == set(drawn) == set(trial.params)
     assert exactly(space.values(params)) == exactly(values)
-    for parameter, line in zip(space.parameters, space.overrides(values), strict=True):
+    there = [p for p in space.parameters if p.name in values]
+    for parameter in space.parameters:
+        held = [exactly(values.get(c.parent, "?")) in map(exactly, c.values.values)
+                for c in parameter.when]  # fmt: skip
+        assert (parameter in there) == all(held)
+    for parameter, line in zip(there, space.overrides(values), strict=True):
         value = values[parameter.name]
         override = PARSER.parse_override(line)
         assert override.get_key_element() == parameter.key
         assert exactly(override.value()) == exactly(value)
-        if isinstance(parameter.domain, Float | Int):
-            assert parameter.domain.low <= value <= parameter.domain.high
+        check_domain(parameter.domain, value)
+
+
+def check_domain(domain, value):
+    """A value in bounds, on its grid and of its type."""
+    if isinstance(domain, Choice):
+        assert exactly(value) in map(exactly, domain.values)
+        return
+    assert type(value) is (float if isinstance(domain, Float) else int)
+    assert domain.low <= value <= domain.high
+    if isinstance(domain, Int):
+        assert (value - domain.low) % domain.step == 0
+    elif domain.step is not None:
+        index = round((value - domain.low) / domain.step)
+        assert exactly(domain.at(index)) == exactly(value)
+
+
+SMALL = st.lists(SCALARS, min_size=1, max_size=3, unique_by=literal).map(
+    lambda values: Choice(tuple(values))
+) | st.integers(1, 2).map(lambda high: Int(low=0, high=high))
+
+
+@QUICK
+@given(spaces(of=SMALL))
+def test_a_grid_holds_each_combination_that_exists_once(space):
+    combinations = [exactly(space.values(params)) for params in space.grid()]
+    every = itertools.product(
+        *([(p.name, p.domain.at(i)) for i in range(p.domain.size)] for p in space.parameters)
+    )
+    there = map(dict, every)
+    expected = {exactly(space.fill(lambda p, chosen=chosen: chosen[p.name])) for chosen in there}
+    assert len(combinations) == len(set(combinations)) == space.size()
+    assert set(combinations) == expected
 
 
 @QUICK

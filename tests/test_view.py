@@ -203,7 +203,7 @@ def test_a_seed_is_its_own_for_every_number() -> None:
 
 def test_an_unknown_searcher_or_option_is_answered_with_the_choices() -> None:
     view = view_of()
-    with pytest.raises(ValueError, match="choose from grid, random, tpe; did you mean tpe"):
+    with pytest.raises(ValueError, match=r"choose from .*, random, tpe; did you mean tpe"):
         make_searcher("tp", space=SPACE, view=view, seed=0)
     with pytest.raises(ValueError, match="n_startup is not an option of tpe; it takes n_startup_t"):
         make_searcher("tpe", space=SPACE, view=view, seed=0, n_startup=3)

@@ -89,6 +89,7 @@ class GridConf:
     """Every combination once."""
 
     name: str = "grid"
+    levels: Any = None
 
 
 @dataclass
@@ -99,6 +100,88 @@ class TpeConf:
     n_startup_trials: int = 10
     n_ei_candidates: int = 24
     multivariate: bool = True
+
+
+@dataclass
+class QmcConf:
+    """Quasi-Monte Carlo: a Sobol or Halton sequence."""
+
+    name: str = "qmc"
+    qmc_type: str = "sobol"
+    scramble: bool = True
+
+
+@dataclass
+class GpConf:
+    """Gaussian process."""
+
+    name: str = "gp"
+    n_startup_trials: int = 10
+    acquisition: str = "logei"
+    ucb_beta: float = 4.0
+    deterministic_objective: bool = False
+
+
+@dataclass
+class CmaesConf:
+    """Covariance matrix adaptation evolution strategy, for mixed spaces."""
+
+    name: str = "cmaes"
+    population_size: Optional[int] = None
+
+
+@dataclass
+class GeneticConf:
+    """NSGA-II."""
+
+    name: str = "genetic"
+    population_size: int = 20
+    crossover: str = "uniform"
+    crossover_prob: float = 0.9
+    swapping_prob: float = 0.5
+    mutation_prob: Optional[float] = None
+
+
+@dataclass
+class BohbConf:
+    """BOHB: a density model of the highest rung, and a share at random."""
+
+    name: str = "bohb"
+    random_fraction: float = 1 / 3
+    top_n_percent: float = 15.0
+    n_ei_candidates: int = 64
+
+
+@dataclass
+class AnnealingConf:
+    """Simulated annealing."""
+
+    name: str = "annealing"
+    initial_temperature: float = 0.2
+    cooling: float = 0.95
+    step: float = 0.2
+
+
+@dataclass
+class CoarseToFineConf:
+    """Random search that zooms."""
+
+    name: str = "coarse_to_fine"
+    rounds: int = 3
+    shrink: float = 0.5
+    top: int = 3
+
+
+@dataclass
+class ControllerConf:
+    """Architecture search with reinforcement learning."""
+
+    name: str = "controller"
+    learning_rate: float = 0.02
+    hidden_size: int = 32
+    entropy_weight: float = 0.1
+    baseline_decay: float = 0.9
+    batch: int = 4
 
 
 @dataclass
@@ -119,6 +202,61 @@ class AshaConf:
 
 
 @dataclass
+class AshaStopConf:
+    """Asynchronous successive halving that stops for good; needs no checkpoints."""
+
+    name: str = "asha_stop"
+    max_t: int = MISSING
+    grace_period: int = 1
+    reduction_factor: int = 3
+    brackets: int = 1
+
+
+@dataclass
+class SuccessiveHalvingConf:
+    """Synchronous successive halving, in brackets of n configurations."""
+
+    name: str = "successive_halving"
+    max_t: int = MISSING
+    grace_period: int = 1
+    reduction_factor: int = 3
+    n: Optional[int] = None
+
+
+@dataclass
+class HyperbandConf:
+    """Synchronous Hyperband."""
+
+    name: str = "hyperband"
+    max_t: int = MISSING
+    grace_period: int = 1
+    reduction_factor: int = 3
+
+
+@dataclass
+class MedianConf:
+    """The median stopping rule."""
+
+    name: str = "median"
+    grace_period: int = 1
+    min_samples_required: int = 3
+    max_t: Optional[int] = None
+
+
+@dataclass
+class PbtConf:
+    """Population based training: the worst go on as copies of the best, with changed parameters."""
+
+    name: str = "pbt"
+    max_t: int = MISSING
+    perturbation_interval: int = MISSING
+    quantile_fraction: float = 0.25
+    resample_probability: float = 0.25
+    perturbation_factors: list[float] = field(default_factory=lambda: [1.2, 0.8])
+    hyperparam_mutations: list[str] = field(default_factory=list)
+
+
+@dataclass
 class RayTuneConf:
     """Everything under `hydra.sweeper`."""
 
@@ -135,6 +273,8 @@ class RayTuneConf:
     scalarization: Any = None
     # The search space: Hydra override strings; the command line wins
     params: dict[str, Any] = field(default_factory=dict)
+    when: Any = None
+    constraints: list[str] = field(default_factory=list)
     initial: list[Any] = field(default_factory=list)
     warm_start: list[str] = field(default_factory=list)
     searcher: Any = MISSING
@@ -173,8 +313,28 @@ def _register() -> None:
     store = ConfigStore.instance()
     store.store(group="hydra/sweeper", name="ray_tune", node=RayTuneConf, provider="caviar")
     groups: dict[str, list[Any]] = {
-        "hydra/sweeper/searcher": [RandomConf, GridConf, TpeConf],
-        "hydra/sweeper/scheduler": [NoneConf, AshaConf],
+        "hydra/sweeper/searcher": [
+            RandomConf,
+            GridConf,
+            TpeConf,
+            AnnealingConf,
+            CoarseToFineConf,
+            ControllerConf,
+            QmcConf,
+            GpConf,
+            CmaesConf,
+            GeneticConf,
+            BohbConf,
+        ],
+        "hydra/sweeper/scheduler": [
+            NoneConf,
+            AshaConf,
+            AshaStopConf,
+            SuccessiveHalvingConf,
+            HyperbandConf,
+            MedianConf,
+            PbtConf,
+        ],
     }
     for group, nodes in groups.items():
         for node in nodes:

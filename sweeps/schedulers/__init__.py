@@ -7,6 +7,7 @@ from typing import Any
 
 from sweeps.choices import make
 from sweeps.schedulers.asha import Asha
+from sweeps.schedulers.asha_stop import AshaStop
 from sweeps.schedulers.base import (
     Done,
     Exploit,
@@ -17,25 +18,41 @@ from sweeps.schedulers.base import (
     Start,
     Wait,
 )
+from sweeps.schedulers.hyperband import Hyperband
+from sweeps.schedulers.median import Median
 from sweeps.schedulers.none import Fifo
+from sweeps.schedulers.pbt import Pbt
+from sweeps.schedulers.successive_halving import SuccessiveHalving
 from sweeps.space import Space
 
 __all__ = [
     "SCHEDULERS",
     "Asha",
+    "AshaStop",
     "Done",
     "Exploit",
     "Fifo",
+    "Hyperband",
+    "Median",
     "Next",
     "Observation",
     "Promote",
     "Scheduler",
     "Start",
+    "SuccessiveHalving",
     "Wait",
     "make_scheduler",
 ]
 
-SCHEDULERS: dict[str, Callable[..., Scheduler]] = {"asha": Asha, "none": Fifo}
+SCHEDULERS: dict[str, Callable[..., Scheduler]] = {
+    "asha": Asha,
+    "asha_stop": AshaStop,
+    "hyperband": Hyperband,
+    "median": Median,
+    "none": Fifo,
+    "pbt": Pbt,
+    "successive_halving": SuccessiveHalving,
+}
 
 
 def make_scheduler(name: str, *, space: Space, seed: int, **options: Any) -> Scheduler:

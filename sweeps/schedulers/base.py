@@ -73,6 +73,9 @@ class Scheduler(ABC):
     """Steps after which a trial is complete; None where trials run to their own end."""
     extends: bool = False
     """Whether `max_t` may be raised while a sweep goes on."""
+    without_checkpoint: str | None = None
+    """What becomes of a trial that cannot pause where it should, for want of a checkpoint, in words
+    for the user; None where no trial ever pauses."""
 
     @abstractmethod
     def on_start(self, trial: int, params: Mapping[str, Any]) -> None:
@@ -82,6 +85,17 @@ class Scheduler(ABC):
             trial: Which.
             params: Its parameters from here on: Optuna's external values by Optuna's name.
         """
+
+    def on_exploit(self, trial: int, params: Mapping[str, Any], *, source: int, step: int) -> None:
+        """A segment begins that this scheduler ordered by `Exploit`.
+
+        Args:
+            trial: Which.
+            params: Its parameters from here on.
+            source: The trial whose checkpoint it goes on from.
+            step: Of that checkpoint. The trial's own reports beyond it are no longer its history.
+        """
+        self.on_start(trial, params)
 
     @abstractmethod
     def on_reports(self, observations: Sequence[Observation]) -> list[Decision]:
@@ -93,6 +107,13 @@ class Scheduler(ABC):
     @abstractmethod
     def on_end(self, trial: int) -> None:
         """The trial ended for good, by itself or by failure; it is never promoted again."""
+
+    def on_reopen(self, trial: int) -> None:
+        """The trial was complete at a `max_t` that has been raised since, and may be promoted.
+
+        Called in the place of `on_end`, so a scheduler that `extends` has its own.
+        """
+        self.on_end(trial)
 
     @abstractmethod
     def next(self, *, can_start: bool, running: int) -> Next:

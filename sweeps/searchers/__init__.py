@@ -2,35 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sweeps.choices import make
+from sweeps.searchers import bohb, genetic, gp, random, tpe
+from sweeps.searchers.annealing import Annealing
 from sweeps.searchers.base import Searcher, seed_of
+from sweeps.searchers.cmaes import CmaesSearcher
+from sweeps.searchers.coarse_to_fine import CoarseToFine
+from sweeps.searchers.controller import Controller
 from sweeps.searchers.grid import GridSearcher
-from sweeps.searchers.samplers import random, tpe
+from sweeps.searchers.qmc import QmcSearcher
+from sweeps.searchers.redraw import Redraw
 from sweeps.searchers.view import View
 from sweeps.space import Space
 
 __all__ = ["SEARCHERS", "Searcher", "View", "make_searcher", "seed_of"]
 
 SEARCHERS: dict[str, Callable[..., Searcher]] = {
+    "annealing": Annealing,
+    "bohb": bohb.bohb,
+    "cmaes": CmaesSearcher,
+    "coarse_to_fine": CoarseToFine,
+    "controller": Controller,
+    "genetic": genetic.genetic,
+    "gp": gp.gp,
     "grid": GridSearcher,
-    "random": random,
-    "tpe": tpe,
+    "qmc": QmcSearcher,
+    "random": random.random,
+    "tpe": tpe.tpe,
 }
 
 
-def make_searcher(name: str, *, space: Space, view: View, seed: int, **options: Any) -> Searcher:
-    """The searcher called `name` with its own options.
+def make_searcher(
+    name: str,
+    *,
+    space: Space,
+    view: View,
+    seed: int,
+    rungs: Sequence[int] = (),
+    num_samples: int | None = None,
+    **options: Any,
+) -> Searcher:
+    """The searcher called `name` with its own options; it meets the space's constraints.
+
+    Args:
+        name: One of `SEARCHERS`.
+        space: What is swept.
+        view: The trials so far.
+        seed: The sweep's.
+        rungs: The scheduler's; none where it has none.
+        num_samples: The sweep's budget of trials, if it has one.
+        options: The user's.
 
     Raises:
-        ConfigError: An unknown name or option; the choices are listed.
+        ConfigError: An unknown name or option, or a value out of bounds; the choices are listed. Or
+            hardly any configuration meets the constraints.
     """
-    return make(
+    searcher = make(
         SEARCHERS,
         name,
         key="hydra.sweeper.searcher",
-        given={"space": space, "view": view, "seed": seed},
+        given={
+            "space": space,
+            "view": view,
+            "seed": seed,
+            "rungs": rungs,
+            "num_samples": num_samples,
+        },
         options=options,
     )
+    if not space.constraints or isinstance(searcher, GridSearcher):  # a grid leaves out the others
+        return searcher
+    return Redraw(searcher, space=space, view=view, seed=seed)

@@ -10,11 +10,18 @@ from sweeps.space import Space
 
 
 class GridSearcher:
-    """Trial number n gets the n-th combination of a finite space."""
+    """Trial number n gets the n-th combination; those that break a constraint are left out.
 
-    def __init__(self, *, space: Space, view: View, seed: int) -> None:
-        self._grid = space.grid()
-        self.limit: int | None = len(self._grid)
+    Args:
+        space: The space.
+        view: Not needed: a grid does not learn.
+        seed: Not needed.
+        levels: Into how many values an interval is cut: a number, or a mapping by parameter.
+    """
+
+    def __init__(self, *, space: Space, view: View, seed: int, levels: Any = None) -> None:
+        self._grid = space.grid(levels)
+        self.limit: int | None = self._grid.total
 
     def ask(self, number: int, attempt: int = 0) -> Mapping[str, Any]:
         """The configuration of trial `number`."""

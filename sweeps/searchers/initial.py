@@ -13,6 +13,9 @@ from sweeps.searchers.base import Searcher, ask_seed
 from sweeps.searchers.view import View
 from sweeps.space import Parameter, Space
 
+_TRIES = 100
+"""Proposals to complete a point with, until one meets the constraints."""
+
 
 class InitialPoints:
     """Trial number n gets the n-th point; what a point leaves open is the searcher's to propose."""
@@ -35,9 +38,20 @@ class InitialPoints:
 
     def ask(self, number: int, attempt: int = 0) -> Mapping[str, Any]:
         """The configuration of trial `number`."""
-        proposed = self._searcher.ask(number, attempt)
         if number >= len(self._points):
-            return proposed
+            return self._searcher.ask(number, attempt)
+        for again in range(attempt, attempt + _TRIES):
+            params = self._complete(number, again)
+            if not self._space.violated(self._space.values(params)):
+                return params
+        raise ConfigError(
+            f"hydra.sweeper.initial: no configuration with {self._points[number]} meets the "
+            f"constraints"
+        )
+
+    def _complete(self, number: int, attempt: int) -> dict[str, Any]:
+        """A point, and for what it leaves open a proposal, or where that has nothing a draw."""
+        proposed = self._searcher.ask(number, attempt)
         self._view.retract()
         known = {**proposed, **self._points[number]}
         rng = np.random.default_rng(ask_seed(self._seed, number, attempt))
@@ -62,4 +76,6 @@ def _checked(point: Mapping[str, Any], space: Space) -> dict[str, Any]:
             params[parameters[name].optuna_name] = parameters[name].from_value(value)
         except ConfigError as error:
             raise ConfigError(f"hydra.sweeper.initial: {error}") from error
+    for constraint in space.violated(point):
+        raise ConfigError(f"hydra.sweeper.initial: {dict(point)} breaks {constraint.text!r}")
     return params

@@ -1,13 +1,18 @@
-"""Searchers that are Optuna samplers, seeded afresh for each ask."""
+"""What searchers that are Optuna samplers share: each ask has a sampler of its own."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import optuna
-from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.samplers import BaseSampler
+from optuna.trial import Trial
 
 from sweeps.searchers.base import ask_seed
 from sweeps.searchers.view import View
@@ -29,6 +34,7 @@ class SamplerSearcher:
     ) -> None:
         self._sampler = sampler
         self._view = view
+        self._space = space
         self._distributions = space.distributions()
         self._seed = seed
 
@@ -36,36 +42,21 @@ class SamplerSearcher:
         """The configuration of trial `number`; the view then shows that trial as running."""
         study = self._view.study
         study.sampler = self._sampler(ask_seed(self._seed, number, attempt))
-        trial = study.ask(self._distributions)
+        trial = study.ask()
         assert trial.number == number, f"the view is at trial {trial.number}, asked for {number}"
+        self._space.draw(
+            lambda p: suggest(trial, p.optuna_name, self._distributions[p.optuna_name])
+        )
         return self._view.get_trial(number).params  # plain numbers, as a journal gives them back
 
 
-def random(*, space: Space, view: View, seed: int) -> SamplerSearcher:
-    """Uniform in the scaled space (Bergstra & Bengio 2012)."""
-    return SamplerSearcher(RandomSampler, space=space, view=view, seed=seed)
-
-
-def tpe(
-    *,
-    space: Space,
-    view: View,
-    seed: int,
-    n_startup_trials: int = 10,
-    n_ei_candidates: int = 24,
-    multivariate: bool = True,
-) -> SamplerSearcher:
-    """Tree-structured Parzen estimator (Bergstra et al. 2011) with a constant liar."""
-
-    def sampler(ask_seed: int) -> BaseSampler:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            return TPESampler(
-                seed=ask_seed,
-                n_startup_trials=n_startup_trials,
-                n_ei_candidates=n_ei_candidates,
-                multivariate=multivariate,
-                constant_liar=True,
-            )
-
-    return SamplerSearcher(sampler, space=space, view=view, seed=seed)
+def suggest(trial: Trial, name: str, distribution: BaseDistribution) -> Any:
+    """What the trial's sampler draws from a distribution."""
+    match distribution:
+        case CategoricalDistribution(choices=choices):
+            return trial.suggest_categorical(name, choices)
+        case IntDistribution(low=low, high=high, step=step, log=log):
+            return trial.suggest_int(name, low, high, step=step, log=log)
+        case FloatDistribution(low=low, high=high, step=step, log=log):
+            return trial.suggest_float(name, low, high, step=step, log=log)
+    raise TypeError(f"{distribution} is no distribution that Optuna samples")

@@ -5,14 +5,17 @@ a paused trial counts as RUNNING, which TPE puts among the bad ones, and TPE sta
 trials are finished. So a sampler sees this view instead: a paused trial is PRUNED with its reports,
 and RUNNING again once it is promoted; a stopped one is PRUNED with its reports, never COMPLETE with
 a low-fidelity score; a diverged one is PRUNED with a NaN report alone, at step 0: samplers rank
-what is pruned by its step first, so that it comes last and they keep away.
+what is pruned by its step first, so that it comes last and they keep away. One that goes on from
+another trial's checkpoint is no more what was asked for: it is PRUNED with its reports up to there.
+
+Samplers that learn from COMPLETE trials alone look at the view through a lens (`rungs.py`).
 """
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -39,8 +42,12 @@ _STATES = {
 
 
 _DIRECTIONS = {"min": StudyDirection.MINIMIZE, "max": StudyDirection.MAXIMIZE}
-_REDUNDANT = "tpe:"
-"""TPE notes the parameters of a running trial, for drivers that see it before it has them."""
+_REDUNDANT = ("tpe:", "gp:")
+"""TPE and GP note what they drew for a running trial, for drivers that see it before it has all of
+its parameters. Ours has them at once; and of the conditional ones these notes hold too many."""
+
+Lens = Callable[[Sequence[FrozenTrial]], Sequence[FrozenTrial]]
+"""All trials of a view -> the same trials, as a sampler is to see them."""
 
 
 class View(BaseStorage):
@@ -52,11 +59,17 @@ class View(BaseStorage):
     """
 
     def __init__(self, objective: Objective) -> None:
-        self._directions = [_DIRECTIONS[o.mode] for o in objective.all]
+        self.directions = [_DIRECTIONS[o.mode] for o in objective.all]
+        self.diverged: set[int] = set()
+        """The trials that diverged."""
+        self.lens: Lens | None = None
+        """What samplers see the trials through."""
         self._trials: list[FrozenTrial] = []
         self._spaces: list[Space] = []
         self._asked: list[tuple[int, Mapping[str, Any]]] = []
         """By trial: which of the spaces it was drawn from, and its parameters there."""
+        self._exploited: set[int] = set()
+        """Trials that have gone on from another's checkpoint, with other parameters."""
         self._misfits: set[int] = set()
         """Trials that are no configurations of the space as it is now."""
         self._known: list[FrozenTrial] = []
@@ -75,6 +88,10 @@ class View(BaseStorage):
                 self._on_known(event)
             case Asked():
                 self._on_asked(event)
+            case Started() | Reported() | Ended() if event.trial in self._exploited:
+                pass
+            case Started(reason="exploit"):
+                self._exploited.add(event.trial)
             case Started():
                 self._replace(event.trial, state=TrialState.RUNNING)
             case Reported(value=float() | int()):
@@ -87,8 +104,12 @@ class View(BaseStorage):
         notes, self._notes = self._notes, Notes()
         return notes if notes.trial or notes.study else None
 
+    def note(self, key: str, value: Any) -> None:
+        """Note a plain JSON value on the trial that is being asked for."""
+        self._notes = Notes(trial={**self._notes.trial, key: value}, study=self._notes.study)
+
     def retract(self) -> None:
-        """Take back a trial that was asked for and is not to be, and its notes."""
+        """Take back what was asked for last, and the notes on it: it is not to be."""
         del self._trials[len(self._asked) :]
         self._notes = Notes(study=self._notes.study)
 
@@ -118,7 +139,7 @@ class View(BaseStorage):
             trial.state = _STATES.get(Status(known["status"]), TrialState.PRUNED)
             if trial.state is TrialState.COMPLETE:
                 trial.values = known["values"]
-            trial.intermediate_values = _reports_of(known) if len(self._directions) == 1 else {}
+            trial.intermediate_values = _reports_of(known) if len(self.directions) == 1 else {}
             trial.datetime_complete = trial.datetime_start
             self._known.append(trial)
 
@@ -144,8 +165,9 @@ class View(BaseStorage):
 
     def _on_ended(self, event: Ended) -> None:
         reports = self._trials[event.trial].intermediate_values
-        if event.status is Status.DIVERGED and len(self._directions) == 1:
-            reports = {0: math.nan}
+        if event.status is Status.DIVERGED:
+            self.diverged.add(event.trial)
+            reports = {0: math.nan} if len(self.directions) == 1 else {}
         self._replace(
             event.trial,
             state=_STATES[event.status],
@@ -171,9 +193,24 @@ class View(BaseStorage):
         """All trials as samplers may see them."""
         if states == (TrialState.WAITING,):  # asked for at every ask; there are never any
             return []
-        shown = [t for t in self._trials if t.number not in self._misfits]
-        trials = [t for t in self._known + shown if states is None or t.state in states]
+        shown = self._shown()
+        trials = [t for t in shown if states is None or t.state in states]
         return copy.deepcopy(trials) if deepcopy else trials
+
+    def _shown(self) -> list[FrozenTrial]:
+        """Own trials after those of earlier sweeps, but what is not of the space as it is now.
+
+        What looks through a lens learns from whole configurations alone.
+        """
+        if self.lens is None:
+            shown = [*self._known, *self._trials]
+        else:
+            size = len(self._spaces[-1].parameters) if self._known else 0
+            whole = [trial for trial in self._known if len(trial.params) == size]
+            shown = list(self.lens([*whole, *self._trials]))
+        if not self._misfits:
+            return shown
+        return [trial for trial in shown if trial.number not in self._misfits]
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
         """One trial."""
@@ -219,10 +256,11 @@ class View(BaseStorage):
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
         """A sampler's note on a trial."""
+        if key.startswith(_REDUNDANT):
+            return
         attrs = self._trials[trial_id].system_attrs
         self._replace(trial_id, system_attrs={**attrs, key: value})
-        if not key.startswith(_REDUNDANT):
-            self._notes = Notes(trial={**self._notes.trial, key: value}, study=self._notes.study)
+        self.note(key, value)
 
     def create_new_study(
         self, directions: Sequence[StudyDirection], study_name: str | None = None
@@ -252,8 +290,8 @@ class View(BaseStorage):
         return _STUDY_NAME
 
     def get_study_directions(self, study_id: int) -> list[StudyDirection]:
-        """The objective's direction."""
-        return self._directions
+        """The objectives' directions."""
+        return self.directions
 
     def get_study_user_attrs(self, study_id: int) -> dict[str, Any]:
         """Notes on the study."""
@@ -269,7 +307,7 @@ class View(BaseStorage):
             FrozenStudy(
                 study_name=_STUDY_NAME,
                 direction=None,
-                directions=self._directions,
+                directions=self.directions,
                 user_attrs=self._user_attrs,
                 system_attrs=self._system_attrs,
                 study_id=_STUDY_ID,
