@@ -14,7 +14,7 @@ from sweeps.searchers import SEARCHERS
 from sweeps.simulate import Setup, simulate
 
 _ENDLESS = 1_000_000
-"""Trials that no budget of time can start."""
+"""More trials than any budget of time can start."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,13 @@ class Ours:
             for loss, cost in problem.train(values):
                 yield {"objective": loss}, cost * factor
 
+        has_curves = problem.max_t > 1
         bounded = {} if self.scheduler["name"] == "none" else {"max_t": problem.max_t}
         done = simulate(
             curve,
             Setup(
                 space=problem.space,
-                num_samples=_ENDLESS,
+                num_samples=_ENDLESS if has_curves else round(workers * seconds),
                 searcher=self.searcher,
                 scheduler={**self.scheduler, **bounded},
                 workers=workers,
@@ -89,6 +90,7 @@ def ours(searcher: str, scheduler: str = "none") -> Ours:
 
 
 PEERS: dict[str, Method] = {
+    "optuna tpe": Theirs(lambda p, seed: OptunaPeer(p, seed, pruner=None)),
     "optuna tpe+sh": Theirs(lambda p, seed: OptunaPeer(p, seed, pruner="successive_halving")),
     "optuna tpe+hyperband": Theirs(lambda p, seed: OptunaPeer(p, seed, pruner="hyperband")),
     "ray asha": Theirs(lambda p, seed: RayPeer(p, seed)),

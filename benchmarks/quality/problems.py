@@ -33,14 +33,27 @@ class Problem:
     max_t: int
     seconds: float
     """Of a full training, on average (R)."""
+    pool: np.ndarray
+    """The losses of random configurations trained in full, ascending."""
     best: float
     """The lowest loss known."""
-    median: float
-    """The loss of a random configuration, trained in full."""
 
     def regret(self, loss: float) -> float:
-        """0 at the best, 1 at the median and beyond."""
-        return min((loss - self.best) / (self.median - self.best), 1.0)
+        """0 at the best, 1 at the median random configuration and beyond."""
+        return min((loss - self.best) / (float(np.median(self.pool)) - self.best), 1.0)
+
+    def loss_after(self, trainings: float) -> float:
+        """What random search has reached after so many full trainings, in the median."""
+        share = 1 - 0.5 ** (1 / trainings)
+        return float(self.pool[int(share * len(self.pool))])
+
+    def trainings_to(self, loss: float) -> float:
+        """After how many full trainings random search has reached the loss, in the median.
+
+        Where the pool holds no such loss it is what the pool's best takes: a lower bound.
+        """
+        share = max(np.searchsorted(self.pool, loss, side="right"), 1) / len(self.pool)
+        return float(np.log(0.5) / np.log1p(-share)) if share < 0.5 else 1.0
 
 
 @dataclass(frozen=True)
@@ -63,8 +76,8 @@ class Stragglers:
 
 # NAS-Bench-301: learning curves of 98 epochs
 
-_POOL = 2000
-_DESCENTS = 10
+_POOL = 20_000
+_DESCENTS = 30
 _EPOCHS = np.arange(1, 99, dtype=np.float32)[:, None]
 _PREFIX = "NetworkSelectorDatasetInfo_COLON_darts_COLON_"
 _ABSENT = "#na#"
@@ -76,22 +89,21 @@ def nb301(data: Path) -> Problem:
     Loss is 1 - validation accuracy. A surrogate (Zela et al., ICLR 2022) of real trainings answers
     for each epoch. An epoch's seconds are its `runtime_increase`, the same all through a training
     as they are in reality; its cumulative `runtime` would charge the first epoch a twenty-fifth of
-    a training, and the last nothing. Median and R are those of 2,000 random configurations; best is
-    the lowest final loss that descents from the ten best of them find, one parameter at a time.
+    a training, and the last nothing. The pool are 20,000 random configurations; best is the lowest
+    final loss that descents from the thirty best of them find, one parameter at a time.
     """
     surrogate = Nb301(data / "nb301")
-    rng = np.random.default_rng(0)
-    pool = np.stack([surrogate.encode(surrogate.random(rng)) for _ in range(_POOL)])
-    losses, seconds = surrogate.ends(pool)
-    best = min(surrogate.descend(pool[i]) for i in np.argsort(losses)[:_DESCENTS])
+    rows = surrogate.random(_POOL, np.random.default_rng(0))
+    losses, seconds = surrogate.ends(rows)
+    best = min(surrogate.descend(rows[i]) for i in np.argsort(losses)[:_DESCENTS])
     return Problem(
         name="nb301",
         space=surrogate.space,
         train=surrogate.train,
         max_t=len(_EPOCHS),
         seconds=float(seconds.mean()) * len(_EPOCHS),
+        pool=np.sort(losses),
         best=best,
-        median=float(np.median(losses)),
     )
 
 
@@ -123,24 +135,29 @@ class Nb301:
         when = {child: {parent: values} for child, (parent, values) in self._when.items()}
         return parse_space(choices, [], when=when)[0]
 
-    def random(self, rng: np.random.Generator) -> Values:
-        """A configuration drawn uniformly; it may hold more parameters than exist in it."""
-        return {name: str(rng.choice(self._choices(name))) for name in self._codes}
+    def random(self, count: int, rng: np.random.Generator) -> np.ndarray:
+        """Configurations drawn uniformly, one a row."""
+        drawn = {name: rng.choice(self._choices(name), count) for name in self._codes}
+        return self.encode(drawn)
 
-    def encode(self, values: Values) -> np.ndarray:
-        """The configuration as the model reads it; what does not exist in it is left out."""
-        return np.array(
-            [
-                codes[values[name] if self._exists(name, values) else _ABSENT]
-                for name, codes in self._codes.items()
-            ],
-            dtype=np.int32,
-        )
+    def encode(self, values: Mapping[str, Any]) -> np.ndarray:
+        """Configurations as the model reads them: by name a value, or the values of many.
+
+        What does not exist in one may be missing, or have any value.
+        """
+        columns = []
+        for name, codes in self._codes.items():
+            words = np.atleast_1d(np.asarray(values.get(name, _ABSENT)))
+            if name in self._when:
+                parent, accepted = self._when[name]
+                words = np.where(np.isin(np.atleast_1d(values[parent]), accepted), words, _ABSENT)
+            columns.append(np.array([codes[word] for word in words.tolist()], np.int32))
+        return np.stack(np.broadcast_arrays(*columns), axis=1)
 
     def train(self, values: Values) -> Steps:
         """Each epoch's loss and seconds."""
         row = self.encode(values)
-        losses, seconds = self._run(np.repeat(row[None], len(_EPOCHS), 0), _EPOCHS)
+        losses, seconds = self._run(np.repeat(row, len(_EPOCHS), 0), _EPOCHS)
         return list(zip(losses.tolist(), seconds.tolist(), strict=True))
 
     def ends(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -158,18 +175,23 @@ class Nb301:
             row, loss = around[losses.argmin()], float(losses.min())
 
     def _around(self, row: np.ndarray) -> np.ndarray:
-        names = {
+        words = {
             name: next(word for word, code in codes.items() if code == row[i])
             for i, (name, codes) in enumerate(self._codes.items())
         }
-        full = {n: w if w != _ABSENT else self._choices(n)[0] for n, w in names.items()}
-        changed = [
-            self.encode({**full, name: choice})
-            for name, word in names.items()
+        full = {n: w if w != _ABSENT else self._choices(n)[0] for n, w in words.items()}
+        changes = [
+            (name, choice)
+            for name, word in words.items()
             for choice in self._choices(name)
             if word not in (_ABSENT, choice)
         ]
-        return np.stack(changed)
+        return self.encode(
+            {
+                name: [choice if changed == name else word for changed, choice in changes]
+                for name, word in full.items()
+            }
+        )
 
     def _run(self, rows: np.ndarray, epochs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         (out,) = self._session.run(None, {"x_cat": rows, "x_cont": epochs})
@@ -177,12 +199,6 @@ class Nb301:
 
     def _choices(self, name: str) -> list[str]:
         return [choice for choice in self._codes[name] if choice != _ABSENT]
-
-    def _exists(self, name: str, values: Values) -> bool:
-        if name not in self._when:
-            return True
-        parent, accepted = self._when[name]
-        return values[parent] in accepted
 
 
 def _session(model: Path) -> Any:
@@ -227,7 +243,7 @@ _TABLES: Mapping[str, Mapping[str, str]] = {
 def tables(data: Path) -> Iterator[Problem]:
     """Final scores, averaged over the recorded seeds; a trial is one step of one second.
 
-    Loss is 1 - score, or the logarithm of hpolib's squared error. Best and median are the table's.
+    Loss is 1 - score, or the logarithm of hpolib's squared error. The pool is the whole table.
     """
     folder = data / "hpo_tables"
     if not folder.is_dir():
@@ -252,6 +268,6 @@ def _table(name: str, parameters: Mapping[str, str], path: Path) -> Problem:
         train=train,
         max_t=1,
         seconds=1.0,
+        pool=np.sort(losses),
         best=float(losses.min()),
-        median=float(np.median(losses)),
     )
