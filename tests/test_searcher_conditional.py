@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import optuna
@@ -13,31 +12,9 @@ from optuna.samplers import TPESampler
 
 from sweeps.searchers import seed_of
 from sweeps.simulate import Setup, Simulated, simulate
-from sweeps.space import Parameter, Space, parse_space
+from sweeps.space import parse_space
 
-
-@dataclass(frozen=True)
-class Branching(Space):
-    """`depth` and `width` exist where `net` is mlp, `channels` where it is convnet."""
-
-    @property
-    def is_conditional(self) -> bool:
-        return True
-
-    def draw(self, suggest: Callable[[Parameter], Any]) -> dict[str, Any]:
-        drawn = dict[str, Any]()
-        for parameter in self.parameters:
-            name = parameter.optuna_name
-            if name in ("net", "lr") or (name == "channels") == (drawn["net"] == "convnet"):
-                drawn[name] = suggest(parameter)
-        return drawn
-
-    def values(self, optuna_params: Mapping[str, Any]) -> dict[str, Any]:
-        there = (p for p in self.parameters if p.optuna_name in optuna_params)
-        return {p.name: p.to_value(optuna_params[p.optuna_name]) for p in there}
-
-
-PLAIN, _ = parse_space(
+SPACE, _ = parse_space(
     {
         "net": "mlp, convnet",
         "lr": "tag(log, interval(1e-4, 1))",
@@ -46,8 +23,8 @@ PLAIN, _ = parse_space(
         "channels": "int(interval(1, 32))",
     },
     [],
+    when={"depth": {"net": "mlp"}, "width": {"net": "mlp"}, "channels": {"net": "convnet"}},
 )
-SPACE = Branching(PLAIN.parameters)
 
 
 def loss(values: Mapping[str, Any]) -> float:
