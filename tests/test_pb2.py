@@ -53,6 +53,10 @@ def points(count: int, *, seed: int = 0, times: int = 5) -> Points:
     return Points(times=rng.integers(0, times, count).astype(float), places=rng.random((count, 2)))
 
 
+def anywhere(place: np.ndarray) -> bool:
+    return True
+
+
 # The Gaussian process
 
 
@@ -120,15 +124,24 @@ def test_what_is_pending_narrows_the_deviation_there_and_leaves_the_mean() -> No
 def test_it_looks_where_the_function_is_high_once_it_knows() -> None:
     seen = points(80)
     values = -((seen.places - [0.3, 0.7]) ** 2).sum(axis=1)
-    place = Bandit(seen, values, NOWHERE).best_place(4.0, np.random.default_rng(0))
+    place = Bandit(seen, values, NOWHERE).best_place(4.0, np.random.default_rng(0), anywhere)
     assert place == pytest.approx([0.3, 0.7], abs=0.1)
 
 
 @pytest.mark.parametrize("values", [[], [1.0], [2.0, 2.0, 2.0]])
 def test_it_looks_anywhere_while_it_knows_nothing(values: list[float]) -> None:
     bandit = Bandit(points(len(values)), np.array(values), NOWHERE)
-    place = bandit.best_place(1.0, np.random.default_rng(0))
+    place = bandit.best_place(1.0, np.random.default_rng(0), anywhere)
     assert np.all((place >= 0) & (place <= 1))
+
+
+def test_it_looks_only_where_it_may() -> None:
+    seen = points(80)
+    bandit = Bandit(seen, -((seen.places - [0.3, 0.7]) ** 2).sum(axis=1), NOWHERE)
+    rng = np.random.default_rng(0)
+    place = bandit.best_place(4.0, rng, lambda place: place[0] > 0.6)
+    assert place[0] > 0.6
+    assert bandit.best_place(4.0, rng, lambda place: False) is None
 
 
 # Sweeps

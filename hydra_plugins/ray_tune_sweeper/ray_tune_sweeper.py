@@ -202,6 +202,17 @@ class AshaConf:
 
 
 @dataclass
+class LearningCurveConf:
+    """Stops a trial when its extrapolated learning curve has too little chance to lead."""
+
+    name: str = "learning_curve"
+    max_t: int = MISSING
+    grace_period: int = 8
+    every: int = 1
+    min_probability: float = 0.05
+
+
+@dataclass
 class AshaStopConf:
     """Asynchronous successive halving that stops for good; needs no checkpoints."""
 
@@ -347,6 +358,7 @@ def _register() -> None:
             AshaStopConf,
             SuccessiveHalvingConf,
             HyperbandConf,
+            LearningCurveConf,
             MedianConf,
             PbtConf,
             Pb2Conf,

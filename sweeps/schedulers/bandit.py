@@ -7,6 +7,7 @@ based bandits use it (Parker-Holder et al., NeurIPS 2020, section 4).
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -92,18 +93,29 @@ class Bandit:
         left = 1 - (np.einsum("ij,jk->ik", cross, self._inverse) * cross).sum(axis=1)
         return mean, np.sqrt(self._variance * np.maximum(left, 0.0))
 
-    def best_place(self, time: float, rng: np.random.Generator) -> Array:
+    def best_place(
+        self, time: float, rng: np.random.Generator, allowed: Callable[[Array], bool]
+    ) -> Array | None:
         """Where the upper confidence bound of the function at a time is highest.
 
-        Among random points of the cube, and then among ever closer ones around the best.
+        Among random points of the cube, and then among ever closer ones around the best; None where
+        none of the first is allowed.
         """
-        places = rng.random((_CANDIDATES, self._seen.places.shape[1]))
-        best: Array = places[np.argmax(self._bounds(time, places))]
+        dimensions = self._seen.places.shape[1]
+        places = [place for place in rng.random((_CANDIDATES, dimensions)) if allowed(place)]
+        best = self._best_of(places, time)
         for deviation in _STEPS:
-            near = best + deviation * rng.standard_normal((_CANDIDATES // 4, len(best)))
-            places = np.concatenate([best[None, :], np.clip(near, 0.0, 1.0)])
-            best = places[np.argmax(self._bounds(time, places))]
+            if best is None:
+                return None
+            near = best + deviation * rng.standard_normal((_CANDIDATES // 4, dimensions))
+            places = [place for place in np.clip(near, 0.0, 1.0) if allowed(place)]
+            best = self._best_of([best, *places], time)
         return best
+
+    def _best_of(self, places: Sequence[Array], time: float) -> Array | None:
+        if not places:
+            return None
+        return places[int(np.argmax(self._bounds(time, np.array(places))))]
 
     def _bounds(self, time: float, places: Array) -> Array:
         at = Points(times=np.full(len(places), time), places=places)

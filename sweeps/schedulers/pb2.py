@@ -17,7 +17,7 @@ from sweeps.scale import from_unit, to_unit
 from sweeps.schedulers.bandit import Array, Bandit, Points
 from sweeps.schedulers.base import Observation
 from sweeps.schedulers.population import Member, Population
-from sweeps.space import Parameter, Space
+from sweeps.space import Space
 
 _MOST = 100
 """Older intervals than so many are forgotten: what they told of holds no more, and a decision
@@ -86,18 +86,24 @@ class Pb2(Population):
             self._gains.append(gain)
 
     def explore(self, source: Member, rng: np.random.Generator) -> Mapping[str, Any]:
-        """The source's parameters, those that may change at the highest upper confidence bound."""
+        """The source's parameters, those that may change at the highest upper confidence bound.
+
+        As they are, where nothing that was looked at meets the space's constraints.
+        """
         training = (m for m in self._members.values() if not m.paused)
         pending = self._points((self._time(m.step) + 1, self._place(m.params)) for m in training)
         seen = self._points(self._intervals[-_MOST:])
         bandit = Bandit(seen, np.array(self._gains[-_MOST:]), pending)
-        place = bandit.best_place(self._time(source.step) + 1, rng)
-        units = {p.name: float(unit) for p, unit in zip(self._axes, place, strict=True)}
 
-        def change(parameter: Parameter) -> Any:
-            return from_unit(parameter.distribution(), units[parameter.name])
+        def params_at(place: Array) -> Mapping[str, Any]:
+            units = {p.name: float(unit) for p, unit in zip(self._axes, place, strict=True)}
+            return self.vary(source, rng, lambda p: from_unit(p.distribution(), units[p.name]))
 
-        return self.vary(source, rng, change)
+        def allowed(place: Array) -> bool:
+            return not self._space.constraints or self.allows(params_at(place))
+
+        place = bandit.best_place(self._time(source.step) + 1, rng, allowed)
+        return source.params if place is None else params_at(place)
 
     def _time(self, step: int) -> float:
         """Steps as intervals."""

@@ -91,6 +91,7 @@ class Population(Scheduler):
     """
 
     extends = True
+    without_checkpoint = "trains on, and is stopped where it is among the worst"
 
     def __init__(
         self,
@@ -215,6 +216,10 @@ class Population(Scheduler):
             return source.params[parameter.optuna_name]
 
         return self._space.draw(suggest)
+
+    def allows(self, params: Mapping[str, Any]) -> bool:
+        """Whether parameters meet the space's constraints."""
+        return not self._space.violated(self._space.values(params))
 
     # Exploit
 
