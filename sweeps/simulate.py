@@ -10,6 +10,7 @@ earliest is reported to the engine, and every free slot then asks for its next s
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count, islice, zip_longest
@@ -78,6 +79,8 @@ class Setup:
     scheduler: Mapping[str, Any] = field(default_factory=lambda: {"name": "none"})
     workers: int = 1
     budget: Budget = field(default_factory=Budget)
+    seconds: float = math.inf
+    """When its time is up; what trains then is left."""
     seed: int = 0
     checkpoints: bool = True
     """Whether every report comes with a checkpoint."""
@@ -199,17 +202,26 @@ class _Simulator:
         self.engine.open(history, name="simulation")
         self._in_flight = _steps_in_flight(history, self.engine.trials)
         self._fill()
-        while (self._heap or self.engine.due is not None) and self.engine.spent is None:
+        while self._has_more() and self._now < self._setup.seconds:
             self._advance()
             self._fill()
         for worker, since in self._free:
             self.idle[worker] += self._now - since
         self.engine.close(self.engine.spent or "done")
 
+    def _has_more(self) -> bool:
+        return self.engine.spent is None and bool(self._heap or self.engine.due is not None)
+
     def _advance(self) -> None:
-        """To the end of the next step, or to where a trial may be tried again in a free slot."""
+        """To the end of the next step, or to where a trial may be tried again in a free slot.
+
+        Or to the end of all time, if that comes first.
+        """
         due = self.engine.due
-        if due is not None and self._free and (not self._heap or due < self._heap[0].ends):
+        soonest = min([s.ends for s in self._heap[:1]] + ([] if due is None else [due]))
+        if soonest > self._setup.seconds:
+            self._now = self._setup.seconds
+        elif due is not None and self._free and (not self._heap or due < self._heap[0].ends):
             self._now = max(self._now, due)
         else:
             self._report(heapq.heappop(self._heap))

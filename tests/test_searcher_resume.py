@@ -84,7 +84,7 @@ def test_a_sweep_cut_anywhere_proposes_what_the_unbroken_one_did(
 
 @pytest.mark.parametrize("scheduler", SCHEDULERS, ids=lambda s: s["name"])
 def test_a_gaussian_process_does_too(scheduler: Mapping[str, Any]) -> None:
-    cut_and_resumed({"name": "gp", "n_startup_trials": 3}, scheduler, samples=7, cuts=1)
+    cut_and_resumed({"name": "gp", "n_startup_trials": 3}, scheduler, samples=6, cuts=1)
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 
 def test_the_worst_go_on_as_copies_of_the_best_and_the_best_model_is_handed_back(sweep) -> None:
-    swept = sweep("population.py", *PBT)
+    swept = sweep("population.py", *PBT, "hydra.sweeper.keep_checkpoints=4")
 
     assert swept.code == 0
     assert swept.statuses == ["complete"] * 4

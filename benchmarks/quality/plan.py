@@ -1,0 +1,121 @@
+"""What is run: problems, workers, budgets, methods, seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from quality.methods import PEERS, Method, ours
+from quality.problems import Problem
+from quality.results import Case
+
+STRAGGLERS = 1.0
+
+CURVES: Mapping[str, Method] = {
+    "random": ours("random"),
+    "tpe": ours("tpe"),
+    "random+asha": ours("random", "asha"),
+    "random+asha_stop": ours("random", "asha_stop"),
+    "random+successive_halving": ours("random", "successive_halving"),
+    "random+hyperband": ours("random", "hyperband"),
+    "random+median": ours("random", "median"),
+    "random+learning_curve": ours("random", "learning_curve"),
+    "tpe+asha": ours("tpe", "asha"),
+    "tpe+asha_stop": ours("tpe", "asha_stop"),
+    "bohb+asha": ours("bohb", "asha"),
+    "bohb+hyperband": ours("bohb", "hyperband"),
+    **PEERS,
+}
+"""On problems with learning curves."""
+
+FINAL_SCORES: Mapping[str, Method] = {
+    **{
+        name: ours(name)
+        for name in (
+            "random",
+            "qmc",
+            "tpe",
+            "bohb",
+            "gp",
+            "cmaes",
+            "genetic",
+            "annealing",
+            "coarse_to_fine",
+            "controller",
+        )
+    },
+    "optuna tpe": PEERS["optuna tpe"],
+}
+"""On problems without."""
+
+SYNCHRONOUS = (
+    "random+asha",
+    "random+asha_stop",
+    "random+successive_halving",
+    "random+hyperband",
+    "bohb+hyperband",
+    "ray asha",
+)
+"""Compared under stragglers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How much is run."""
+
+    seeds: int
+    curve_budgets: Mapping[int, float]
+    """By number of workers: T in full trainings."""
+    table_budgets: Mapping[int, float]
+    tables: tuple[str, ...] | None
+    """The names of the tables; None for all."""
+    straggling: tuple[int, ...]
+    """The numbers of workers with stragglers."""
+    slow: bool
+    """Whether methods that take minutes take part."""
+
+    def cases(self, problem: Problem) -> Iterator[Case]:
+        """The cases of a problem."""
+        has_curves = problem.max_t > 1
+        if not has_curves and self.tables is not None and problem.name not in self.tables:
+            return
+        budgets = self.curve_budgets if has_curves else self.table_budgets
+        for workers, budget in budgets.items():
+            yield Case(problem=problem.name, workers=workers, budget=budget)
+        if has_curves:
+            for workers in self.straggling:
+                yield Case(
+                    problem=problem.name,
+                    workers=workers,
+                    budget=budgets[workers],
+                    sigma=STRAGGLERS,
+                )
+
+    def methods(self, problem: Problem, case: Case) -> Iterator[tuple[str, Method]]:
+        """Who takes part in a case."""
+        table = CURVES if problem.max_t > 1 else FINAL_SCORES
+        for name, method in table.items():
+            if case.sigma and name not in SYNCHRONOUS:
+                continue
+            if self.slow or name not in _SLOW:
+                yield name, method
+
+
+_SLOW = {"syne bohb", "syne asha+cqr", "ray asha+optuna", "gp", "controller"}
+
+QUICK = Plan(
+    seeds=3,
+    curve_budgets={4: 6},
+    table_budgets={4: 25},
+    tables=("hpobench/vehicle", "hpolib/protein_structure", "nasbench201/cifar100"),
+    straggling=(4,),
+    slow=False,
+)
+FULL = Plan(
+    seeds=10,
+    curve_budgets={1: 16, 4: 12, 16: 6, 64: 3},
+    table_budgets={1: 100, 4: 40, 16: 15, 64: 6},
+    tables=None,
+    straggling=(16,),
+    slow=True,
+)
