@@ -52,11 +52,11 @@ def run_all(
     lacking = set[str]()
     todo = [
         (problem, case, name, method, seed)
+        for seed in range(plan.seeds)
         for problem in problems.values()
         for case in plan.cases(problem)
         for name, method in plan.methods(problem, case)
-        if not only or name in only
-        for seed in range(results.count(case, name), plan.seeds)
+        if (not only or name in only) and seed >= results.count(case, name)
     ]
     with Progress(console=console) as progress:
         task = progress.add_task("", total=len(todo))

@@ -95,11 +95,11 @@ class SweepResults:
         """Where a trial stands.
 
         One left paused at a rung when the sweep is over counts as stopped, though the journal
-        leaves it open so that a longer sweep can go on with it; one that ran when its driver ended
-        counts as paused.
+        leaves it open so that a longer sweep can go on with it, or as diverged where that is why it
+        paused; one that ran when its driver ended counts as paused.
         """
         if trial.status is Status.PAUSED and self.is_over:
-            return Status.STOPPED
+            return Status.DIVERGED if _diverged(trial) else Status.STOPPED
         if trial.status is Status.RUNNING and self.trials.closed is not None:
             return Status.PAUSED
         return trial.status
@@ -342,6 +342,12 @@ def _events(folder: SweepFolder) -> Iterable[Event]:
             f"{folder.path} has no {folder.journal.name}: its sweep never began. "
             f"Delete the folder, or restore that file from a copy."
         ) from None
+
+
+def _diverged(trial: Trial) -> bool:
+    """Whether it paused since it diverged, and there was no other to go on from."""
+    value = trial.last.value if trial.last is not None else None
+    return value is not None and not math.isfinite(value)
 
 
 def _by_step(trial: Trial) -> list[Reported]:

@@ -577,7 +577,7 @@ def test_an_export_whose_model_is_outdone_while_it_is_read_takes_the_new_best(
         delete(outdone.folder.path / name(1, 1))
         raise FileNotFoundError(source)
 
-    monkeypatch.setattr("sweeps.checkpoints._link", link_after_it_went)
+    monkeypatch.setattr("sweeps.checkpoints.link", link_after_it_went)
     result = export_best(outdone.folder)
     assert result.trial == 0
     assert (result.folder / "checkpoint" / "state").exists()

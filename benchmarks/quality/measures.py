@@ -53,8 +53,8 @@ def regrets(runs: Sequence[Run], problem: Problem, seconds: float) -> list[float
 
 
 def difference(ours: Sequence[float], theirs: Sequence[float]) -> Estimate:
-    """The mean of ours less theirs, seed by seed."""
-    return bootstrap(np.subtract(ours, theirs).tolist())
+    """The mean of ours less theirs, seed by seed, over the seeds that both have."""
+    return bootstrap([a - b for a, b in zip(ours, theirs, strict=False)])
 
 
 @dataclass(frozen=True)

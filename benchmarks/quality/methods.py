@@ -97,5 +97,4 @@ PEERS: dict[str, Method] = {
     "ray asha+optuna": Theirs(lambda p, seed: RayPeer(p, seed, model=True)),
     "syne asha": Theirs(lambda p, seed: SynePeer(p, seed, scheduler="ASHA")),
     "syne bohb": Theirs(lambda p, seed: SynePeer(p, seed, scheduler="BOHB")),
-    "syne asha+cqr": Theirs(lambda p, seed: SynePeer(p, seed, scheduler="ASHACQR")),
 }

@@ -71,8 +71,8 @@ class Plan:
     """The names of the tables; None for all."""
     straggling: tuple[int, ...]
     """The numbers of workers with stragglers."""
-    slow: bool
-    """Whether methods that take minutes take part."""
+    slow_up_to: int
+    """The largest number of workers with which methods take part that need minutes for it."""
 
     def cases(self, problem: Problem) -> Iterator[Case]:
         """The cases of a problem."""
@@ -97,11 +97,18 @@ class Plan:
         for name, method in table.items():
             if case.sigma and name not in SYNCHRONOUS:
                 continue
-            if self.slow or name not in _SLOW:
+            if name not in _SLOW or case.workers <= self.slow_up_to:
                 yield name, method
 
 
-_SLOW = {"syne bohb", "syne asha+cqr", "ray asha+optuna", "gp", "controller"}
+_SLOW = {
+    "tpe+asha_stop",
+    "bohb+hyperband",
+    "optuna tpe+hyperband",
+    "ray asha+optuna",
+    "syne bohb",
+    "gp",
+}
 
 QUICK = Plan(
     seeds=3,
@@ -109,13 +116,13 @@ QUICK = Plan(
     table_budgets={4: 25},
     tables=("hpobench/vehicle", "hpolib/protein_structure", "nasbench201/cifar100"),
     straggling=(4,),
-    slow=False,
+    slow_up_to=0,
 )
 FULL = Plan(
     seeds=10,
-    curve_budgets={1: 16, 4: 12, 16: 6, 64: 3},
+    curve_budgets={1: 16, 4: 8, 16: 4, 64: 2},
     table_budgets={1: 100, 4: 40, 16: 15, 64: 6},
     tables=None,
     straggling=(16,),
-    slow=True,
+    slow_up_to=16,
 )
