@@ -42,7 +42,7 @@ def test_the_worst_go_on_as_copies_of_the_best_and_the_best_model_is_handed_back
     check_copies(swept)
     check_export(swept)
     left = [path for trial in range(4) for path in swept.folder.checkpoints(trial)]
-    assert left == [swept.folder.path / swept.trials.best.best_checkpoint]
+    assert left == [swept.folder.path / trial.best_checkpoint for trial in swept.trials]
 
 
 def check_copies(swept: Any) -> None:
