@@ -16,8 +16,9 @@ from pathlib import Path
 
 from noop_trials import sweep_noop
 
+from sweeps.events import Asked, Ended
 from sweeps.folder import SweepFolder
-from sweeps.journal import Asked, read_journal
+from sweeps.journal import read_journal
 from sweeps.objective import Objective
 from sweeps.searchers import View, make_searcher
 from sweeps.space import parse_space
@@ -37,8 +38,6 @@ def ms_at(folder: SweepFolder, numbers: list[int]) -> list[float]:
 
 def tpe_ask_ms(numbers: list[int]) -> list[float]:
     """Milliseconds of an ask of TPE over seven parameters after so many trials."""
-    from sweeps.journal import Ended
-
     space, _ = parse_space(PARAMETERS, [])
     view = View(Objective())
     searcher = make_searcher("tpe", space=space, view=view, seed=0)

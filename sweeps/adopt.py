@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 
+from sweeps.checkpoints import link
 from sweeps.durable import sync, sync_tree
-from sweeps.engine import Adopt, Segment
 from sweeps.errors import SweepError
 from sweeps.folder import SweepFolder
+from sweeps.segment import Adopt, Segment
 
 
 def adopting(folder: SweepFolder) -> Adopt:
@@ -27,7 +27,7 @@ def adopting(folder: SweepFolder) -> Adopt:
         try:
             shutil.rmtree(partial, ignore_errors=True)
             shutil.rmtree(place, ignore_errors=True)  # of a driver that died before it was noted
-            shutil.copytree(source, partial, copy_function=_link)
+            shutil.copytree(source, partial, copy_function=link)
             sync_tree(partial)
             partial.rename(place)
             sync(place.parent)
@@ -38,11 +38,3 @@ def adopting(folder: SweepFolder) -> Adopt:
         return folder.relative(place)
 
     return adopt
-
-
-def _link(source: str, target: str) -> str:
-    try:
-        os.link(source, target)
-    except OSError:  # another file system, or one without links
-        shutil.copy2(source, target)
-    return target

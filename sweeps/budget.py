@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from sweeps.journal import Ended, Event, Reported
+from sweeps.events import Ended, Event, Reported
 from sweeps.objective import Objective
 from sweeps.status import Decision
 from sweeps.trials import Trials

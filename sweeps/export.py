@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,6 +20,7 @@ from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf, read_write
 
 from sweeps.card import Card
+from sweeps.checkpoints import held
 from sweeps.errors import ConfigError, SweepError
 from sweeps.folder import SweepFolder
 from sweeps.results import SweepResults, load_sweep
@@ -98,26 +100,52 @@ def export_best(
         SweepError: The trial has no value or no config, the model is not what was recorded, or the
             folder cannot be written. Nothing was replaced.
     """
-    sweep = load_sweep(folder)
-    trained = TrainedTrial.of(sweep, _choose(sweep, trial))
-    if trained.checkpoint is None:
-        raise SweepError(
-            f"trial {trained.trial.number} reported no checkpoint: there is no model to export. "
-            f"Pass one to sweeps.report(..., checkpoint=folder)"
-        )
+    found = _find(folder, trial)
     place = (out or folder.best).resolve()
     _check_place(place)
     partial = place.with_name(f".{place.name}.partial")
     try:
         shutil.rmtree(partial, ignore_errors=True)
         place.parent.mkdir(parents=True, exist_ok=True)
-        result = _write(trained, partial, place)
+        with _held(found, trial, place.with_name(f".{place.name}.source")) as trained:
+            result = _write(trained, partial, place)
         _replace(place, partial)
     except OSError as error:
         raise SweepError(f"nothing was exported to {place}: {error}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return result
+
+
+def _find(folder: SweepFolder, number: int | None) -> TrainedTrial:
+    """The trial to export, with a checkpoint."""
+    sweep = load_sweep(folder)
+    trained = TrainedTrial.of(sweep, _choose(sweep, number))
+    if trained.checkpoint is not None:
+        return trained
+    if trained.trial.checkpoint is not None:
+        raise SweepError(
+            f"trial {trained.trial.number}'s checkpoint is no longer there: of trials that are "
+            f"over, those of the hydra.sweeper.keep_checkpoints best alone stay"
+        )
+    raise SweepError(
+        f"trial {trained.trial.number} reported no checkpoint: there is no model to export. "
+        f"Pass one to sweeps.report(..., checkpoint=folder)"
+    )
+
+
+@contextmanager
+def _held(found: TrainedTrial, number: int | None, scratch: Path) -> Iterator[TrainedTrial]:
+    """What was found, or what has outdone it since; a running sweep may then delete it."""
+    with ExitStack() as stack:
+        while True:
+            assert found.checkpoint is not None
+            try:
+                checkpoint = stack.enter_context(held(found.checkpoint, scratch))
+                break
+            except FileNotFoundError:
+                found = _find(found.sweep.folder, number)
+        yield replace(found, checkpoint=checkpoint)
 
 
 def _choose(sweep: SweepResults, number: int | None) -> Trial:

@@ -86,6 +86,12 @@ class SweepFolder:
         """The job folder in which a checkpoint lies that the journal names."""
         return (self.path / checkpoint).parent.parent
 
+    def checkpoints(self, trial: int) -> list[Path]:
+        """All that lies where a trial's checkpoints do, under any driver, half written ones too."""
+        own = self.path / "trials" / str(trial)
+        patterns = ("*/checkpoints/*", "*/rung-*/checkpoints/*")
+        return [path for pattern in patterns for path in own.glob(pattern)]
+
     def output(self, trial: int, run: int, *, exploits: int = 0) -> Path:
         """What a trial printed under one driver, its traceback too if it raised."""
         return self.job(trial, run, exploits=exploits) / OUTPUT

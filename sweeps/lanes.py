@@ -13,9 +13,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from sweeps.engine import Engine, Segment
+from sweeps.engine import Engine
 from sweeps.errors import SweepError, headline
+from sweeps.events import LostTo
 from sweeps.folder import SweepFolder
+from sweeps.memory import ADVICE, OUT_OF_MEMORY, was_killed_for_memory
 from sweeps.messages import (
     Idle,
     Job,
@@ -29,6 +31,7 @@ from sweeps.messages import (
     Unusable,
 )
 from sweeps.schedulers import Done, Wait
+from sweeps.segment import Segment
 from sweeps.status import Decision
 
 log = logging.getLogger(__name__)
@@ -51,6 +54,7 @@ class Lanes:
         max_lanes: int | None,
         deadline: float | None,
         interrupted: Callable[[], bool],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.engine = engine
         self.error: SweepError | None = None
@@ -62,12 +66,17 @@ class Lanes:
         self._folder = folder
         self._max_lanes = max_lanes
         self._deadline = deadline
+        self._clock = clock
         self._open: set[str] = set()
         self._numbers = itertools.count()
         self._holds: dict[str, int] = {}
         """By lane: the trial that it was given."""
+        self._ends: dict[str, float] = {}
+        """By lane that holds a trial: when that trial's time is up, by `clock`."""
         self._leaves: dict[str, int] = {}
-        """By lane: the paused trial whose segment may still be unwinding in it."""
+        """By lane: the trial that was paused or ended, and may still be unwinding in it."""
+        self._doomed: set[str] = set()
+        """Lanes that are to be killed, or were, and whose death Tune has not told of yet."""
         self._idle: set[str] = set()
         self._mute_losses = 0
         """Lanes in a row that died without having said a word."""
@@ -90,11 +99,14 @@ class Lanes:
         """The lane is gone and not replaced under its name."""
         self._open.discard(lane)
         self._idle.discard(lane)
+        self._doomed.discard(lane)
 
     def on_message(self, lane: str, message: Message) -> Job | Rest | Done | None:
         """What the lane is to do next; None is "go on", Done is "end"."""
         self._mute_losses = 0
         self._leaves.pop(lane, None)
+        if lane in self._doomed:
+            return Done()
         try:
             return self._answer(lane, message)
         except SweepError as error:
@@ -105,17 +117,38 @@ class Lanes:
         """The lane's process died; Tune starts another under the same name.
 
         A lane that could not end its last task had not begun the trial it was given.
+
+        Args:
+            lane: Which.
+            reason: What Ray says of it.
         """
         self._idle.discard(lane)
         self._leaves.pop(lane, None)
+        if lane in self._doomed:
+            self._doomed.remove(lane)
+            return
         trial = self._holds.pop(lane, None)
+        reason, cause = _loss(reason)
         try:
             if trial is None:
                 self._count_mute_loss(reason)
             else:
-                self.engine.on_lost(trial, reason, counts=StuckTaskError.__name__ not in reason)
+                counts = StuckTaskError.__name__ not in reason
+                self.engine.on_lost(trial, reason, cause=cause, counts=counts)
         except SweepError as error:
             self._fail(error)
+
+    def overdue(self) -> list[str]:
+        """The lanes to kill: they train beyond a trial's time limit and do not report."""
+        now = self._clock()
+        late = [lane for lane in self._holds if self._ends[lane] < now and lane not in self._leaves]
+        for lane in late:
+            self._doomed.add(lane)
+            try:
+                self.engine.on_time_up(self._holds.pop(lane))
+            except SweepError as error:
+                self._fail(error)
+        return late
 
     def over(self) -> bool:
         """Whether Tune should end: all is done, time is up, or an error or a signal ends it."""
@@ -148,9 +181,9 @@ class Lanes:
                     checkpoint=self._name_of(message.checkpoint),
                 )
                 if decision is Decision.CONTINUE:
+                    self._set_end(lane)
                     return None
-                if decision is Decision.PAUSE:
-                    self._leaves[lane] = message.trial
+                self._leaves[lane] = message.trial
             case Returned():
                 engine.on_return(
                     message.trial, message.metrics, checkpoint=self._name_of(message.checkpoint)
@@ -168,10 +201,16 @@ class Lanes:
                     f"The whole traceback is in {self._folder.log}"
                 )
             case Left():
+                self._set_end(lane)
                 return None
             case Idle():
                 pass
         return self._next_order(lane)
+
+    def _set_end(self, lane: str) -> None:
+        """Note when the time of the lane's trial is up; it begins when the lane is free for it."""
+        if (trial := self._holds.get(lane)) is not None:
+            self._ends[lane] = self._clock() + self.engine.seconds_left(trial)
 
     def _name_of(self, checkpoint: Path | None) -> str | None:
         return None if checkpoint is None else self._folder.relative(checkpoint)
@@ -184,6 +223,7 @@ class Lanes:
         match segment:
             case Segment():
                 self._holds[lane] = segment.trial
+                self._set_end(lane)
                 return self._make_job(segment)
             case Wait():
                 self._idle.add(lane)
@@ -191,3 +231,16 @@ class Lanes:
             case _:
                 self.finished = True
                 return Done()
+
+
+_SIGNS_OF_DEATH = ("The actor ", "ActorDiedError", "ActorUnavailableError", "NodeDiedError")
+
+
+def _loss(said: str) -> tuple[str, LostTo]:
+    """Why a lane's process died, in a line, from what Ray says of it."""
+    lines = [line for line in said.splitlines() if line.strip()]
+    if was_killed_for_memory(said):
+        return f"Ray killed its process, since memory ran low on its node: {ADVICE}", OUT_OF_MEMORY
+    if not lines or any(sign in line for line in lines for sign in _SIGNS_OF_DEATH):
+        return "its process or node died (killed, or out of memory)", "lost"
+    return lines[-1], "lost"

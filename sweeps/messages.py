@@ -101,7 +101,7 @@ class Raised:
     error: str
     """The traceback."""
     cause: str
-    """`import` where something could not be imported, else `error`."""
+    """`import` where something could not be imported, `out_of_memory`, else `error`."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -234,6 +234,7 @@ def _check_scheduler(plan: Plan, was: Mapping[str, Any], now: Mapping[str, Any])
     before, after = was.get("max_t"), now.get("max_t")
     if before == after or not plan.scheduler.extends:
         _refuse_other(plan.folder, "scheduler", was, now)
+        return
     _refuse_other(plan.folder, "scheduler", was, {**now, "max_t": before})
     if before is not None and after is not None and after < before:
         raise ConfigError(

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sweeps.compose import apply
-from sweeps.journal import Asked, Created
+from sweeps.events import Asked, Created
 from sweeps.searchers import View
 
 if TYPE_CHECKING:

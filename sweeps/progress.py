@@ -20,7 +20,8 @@ from rich.text import Text
 
 from sweeps import render
 from sweeps.errors import headline
-from sweeps.journal import Asked, Ended, Event, Lost, Opened, Reported, Started
+from sweeps.events import Asked, Ended, Event, Lost, Opened, Reported, Started
+from sweeps.memory import ADVICE, OUT_OF_MEMORY
 from sweeps.objective import Objective
 from sweeps.status import Decision, Status
 from sweeps.trials import Trial, Trials
@@ -278,17 +279,26 @@ def _line(event: Event, trials: Trials, objective: Objective, *, leads: bool) ->
         case Ended():
             step = trials[event.trial].step
             at = f" at step {step}" if step else ""
-            return f"trial {event.trial} {event.status}{at}{_value(objective, event.value)}{lead}"
+            value = f"{_value(objective, event.value)}{_because(event)}"
+            return f"trial {event.trial} {event.status}{at}{value}{lead}"
         case Started(source=int() as source):
             return f"trial {event.trial} goes on from trial {source}'s step {event.step}"
         case Started():
             step = trials[event.trial].step
             said = {"promote": "promoted", "resume": "goes on", "retry": "tried again"}
             return f"trial {event.trial} {said[event.reason]} from step {step}"
+        case Lost(cause="error"):
+            return f"trial {event.trial} raised, to be tried again: {headline(event.reason)}"
         case Lost():
             return f"trial {event.trial} lost its worker: {event.reason}"
         case _:
             return None
+
+
+def _because(event: Ended) -> str:
+    if event.cause == OUT_OF_MEMORY:
+        return f", out of memory: {ADVICE}"
+    return ", its time is up" if event.cause == "time_limit" else ""
 
 
 def _value(objective: Objective, value: float | None) -> str:

@@ -150,7 +150,7 @@ def _fixed_cells(sweep: SweepResults, trial: Trial) -> list[Text | str]:
         *map(number, others),
         str(trial.step) if trial.reports else "-",
         Text(status.value, STYLES[status]),
-        duration(sweep.seconds.get(trial.number, 0.0)),
+        duration(trial.seconds),
     ]
 
 

@@ -13,21 +13,23 @@ import json
 import math
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from sweeps.checkpoints import best_left
 from sweeps.domains import Choice, Domain, Float, Int, literal
 from sweeps.errors import SweepError, headline
+from sweeps.events import Event, Opened, Reported
 from sweeps.folder import Record, SweepFolder, write_whole
-from sweeps.journal import Asked, Ended, Event, Lost, Opened, Reported, Started, read_journal
+from sweeps.journal import read_journal
 from sweeps.objective import At, Mode, Objective
 from sweeps.pareto import Scalarization, pareto_front
 from sweeps.space import Space
-from sweeps.status import Decision, Status
+from sweeps.status import Status
 from sweeps.trials import Trial, Trials
 
 if TYPE_CHECKING:
@@ -44,8 +46,6 @@ class SweepResults:
     folder: SweepFolder
     record: Record
     trials: Trials
-    seconds: Mapping[int, float]
-    """How long each trial has trained, by number: time in a slot, pauses not counted."""
     elapsed: float
     """How long drivers have run the sweep, the time between them not counted."""
 
@@ -95,11 +95,11 @@ class SweepResults:
         """Where a trial stands.
 
         One left paused at a rung when the sweep is over counts as stopped, though the journal
-        leaves it open so that a longer sweep can go on with it; one that ran when its driver ended
-        counts as paused.
+        leaves it open so that a longer sweep can go on with it, or as diverged where that is why it
+        paused; one that ran when its driver ended counts as paused.
         """
         if trial.status is Status.PAUSED and self.is_over:
-            return Status.STOPPED
+            return Status.DIVERGED if _diverged(trial) else Status.STOPPED
         if trial.status is Status.RUNNING and self.trials.closed is not None:
             return Status.PAUSED
         return trial.status
@@ -191,11 +191,13 @@ class SweepResults:
             "losses": column(lambda t: t.losses, pa.int64()),
             "exploits": column(lambda t: len(t.lineage), pa.int64()),
             "schedule": column(self._schedule, pa.string()),
-            "duration_s": column(lambda t: self.seconds.get(t.number, 0.0), pa.float64()),
+            "retries": column(lambda t: len(t.failures), pa.int64()),
+            "duration_s": column(lambda t: t.seconds, pa.float64()),
             "started": _times(t.started for t in trials),
             "ended": _times(t.ended for t in trials),
+            "cause": column(lambda t: t.cause, pa.string()),
             "error": column(lambda t: headline(t.error), pa.string()),
-            "checkpoint": column(lambda t: t.checkpoint, pa.string()),
+            "checkpoint": column(lambda t: best_left(self.folder, t), pa.string()),
         }
 
     def _other_objectives(self, trials: Sequence[Trial]) -> dict[str, pa.Array]:
@@ -251,7 +253,6 @@ def load_sweep(folder: SweepFolder | str | os.PathLike[str]) -> SweepResults:
         folder=folder,
         record=record,
         trials=trials,
-        seconds=stopwatch.seconds,
         elapsed=stopwatch.elapsed,
     )
 
@@ -307,37 +308,16 @@ def _write_text(text: str, path: Path | None) -> None:
 
 
 class _Stopwatch:
-    """Adds up the time of drivers, and of trials in slots, from the events alone.
-
-    A segment that died without a word counts up to its last report, a driver up to its last event.
-    """
+    """Adds up the time of drivers from the events alone; one that died, up to its last."""
 
     def __init__(self) -> None:
         self.elapsed = 0.0
-        self.seconds: dict[int, float] = {}
-        self._since: dict[int, float] = {}
         self._last: float | None = None
 
     def apply(self, event: Event) -> None:
         if not isinstance(event, Opened) and self._last is not None:
             self.elapsed += max(0.0, event.time - self._last)
         self._last = event.time
-        match event:
-            case Asked() | Started():
-                self._since[event.trial] = event.time
-            case Reported():
-                self._count(event.trial, event.time)
-                if event.decision is Decision.PAUSE:
-                    self._since.pop(event.trial, None)
-            case Ended() | Lost():
-                self._count(event.trial, event.time)
-                self._since.pop(event.trial, None)
-
-    def _count(self, trial: int, now: float) -> None:
-        since = self._since.get(trial)
-        if since is not None:
-            self.seconds[trial] = self.seconds.get(trial, 0.0) + max(0.0, now - since)
-            self._since[trial] = now
 
 
 def _objective(record: Record) -> Objective:
@@ -362,6 +342,12 @@ def _events(folder: SweepFolder) -> Iterable[Event]:
             f"{folder.path} has no {folder.journal.name}: its sweep never began. "
             f"Delete the folder, or restore that file from a copy."
         ) from None
+
+
+def _diverged(trial: Trial) -> bool:
+    """Whether it paused since it diverged, and there was no other to go on from."""
+    value = trial.last.value if trial.last is not None else None
+    return value is not None and not math.isfinite(value)
 
 
 def _by_step(trial: Trial) -> list[Reported]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,15 +20,20 @@ from rich.console import Console
 from cluster import connect
 from sweeps import preview
 from sweeps.adopt import adopting
-from sweeps.engine import Engine, Limits, check_grows
+from sweeps.engine import Engine
 from sweeps.errors import SweepError, headline
+from sweeps.events import Asked
 from sweeps.folder import Record
-from sweeps.journal import Asked, Journal, read_journal
+from sweeps.journal import Journal, read_journal
 from sweeps.lease import Lease
+from sweeps.limits import Limits, check_grows
+from sweeps.memory import ADVICE, OUT_OF_MEMORY
 from sweeps.plan import Plan, check_resumable, make_plan, make_record
 from sweeps.progress import Progress
 from sweeps.render import make_console
 from sweeps.resources import describe_slots, resources_of_a_trial
+from sweeps.retention import Retention
+from sweeps.state import Listener
 from sweeps.status import Status
 from sweeps.trials import Trials
 
@@ -99,7 +105,8 @@ def _drive(plan: Plan, lease: Lease, console: Console) -> None:
             cannot_pause=_cannot_pause(plan),
         )
         _write_record(plan)
-        engine = _engine(plan, progress)
+        retention = Retention(plan.folder, keep=plan.settings.keep_checkpoints)
+        engine = _engine(plan, [retention, progress])
         engine.open(history, name=plan.folder.name, known=known)
         with _closing(engine) as close, progress:
             close(run_lanes(plan, engine, each, interrupted=interrupted))
@@ -130,22 +137,27 @@ def _write_record(plan: Plan) -> None:
     record.write(plan.folder)
 
 
-def _engine(plan: Plan, progress: Progress) -> Engine:
+def _engine(plan: Plan, listeners: Iterable[Listener]) -> Engine:
+    settings = plan.settings
+    limit = settings.trial_time_limit_s
     return Engine(
         log=Journal(plan.folder.journal),
-        objective=plan.settings.objective,
+        objective=settings.objective,
         make_searcher=plan.searcher,
         scheduler=plan.scheduler,
         limits=Limits(
             num_samples=plan.num_samples,
-            max_losses=plan.settings.max_losses,
-            max_failure_rate=plan.settings.max_failure_rate,
+            max_losses=settings.max_losses,
+            max_failure_rate=settings.max_failure_rate,
+            max_retries=settings.max_retries,
+            retry_backoff_s=settings.retry_backoff_s,
+            trial_time_limit_s=math.inf if limit is None else limit,
         ),
         space=plan.space,
-        budget=plan.settings.budget,
-        fidelity=plan.settings.fidelity,
+        budget=settings.budget,
+        fidelity=settings.fidelity,
         adopt=adopting(plan.folder),
-        listeners=[progress],
+        listeners=listeners,
     )
 
 
@@ -186,6 +198,8 @@ def _hand_back(plan: Plan, *, export: bool) -> float | None:
 
 def _nothing_usable(trials: Trials) -> str:
     failed = trials.counts[Status.FAILED]
+    if all(trial.cause == OUT_OF_MEMORY for trial in trials):
+        return f"all {len(trials)} trials ran out of memory: {ADVICE}"
     if failed and failed == len(trials):
         return f"all {failed} trials failed; the first: {headline(trials[0].error)}"
     return f"none of {len(trials)} trials gave a finite {trials.objective.metric}"

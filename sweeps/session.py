@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sweeps.checkpoints import delete
 from sweeps.durable import sync, sync_tree
 from sweeps.objective import Objective
 from sweeps.status import Decision
@@ -118,9 +119,9 @@ def report(
             trial that goes on from a checkpoint goes on at its own step.
         checkpoint: A folder from which the trial can go on at this step. Without one the trial is
             never paused. It is copied, unless it is `checkpoint_folder(step)` already; older ones
-            of the trial are deleted, but for the newest and the best. Or a function that writes
-            such a folder: it is called where the trial may be paused and every ten seconds, and
-            not outside a sweep.
+            of the trial are deleted, but for the newest and the best, and these too once nothing
+            needs them. Or a function that writes such a folder: it is called where the trial may
+            be paused and every ten seconds, and not outside a sweep.
 
     Raises:
         TypeError: A metric is not a number, or `step` is not an integer.
@@ -175,7 +176,7 @@ def _delete_all_but(checkpoints: Path, steps: set[int | None]) -> None:
     keep = {f"{step:06d}" for step in steps if step is not None}
     for folder in checkpoints.iterdir():
         if folder.name not in keep:
-            shutil.rmtree(folder, ignore_errors=True)
+            delete(folder)
 
 
 def _integer(step: Any) -> int:

@@ -48,6 +48,10 @@ class Settings:
     warm_start: Sequence[str]
     max_failure_rate: float
     max_losses: int
+    max_retries: int
+    retry_backoff_s: float
+    trial_time_limit_s: float | None
+    keep_checkpoints: int
     name: str | None
     storage_path: Path
     resources: str | Mapping[str, float]
@@ -90,6 +94,10 @@ class Settings:
             warm_start=tuple(options["warm_start"]),
             max_failure_rate=_rate(options, "max_failure_rate"),
             max_losses=_at_least(options, "max_losses", 0),
+            max_retries=_at_least(options, "max_retries", 0),
+            retry_backoff_s=_seconds(options, "retry_backoff_s"),
+            trial_time_limit_s=_time_limit(options, "trial_time_limit_s"),
+            keep_checkpoints=_at_least(options, "keep_checkpoints", 1),
             name=_name(options["name"]),
             storage_path=_storage(options["storage_path"]),
             resources=_resources(options["resources"]),
@@ -246,6 +254,26 @@ def _at_least(options: Mapping[str, Any], key: str, least: float, *, within: str
         raise ConfigError(f"hydra.sweeper.{within}{key} is {value!r}; it must be a number")
     if not value >= least:
         raise ConfigError(f"hydra.sweeper.{within}{key} is {value}; it must be {least} or more")
+    return value
+
+
+def _seconds(options: Mapping[str, Any], key: str) -> float:
+    value = float(options[key])
+    if not 0 <= value < math.inf:
+        raise ConfigError(
+            f"hydra.sweeper.{key} is {value:g}; it must be a number of seconds, 0 or more"
+        )
+    return value
+
+
+def _time_limit(options: Mapping[str, Any], key: str) -> float | None:
+    if options[key] is None:
+        return None
+    value = float(options[key])
+    if not value > 0:
+        raise ConfigError(
+            f"hydra.sweeper.{key} is {value:g}; it must be a number of seconds above 0, or null"
+        )
     return value
 
 

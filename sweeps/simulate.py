@@ -17,12 +17,15 @@ from itertools import count, islice, zip_longest
 from typing import Any
 
 from sweeps.budget import Budget
-from sweeps.engine import Engine, EventLog, Limits, Segment
-from sweeps.journal import Asked, Event, Reported, Started
+from sweeps.engine import Engine
+from sweeps.events import Asked, Event, Lost, Reported, Started
+from sweeps.limits import Limits
 from sweeps.objective import Objective
 from sweeps.schedulers import make_scheduler
 from sweeps.searchers import make_searcher
+from sweeps.segment import Segment
 from sweeps.space import Space
+from sweeps.state import EventLog
 from sweeps.status import Decision, Status
 from sweeps.trials import Trials
 
@@ -202,15 +205,29 @@ class _Simulator:
         self.engine.open(history, name="simulation")
         self._in_flight = _steps_in_flight(history, self.engine.trials)
         self._fill()
-        while self._heap and self.engine.spent is None:
-            if self._heap[0].ends > self._setup.seconds:
-                self._now = self._setup.seconds
-                break
-            self._report(heapq.heappop(self._heap))
+        while self._has_more() and self._now < self._setup.seconds:
+            self._advance()
             self._fill()
         for worker, since in self._free:
             self.idle[worker] += self._now - since
         self.engine.close(self.engine.spent or "done")
+
+    def _has_more(self) -> bool:
+        return self.engine.spent is None and bool(self._heap or self.engine.due is not None)
+
+    def _advance(self) -> None:
+        """To the end of the next step, or to where a trial may be tried again in a free slot.
+
+        Or to the end of all time, if that comes first.
+        """
+        due = self.engine.due
+        soonest = min([s.ends for s in self._heap[:1]] + ([] if due is None else [due]))
+        if soonest > self._setup.seconds:
+            self._now = self._setup.seconds
+        elif due is not None and self._free and (not self._heap or due < self._heap[0].ends):
+            self._now = max(self._now, due)
+        else:
+            self._report(heapq.heappop(self._heap))
 
     def _fill(self) -> None:
         """Give every free slot what there is to do."""
@@ -265,9 +282,11 @@ class _Simulator:
 
 def _steps_in_flight(history: list[Event], trials: Trials) -> dict[int, tuple[float, int]]:
     """When each running trial's step began, as time and as number of events."""
-    return {
-        event.trial: (event.time, count)
-        for count, event in enumerate(history, start=1)
-        if isinstance(event, Asked | Started | Reported)
-        and trials[event.trial].status is Status.RUNNING
-    }
+    began: dict[int, tuple[float, int]] = {}
+    for so_far, event in enumerate(history, start=1):
+        match event:
+            case Asked() | Started() | Reported():
+                began[event.trial] = event.time, so_far
+            case Lost():
+                del began[event.trial]
+    return {n: step for n, step in began.items() if trials[n].status is Status.RUNNING}

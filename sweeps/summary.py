@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from rich.text import Text
 
 from sweeps import render
 from sweeps.errors import headline
+from sweeps.memory import ADVICE, OUT_OF_MEMORY
 from sweeps.results import SweepResults
 from sweeps.status import Status
 from sweeps.trials import Trial
@@ -94,11 +96,22 @@ def _failures(sweep: SweepResults) -> Iterator[Text]:
     for trial in failed[:_FAILURES_SHOWN]:
         where = _short(sweep.folder.job(trial.number, trial.run))
         reason = headline(trial.error) or trial.cause or "no reason given"
-        said = f"trial {trial.number} failed: {reason}"
+        tries = f" (tried {len(trial.failures) + 1} times)" if trial.failures else ""
+        said = f"trial {trial.number} failed{tries}: {reason}"
         yield Text.assemble((said, "red"), (f"  {where}", "dim"))
     if len(failed) > _FAILURES_SHOWN:
         shown = f"{len(failed) - _FAILURES_SHOWN} more failed; their errors are in "
         yield Text(f"{shown}{_results_command(sweep)} --csv", "dim")
+    causes = Counter(trial.cause for trial in sweep.trials)
+    if causes[OUT_OF_MEMORY]:
+        yield Text(f"out of memory in {_trials(causes[OUT_OF_MEMORY])}: {ADVICE}", "magenta")
+    if causes["time_limit"]:
+        ended = _trials(causes["time_limit"])
+        yield Text(f"hydra.sweeper.trial_time_limit_s ended {ended}", "dim")
+
+
+def _trials(count: int) -> str:
+    return f"{count} trial{'s' if count > 1 else ''}"
 
 
 def _facts(sweep: SweepResults, export: ExportResult | None) -> Iterator[Text]:

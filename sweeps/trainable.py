@@ -29,6 +29,7 @@ from sweeps import session
 from sweeps.app import load_app
 from sweeps.compose import Base, apply
 from sweeps.job import JobRunner, trial_seed
+from sweeps.memory import OUT_OF_MEMORY, ran_out_of_memory
 from sweeps.messages import (
     Idle,
     Job,
@@ -279,6 +280,8 @@ def _traceback(error: BaseException) -> str:
 
 
 def _cause(error: BaseException) -> str:
-    """Whether it is something that no other trial will be able to import either."""
+    """Whether memory ran out, or it is something that no other trial can import either."""
+    if ran_out_of_memory(error):
+        return OUT_OF_MEMORY
     missing = isinstance(error, InstantiationException) and "locating target" in str(error)
     return "import" if missing or isinstance(error, ImportError) else "error"

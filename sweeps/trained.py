@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException, UnsupportedInterpolationType
 
 from sweeps.app import App, load_app
+from sweeps.checkpoints import best_left
 from sweeps.errors import SweepError
 from sweeps.folder import SweepFolder
 from sweeps.results import SweepResults
@@ -42,7 +43,7 @@ class TrainedTrial:
     def of(cls, sweep: SweepResults, trial: Trial) -> TrainedTrial:
         """Find the job folder: of several drivers, rungs or parameters each has its own."""
         folder = sweep.folder
-        name = _best_checkpoint(folder, trial)
+        name = best_left(folder, trial)
         job = folder.job_of(name) if name is not None else _best_job(folder, trial)
         return cls(sweep=sweep, trial=trial, job=job, checkpoint=folder.resolve(name))
 
@@ -121,14 +122,6 @@ def _best_job(folder: SweepFolder, trial: Trial) -> Path:
         return folder.job(trial.number, trial.run)
     rung = None if best.fidelity is None else best.step
     return folder.job(trial.number, best.run, rung=rung)
-
-
-def _best_checkpoint(folder: SweepFolder, trial: Trial) -> str | None:
-    for name in (trial.best_checkpoint, trial.checkpoint):
-        path = folder.resolve(name)
-        if path is not None and path.is_dir():
-            return name
-    return None
 
 
 def _typed(hydra: Any) -> DictConfig:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sweeps.journal import Asked, Closed, Created, Ended, Event, Lost, Opened, Reported, Started
+from sweeps.events import Asked, Closed, Created, Ended, Event, Lost, Opened, Reported, Started
 from sweeps.objective import Objective
 from sweeps.space import Space
 from sweeps.status import Decision, Status
@@ -71,9 +71,30 @@ class Trial:
     promotions: int = 0
     losses: int = 0
     """How often its process or node died under it."""
+    memory_losses: int = 0
+    """How many of these were because memory ran low."""
+    failures: list[Lost] = field(default_factory=list)
+    """Each time its task raised and it was tried again."""
+    seconds: float = 0.0
+    """How long it has trained, up to its last event: time in a slot, pauses not counted."""
+    since: float | None = None
+    """In a slot: when its last event was."""
     error: str | None = None
     cause: str | None = None
     ended: float | None = None
+
+    @property
+    def best_is_here(self) -> bool:
+        """Whether its best report came with its present parameters."""
+        return self.best_schedule is self.schedule
+
+    def seconds_at(self, now: float) -> float:
+        """How long it will have trained at a time, if it trains until then."""
+        return self.seconds + (max(0.0, now - self.since) if self.since is not None else 0.0)
+
+    def clock(self, now: float, *, stays: bool) -> None:
+        """Count its time in a slot up to now; `stays` says whether it trains on."""
+        self.seconds, self.since = self.seconds_at(now), now if stays else None
 
 
 class Trials:
@@ -125,7 +146,7 @@ class Trials:
                 self.created = event.time if self.created is None else self.created
                 self.spaces.append(Space.from_json(event.space))
             case Opened():
-                self.run, self.closed = event.run, None
+                self._on_opened(event)
             case Closed():
                 self.closed = event
             case Asked():
@@ -135,9 +156,14 @@ class Trials:
             case Reported():
                 self._on_reported(event)
             case Lost():
-                self._trials[event.trial].losses += 1
+                self._on_lost(event)
             case Ended():
                 self._on_ended(event)
+
+    def _on_opened(self, event: Opened) -> None:
+        self.run, self.closed = event.run, None
+        for trial in self._trials:
+            trial.since = None  # what trained when the last driver died counts up to its last word
 
     def _on_asked(self, event: Asked) -> None:
         if event.trial != len(self._trials):
@@ -153,13 +179,14 @@ class Trials:
                 best_schedule=(first,),
                 run=event.run,
                 started=event.time,
+                since=event.time,
             )
         )
         self.counts[Status.RUNNING] += 1
 
     def _on_started(self, event: Started) -> None:
         trial = self._trials[event.trial]
-        trial.run = event.run
+        trial.run, trial.since = event.run, event.time
         if event.source is not None:
             self._on_exploit(trial, event)
         trial.promotions += event.reason == "promote"
@@ -187,6 +214,7 @@ class Trials:
 
     def _on_reported(self, event: Reported) -> None:
         trial = self._trials[event.trial]
+        trial.clock(event.time, stays=event.decision is not Decision.PAUSE)
         self.steps += max(0, event.step - trial.step)
         trial.step = max(trial.step, event.step)
         if (earlier := trial.earlier.pop(event.step, None)) is not None:
@@ -208,11 +236,21 @@ class Trials:
                 self._find_best()  # its last report counts, and is worse than the one before
             else:
                 self._update_best(trial)
-        elif trial.best_schedule is trial.schedule and not _names_checkpoint(trial.best):
+        elif trial.best_is_here and not _names_checkpoint(trial.best):
             trial.best_checkpoint = event.checkpoint or trial.best_checkpoint
+
+    def _on_lost(self, event: Lost) -> None:
+        trial = self._trials[event.trial]
+        trial.clock(event.time, stays=False)
+        if event.cause == "error":
+            trial.failures.append(event)
+        else:
+            trial.losses += 1
+            trial.memory_losses += event.cause == "out_of_memory"
 
     def _on_ended(self, event: Ended) -> None:
         trial = self._trials[event.trial]
+        trial.clock(event.time, stays=False)
         trial.metrics, trial.error, trial.cause = event.metrics, event.error, event.cause
         trial.value, trial.ended = event.value, event.time
         if event.status is Status.COMPLETE and event.value is not None:

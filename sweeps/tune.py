@@ -12,23 +12,27 @@ import logging
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import ray
 from ray import tune
+from ray.air.execution._internal import RayActorManager
+from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
+from sweeps.checkpoints import newest_left
 from sweeps.compose import Base
-from sweeps.engine import Engine, Segment
+from sweeps.engine import Engine
 from sweeps.lanes import Lanes
 from sweeps.messages import Job, LaneSettings
 from sweeps.plan import Plan
 from sweeps.schedulers import Done
+from sweeps.segment import Segment
 from sweeps.trainable import Lane
 
 # Ray Tune as a carrier of lanes: what it would write, print or catch by itself is off.
@@ -78,21 +82,22 @@ class LaneScheduler(TrialScheduler):
     def __init__(self, lanes: Lanes) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._lanes = lanes
-        self._carriers: list[TuneTrial] = []
+        self._carriers: dict[str, TuneTrial] = {}
 
-    def kill_lanes(self) -> None:
-        """End all lanes where they stand: what they have not reported is lost."""
-        for carrier in self._carriers:
-            if carrier.temporary_state.ray_actor is not None:
-                ray.kill(carrier.temporary_state.ray_actor)
+    def kill_lanes(self, names: Collection[str] | None = None) -> None:
+        """End these lanes, or all, where they stand: what they have not reported is lost."""
+        for name in self._carriers if names is None else names:
+            actor = self._carriers[name].temporary_state.ray_actor
+            if actor is not None:
+                ray.kill(actor)
 
     def on_trial_add(self, tune_controller: Any, trial: TuneTrial) -> None:
         """A lane was made."""
-        self._carriers.append(trial)
+        self._carriers[trial.trial_id] = trial
 
     def on_trial_error(self, tune_controller: Any, trial: TuneTrial) -> None:
         """A lane's process died."""
-        self._lanes.on_lane_lost(trial.trial_id, _reason(trial))
+        self._lanes.on_lane_lost(trial.trial_id, _last_error(trial))
 
     def on_trial_result(
         self, tune_controller: Any, trial: TuneTrial, result: Mapping[str, Any]
@@ -124,7 +129,7 @@ class LaneScheduler(TrialScheduler):
 
 
 class LaneStopper(Stopper):
-    """Ends Tune's loop when the sweep is over, whatever its lanes do."""
+    """Ends Tune's loop when the sweep is over, and lanes whose trial's time is up."""
 
     def __init__(self, lanes: Lanes, scheduler: LaneScheduler) -> None:
         self._lanes = lanes
@@ -136,24 +141,23 @@ class LaneStopper(Stopper):
 
     def stop_all(self) -> bool:
         """Whether the sweep is over; a signal or an error does not wait for what still trains."""
+        self._scheduler.kill_lanes(self._lanes.overdue())
         over = self._lanes.over()
         if self._lanes.interrupted() or self._lanes.error is not None:
             self._scheduler.kill_lanes()
         return over
 
 
-_SIGNS_OF_DEATH = ("ActorDiedError", "ActorUnavailableError", "NodeDiedError", "OutOfMemoryError")
+_HEADER = "Failure # "
 
 
-def _reason(trial: TuneTrial) -> str:
-    """The last line of what Tune noted of the error."""
-    try:
-        lines = Path(trial.error_file).read_text(encoding="utf-8").strip().splitlines()
-    except (OSError, TypeError):
-        lines = []
-    if not lines or any(sign in line for line in lines for sign in _SIGNS_OF_DEATH):
-        return "its process or node died (killed, or out of memory)"
-    return lines[-1]
+def _last_error(trial: TuneTrial) -> str:
+    """What Tune noted of a lane's last error, in a file with all of them; empty without any."""
+    if not trial.error_file:
+        return ""
+    noted = Path(trial.error_file).read_text(encoding="utf-8").splitlines()
+    began = max((i for i, line in enumerate(noted) if line.startswith(_HEADER)), default=-1)
+    return "\n".join(noted[began + 1 :])
 
 
 def run_lanes(
@@ -186,7 +190,11 @@ def run_lanes(
         {"cpu": each["cpus"], "gpu": each["gpus"]},
     )
     scheduler = LaneScheduler(lanes)
-    with tempfile.TemporaryDirectory(prefix="caviar-tune-") as scratch, _quiet_tune():
+    with (
+        tempfile.TemporaryDirectory(prefix="caviar-tune-") as scratch,
+        _quiet_tune(),
+        _surviving_lost_lanes(),
+    ):
         tune.Tuner(
             lane,
             tune_config=tune.TuneConfig(
@@ -223,7 +231,8 @@ def _job_maker(plan: Plan, engine: Engine) -> Callable[[Segment], Job]:
     def make_job(segment: Segment) -> Job:
         values = segment.values
         base = plan.composer.base(values)
-        best = engine.trials[segment.trial].best
+        trial = engine.trials[segment.trial]
+        best = trial.best
         folder = plan.folder.job(
             segment.trial, segment.run, rung=segment.rung, exploits=segment.exploits
         )
@@ -233,12 +242,21 @@ def _job_maker(plan: Plan, engine: Engine) -> Callable[[Segment], Job]:
             base=reference(base),
             base_id=base.id,
             patch=plan.composer.patch(values, also=plan.at_fidelity(segment.fidelity)),
-            checkpoint=plan.folder.resolve(segment.checkpoint),
+            checkpoint=_checkpoint_of(plan, engine, segment),
             best=best.value if best and segment.rung is None else None,
-            best_step=best.step if best and segment.rung is None else None,
+            best_step=best.step if best and trial.best_is_here and segment.rung is None else None,
         )
 
     return make_job
+
+
+def _checkpoint_of(plan: Plan, engine: Engine, segment: Segment) -> Path | None:
+    """What a segment goes on from; of a trial that was over it may have gone, or all of them."""
+    folder = plan.folder
+    asked = folder.resolve(segment.checkpoint)
+    if asked is None or asked.is_dir():
+        return asked
+    return folder.resolve(newest_left(folder, engine.trials[segment.trial]))
 
 
 def _lane_settings(plan: Plan) -> LaneSettings:
@@ -253,6 +271,29 @@ def _lane_settings(plan: Plan) -> LaneSettings:
         preload=plan.composer.target_modules(),
         teardown_timeout_s=plan.settings.teardown_timeout_s,
     )
+
+
+@contextlib.contextmanager
+def _surviving_lost_lanes() -> Iterator[None]:
+    """Let Tune take whatever Ray says of a lane that is not there any more for its death.
+
+    Of itself Tune (2.60) knows actor errors alone, and the whole loop ends on any other: on the
+    `OutOfMemoryError` of a worker that Ray's memory monitor killed, for one.
+    """
+    manager: Any = RayActorManager
+    take = manager._actor_task_failed
+
+    def take_any(self: Any, tracked_actor_task: Any, exception: Exception) -> None:
+        known = isinstance(exception, RayActorError | RayTaskError)
+        if isinstance(exception, RayError) and not known:
+            exception = RayActorError(error_msg=str(exception))
+        take(self, tracked_actor_task, exception)
+
+    manager._actor_task_failed = take_any
+    try:
+        yield
+    finally:
+        manager._actor_task_failed = take
 
 
 @contextlib.contextmanager

@@ -23,19 +23,18 @@ from hydra import compose, initialize
 from omegaconf import OmegaConf
 
 from sweeps.cli import main
-from sweeps.folder import Record, SweepFolder
-from sweeps.journal import (
+from sweeps.events import (
     Asked,
     Closed,
     Created,
     Ended,
     Event,
-    Journal,
     Opened,
     Reported,
     Started,
-    read_journal,
 )
+from sweeps.folder import Record, SweepFolder
+from sweeps.journal import Journal, read_journal
 from sweeps.results import load_sweep
 from sweeps.settings import Settings
 from sweeps.space import Space, parse_space

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from sweeps.errors import ConfigError
-from sweeps.journal import Reported
+from sweeps.events import Reported
 from sweeps.schedulers import Asha, Done, Observation, Promote, Start, Wait, make_scheduler
 from sweeps.simulate import Setup, simulate
 from sweeps.space import parse_space

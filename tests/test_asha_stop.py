@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sweeps.errors import ConfigError
-from sweeps.journal import Reported
+from sweeps.events import Reported
 from sweeps.schedulers import AshaStop, Done, Observation, Promote, Start, Wait, make_scheduler
 from sweeps.simulate import Setup, simulate
 from sweeps.space import parse_space

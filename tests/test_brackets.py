@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sweeps.errors import ConfigError
-from sweeps.journal import Asked, Reported
+from sweeps.events import Asked, Reported
 from sweeps.schedulers import (
     Hyperband,
     Next,

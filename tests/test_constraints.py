@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from sweeps.constraints import parse_constraint
 from sweeps.errors import ConfigError, SweepError
-from sweeps.journal import Asked, Event
+from sweeps.events import Asked, Event
 from sweeps.objective import Objective
 from sweeps.scale import from_unit
 from sweeps.searchers import View, make_searcher, redraw

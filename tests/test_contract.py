@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from sweeps.compatible import refusal
-from sweeps.journal import Asked, Closed, Created, Ended, Event, Opened, Started
+from sweeps.events import Asked, Closed, Created, Ended, Event, Opened, Started
 from sweeps.objective import Objective
 from sweeps.schedulers import SCHEDULERS
 from sweeps.searchers import SEARCHERS

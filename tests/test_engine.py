@@ -10,22 +10,23 @@ from typing import Any
 
 import pytest
 
-from sweeps.engine import Engine, Limits, Segment
+from sweeps.engine import Engine
 from sweeps.errors import ConfigError, SweepError
-from sweeps.journal import (
+from sweeps.events import (
     Closed,
     Created,
     Ended,
     Event,
-    Journal,
     Lost,
     Opened,
     Started,
-    read_journal,
 )
+from sweeps.journal import Journal, read_journal
+from sweeps.limits import Limits
 from sweeps.objective import Objective
 from sweeps.schedulers import Done, Wait, make_scheduler
 from sweeps.searchers import make_searcher
+from sweeps.segment import Segment
 from sweeps.simulate import Curve, Setup, simulate
 from sweeps.space import parse_space
 from sweeps.status import Decision, Status

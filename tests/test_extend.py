@@ -10,7 +10,8 @@ import optuna
 import pytest
 
 from sweeps.errors import ConfigError
-from sweeps.journal import Asked, Created, Ended, Journal, Started, read_journal
+from sweeps.events import Asked, Created, Ended, Started
+from sweeps.journal import Journal, read_journal
 from sweeps.objective import Objective
 from sweeps.searchers import View, make_searcher
 from sweeps.searchers.initial import InitialPoints
@@ -118,6 +119,21 @@ def test_a_sweep_of_a_changed_space_goes_on_exactly_where_it_was_cut() -> None:
     for kept in range(len(first.events) + 2, len(unbroken.events), 9):
         again = simulate(curve_to(9), given, history=unbroken.events[:kept])
         assert [ask.params for ask in again.asks] == [ask.params for ask in unbroken.asks]
+
+
+def test_a_complete_trial_that_does_not_fit_the_changed_space_stays_complete_under_more_steps() -> (
+    None
+):
+    first = simulate(curve_to(9), setup())
+    complete = first.trials.with_status(Status.COMPLETE)
+    (best,) = [trial for trial in complete if trial is first.trials.best]
+    lr = first.trials.values(best)["lr"]
+    away, _ = parse_space({"lr": f"interval({lr / 1000}, {lr / 2})", "net": "mlp, convnet"}, [])
+    given = setup(away, num_samples=30, scheduler={"name": "asha", "max_t": 27})
+    unbroken = simulate(curve_to(27), given, history=first.events)
+    assert unbroken.trials[best.number].step == 9
+    again = simulate(curve_to(27), given, history=unbroken.events[: len(first.events) + 1])
+    assert [ask.params for ask in again.asks] == [ask.params for ask in unbroken.asks]
 
 
 # Points to begin with

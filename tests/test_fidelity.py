@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 
-from sweeps.engine import Engine, Limits, Segment
+from sweeps.engine import Engine
+from sweeps.events import Event, Reported
 from sweeps.fidelity import Fidelity
-from sweeps.journal import Event, Reported
+from sweeps.limits import Limits
 from sweeps.objective import Objective
 from sweeps.schedulers import make_scheduler
 from sweeps.searchers import make_searcher
+from sweeps.segment import Segment
 from sweeps.space import parse_space
 from sweeps.status import Status
 

@@ -12,15 +12,39 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 NO_RAY = [
+    "budget",
+    "checkpoints",
+    "choices",
+    "compatible",
+    "conditions",
+    "constraints",
+    "dispatch",
+    "domains",
+    "durable",
+    "ends",
     "engine",
     "errors",
+    "events",
+    "fidelity",
+    "grammar",
+    "grid",
     "journal",
+    "limits",
+    "literals",
+    "memory",
     "objective",
+    "pareto",
+    "records",
+    "retries",
+    "scale",
     "schedulers",
     "searchers",
+    "segment",
     "session",
+    "settings",
     "simulate",
     "space",
+    "state",
     "status",
     "trials",
 ]
@@ -69,6 +93,17 @@ def test_imports_run_one_way(where: str) -> None:
     for file in files:
         wrong = imported(ast.walk(ast.parse(file.read_text()))) & FORBIDDEN[where]
         assert not wrong, f"{file.relative_to(ROOT)} imports {', '.join(sorted(wrong))}"
+
+
+def test_the_decision_core_imports_only_itself() -> None:
+    for name in NO_RAY:
+        for file in sources(f"sweeps/{name}"):
+            others = {
+                node.module.split(".")[1]
+                for node in at_module_level(ast.parse(file.read_text()))
+                if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("sweeps.")
+            }
+            assert others <= set(NO_RAY), f"{file.relative_to(ROOT)}: {others - set(NO_RAY)}"
 
 
 def test_no_import_inside_a_package_is_relative() -> None:

@@ -13,20 +13,19 @@ from optuna.storages.journal import JournalFileBackend, JournalStorage
 from optuna.trial import TrialState
 
 from sweeps.errors import SweepError
-from sweeps.journal import (
+from sweeps.events import (
     Asked,
     Closed,
     Created,
     Ended,
     Event,
-    Journal,
     Known,
     Lost,
     Opened,
     Reported,
     Started,
-    read_journal,
 )
+from sweeps.journal import Journal, read_journal
 from sweeps.status import Decision, Status
 
 DISTRIBUTIONS = {

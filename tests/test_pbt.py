@@ -15,17 +15,16 @@ import numpy as np
 import pytest
 
 from sweeps.errors import ConfigError
-from sweeps.journal import (
+from sweeps.events import (
     Closed,
     Created,
     Ended,
     Event,
-    Journal,
     Opened,
     Reported,
     Started,
-    read_journal,
 )
+from sweeps.journal import Journal, read_journal
 from sweeps.objective import Objective
 from sweeps.scale import to_unit
 from sweeps.schedulers import (
@@ -288,6 +287,46 @@ def test_resampled_parameters_are_uniform_on_their_own_scale() -> None:
     distribution = SPACE.distributions()["lr"]
     units = np.sort([to_unit(distribution, copy["lr"]) for copy in copies])
     assert np.abs(units - (np.arange(200) + 0.5) / 200).max() < 0.1  # Kolmogorov-Smirnov
+
+
+def conditional() -> Space:
+    params = {"net": "mlp, convnet", "channels": "int(interval(1, 8))", "lr": "interval(0, 1)"}
+    space, _ = parse_space(
+        params,
+        [],
+        when={"channels": {"net": "convnet"}},
+        constraints=["lr * channels <= 2"],
+    )
+    return space
+
+
+def copy_of(space: Space, seed: int, source: Mapping[str, Any]) -> dict[str, Any]:
+    scheduler = make_scheduler(
+        "pbt", space=space, seed=seed, **{**OPTIONS, "hyperparam_mutations": ["net", "lr"]}
+    )
+    for trial, loss in [(0, 0.9), (1, 0.1)]:
+        scheduler.on_start(trial, space.optuna_params(source))
+        scheduler.on_reports([Observation(trial=trial, step=4, loss=loss, resumable=True)])
+    step = scheduler.next(can_start=False, running=0)
+    assert isinstance(step, Promote)
+    assert isinstance(step.exploit, Exploit)
+    return space.values(step.exploit.params)
+
+
+def test_a_copy_has_the_parameters_that_exist_where_another_was_changed() -> None:
+    space = conditional()
+    copies = [copy_of(space, seed, {"net": "mlp", "lr": 0.1}) for seed in range(30)]
+    assert {copy["net"] for copy in copies} == {"mlp", "convnet"}
+    assert all(("channels" in copy) == (copy["net"] == "convnet") for copy in copies)
+    assert len({copy["channels"] for copy in copies if "channels" in copy}) > 3
+
+
+def test_a_copy_meets_the_spaces_constraints() -> None:
+    space = conditional()
+    source = {"net": "convnet", "channels": 8, "lr": 0.24}
+    copies = [copy_of(space, seed, source) for seed in range(30)]
+    assert not any(space.violated(copy) for copy in copies)
+    assert any(copy["lr"] != 0.24 for copy in copies)
 
 
 # Whole sweeps, simulated

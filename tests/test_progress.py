@@ -5,8 +5,9 @@ import pytest
 from rich.console import Console
 
 from sweeps import render
+from sweeps.events import Asked, Created, Ended, Lost, Opened, Reported, Started
 from sweeps.export import ExportResult
-from sweeps.journal import Asked, Created, Ended, Lost, Opened, Reported, Started
+from sweeps.memory import ADVICE
 from sweeps.objective import Objective
 from sweeps.progress import Progress
 from sweeps.results import load_sweep
@@ -118,6 +119,26 @@ def test_a_trial_that_cannot_pause_for_want_of_a_checkpoint_is_told_once():
     watched.report(0, 3, 0.4)
     told = [line for line in watched.lines if "checkpoint" in line]
     assert told == ["[    0s] trial 0 reports without a checkpoint, so it cannot pause: it runs on"]
+
+
+def test_what_failed_and_why_a_trial_ended_early_is_told():
+    watched = Watched()
+    for number in range(3):
+        watched.ask(number)
+    watched.tell(Lost, trial=0, reason="Traceback\nValueError: no", cause="error")
+    watched.start(0, "retry")
+    watched.report(1, 4, 0.5)
+    fields = {"value": 0.5, "metrics": {}, "error": None, "cause": "time_limit"}
+    watched.tell(Ended, trial=1, status=Status.STOPPED, **fields)
+    fields = {"value": None, "metrics": {}, "error": "MemoryError", "cause": "out_of_memory"}
+    watched.tell(Ended, trial=2, status=Status.DIVERGED, **fields)
+    assert [line.split("]")[1].split(" |")[0] for line in watched.lines] == [
+        " trial 0 raised, to be tried again: ValueError: no",
+        " trial 0 tried again from step 0",
+        " trial 1 at step 4, acc 0.5, best so far",
+        " trial 1 stopped at step 4, acc 0.5, its time is up",
+        f" trial 2 diverged, out of memory: {ADVICE}",
+    ]
 
 
 def test_a_new_leader_is_told_as_it_runs():

@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from sweeps.errors import SweepError
+from sweeps.events import Lost, Opened
 from sweeps.folder import SweepFolder
-from sweeps.journal import Lost, Opened
 from sweeps.results import (
     load_sweep,
     write_csv,
@@ -38,6 +38,7 @@ def sweep(make_sweep):
 
 
 def test_trials_are_a_row_each_with_the_parameters_the_app_saw(sweep):
+    (sweep.folder.job(0, 1) / "checkpoints" / "000001").mkdir(parents=True)
     rows = load_sweep(sweep.folder).table().to_pylist()
     assert [row["number"] for row in rows] == [0, 1, 2, 3, 4]
     statuses = ["complete", "paused", "failed", "diverged", "running"]
@@ -49,6 +50,20 @@ def test_trials_are_a_row_each_with_the_parameters_the_app_saw(sweep):
     assert rows[0]["returned.test_accuracy"] == 0.88
     assert rows[2]["error"] == "ValueError: no such thing"
     assert rows[0]["checkpoint"] == "trials/0/1/checkpoints/000001"
+
+
+def test_a_table_names_no_checkpoint_that_is_gone(sweep):
+    assert load_sweep(sweep.folder).table()["checkpoint"].to_pylist() == [None] * 5
+
+
+def test_failures_that_were_tried_again_are_counted_apart_from_losses(make_sweep):
+    made = make_sweep()
+    made.ask(0, lr=0.1)
+    made.add(Lost, trial=0, reason="Traceback", cause="error")
+    made.add(Lost, trial=0, reason="killed", cause="out_of_memory")
+    made.end(0, Status.DIVERGED)
+    (row,) = load_sweep(made.folder).table().to_pylist()
+    assert (row["retries"], row["losses"]) == (1, 1)
 
 
 def test_a_pause_counts_not_as_duration(make_sweep):
@@ -68,7 +83,7 @@ def test_a_segment_that_died_counts_up_to_its_last_word(make_sweep):
     made.report(0, 1, 0.5)
     made.now += 1000
     made.add(Opened, run=2)
-    assert load_sweep(made.folder).seconds == {0: 1.0}
+    assert load_sweep(made.folder).trials[0].seconds == 1.0
     made.add(Lost, trial=0, reason="killed")
     assert load_sweep(made.folder).table()["losses"].to_pylist() == [1]
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sweeps.journal import Closed, Created, Ended, Event, Opened, Reported, Started
+from sweeps.events import Closed, Created, Ended, Event, Opened, Reported, Started
 from sweeps.schedulers import (
     Done,
     Observation,
@@ -182,11 +182,15 @@ def test_a_trial_trains_up_to_its_milestone_where_rungs_are_laid_down(name: str)
 
 
 def test_only_the_asynchronous_take_a_larger_max_t() -> None:
+    one_bracket = {
+        name: {**o, "brackets": 1} if "brackets" in o else o for name, o in SCHEDULERS.items()
+    }
     assert [
         name
-        for name, options in SCHEDULERS.items()
+        for name, options in one_bracket.items()
         if make_scheduler(**options, space=SPACE, seed=0).extends
     ] == ["asha", "asha_stop"]
+    assert not make_scheduler(**SCHEDULERS["asha_stop"], space=SPACE, seed=0).extends
 
 
 def test_what_a_trial_without_checkpoints_does_is_said_where_trials_pause() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from sweeps.errors import ConfigError
-from sweeps.journal import Asked, Ended, Event, Reported, Started
+from sweeps.events import Asked, Ended, Event, Reported, Started
 from sweeps.objective import Objective
 from sweeps.searchers import View, make_searcher
 from sweeps.simulate import Setup, simulate

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sweeps.errors import ConfigError
-from sweeps.journal import Asked, Ended
+from sweeps.events import Asked, Ended
 from sweeps.objective import Objective
 from sweeps.searchers import Searcher, View, make_searcher
 from sweeps.simulate import Setup, Simulated, simulate

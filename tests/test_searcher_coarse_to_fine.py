@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sweeps.errors import ConfigError
-from sweeps.journal import Ended, Event
+from sweeps.events import Ended, Event
 from sweeps.objective import Objective
 from sweeps.scale import to_unit
 from sweeps.searchers import View, make_searcher

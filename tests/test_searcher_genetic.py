@@ -9,7 +9,7 @@ from optuna.samplers import NSGAIISampler
 from optuna.study import StudyDirection
 
 from sweeps.errors import ConfigError
-from sweeps.journal import Ended
+from sweeps.events import Ended
 from sweeps.objective import Objective
 from sweeps.searchers import View, make_searcher, seed_of
 from sweeps.simulate import Setup, Simulated, simulate

@@ -8,7 +8,7 @@ import pytest
 from optuna.samplers import GPSampler
 
 from sweeps.errors import ConfigError
-from sweeps.journal import Asked, Ended
+from sweeps.events import Asked, Ended
 from sweeps.objective import Objective
 from sweeps.searchers import View, make_searcher, seed_of
 from sweeps.simulate import Setup, simulate
@@ -40,7 +40,7 @@ def raw_optuna(space: Space, asks: int, **options: Any) -> list[Any]:
 
 
 @pytest.mark.parametrize(
-    ("space", "startup"), [(LINE, 20), pytest.param(MIXED, 10, marks=pytest.mark.slow)]
+    ("space", "startup"), [(LINE, 22), pytest.param(MIXED, 10, marks=pytest.mark.slow)]
 )
 def test_it_proposes_what_raw_optuna_would_and_closes_in(space: Space, startup: int) -> None:
     searcher = {"name": "gp", "n_startup_trials": startup}

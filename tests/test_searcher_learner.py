@@ -15,19 +15,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sweeps.journal import (
+from sweeps.events import (
     Asked,
     Closed,
     Created,
     Ended,
     Event,
-    Journal,
     Notes,
     Opened,
     Reported,
     Started,
-    read_journal,
 )
+from sweeps.journal import Journal, read_journal
 from sweeps.objective import Objective
 from sweeps.searchers import View, make_searcher
 from sweeps.searchers.results import Results

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 
-from sweeps.journal import Asked, Ended, Reported, Started
+from sweeps.events import Asked, Ended, Reported, Started
 from sweeps.objective import Objective
 from sweeps.searchers import View
 from sweeps.searchers.rungs import Carried, HighestRung, RungByRung

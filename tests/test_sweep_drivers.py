@@ -21,7 +21,7 @@ import psutil
 import pytest
 
 from sweeps.errors import SweepError
-from sweeps.journal import Asked, Closed, Ended, Opened, Reported, Started
+from sweeps.events import Asked, Closed, Ended, Opened, Reported, Started
 from sweeps.lease import Lease
 from sweeps.status import Status
 

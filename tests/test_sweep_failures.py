@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import os
+from unittest.mock import MagicMock
+
+import psutil
 import pytest
 
-from sweeps.journal import Closed, Lost
+from sweeps.events import Closed, Lost
+from sweeps.journal import read_journal
+from sweeps.results import load_sweep
+from sweeps.status import Status
 
 pytestmark = pytest.mark.ray
 
@@ -38,6 +45,106 @@ def test_a_trial_whose_process_dies_goes_on_from_its_checkpoint_as_often_as_allo
     assert swept.read(0, "epochs.log").split() == ["1"]
     assert swept.read(1, "segments.log").split() == ["0", "1"]
     assert swept.read(1, "epochs.log").split() == ["1", "2", "3"]
+
+
+def test_a_trial_that_raises_goes_on_in_another_process_from_its_checkpoint(sweep) -> None:
+    retries = ["hydra.sweeper.max_retries=2", "hydra.sweeper.retry_backoff_s=0.1"]
+    swept = sweep("trouble.py", "+kind=flaky,raises,memory,imports", GRID, *retries)
+
+    assert swept.code == 0
+    assert swept.statuses == ["complete", "failed", "diverged", "failed"]
+    flaky, _, memory, imports = swept.trials
+    assert [len(trial.failures) for trial in swept.trials] == [2, 2, 0, 0]
+    assert swept.read(0, "segments.log").split() == ["0", "1", "1"]
+    assert swept.read(0, "epochs.log").split() == ["1", "2", "3"]
+    assert len(set(swept.read(0, "pids.log").split())) == 3
+    assert swept.read(0, "output.log").count("RuntimeError: no luck this time") == 2
+    assert all("RuntimeError: no luck this time" in lost.reason for lost in flaky.failures)
+    assert flaky.losses == 0
+    assert swept.read(1, "output.log").count("RuntimeError: no such luck") == 3
+    assert "trial 1 failed (tried 3 times): RuntimeError: no such luck" in swept.out
+    assert (memory.cause, imports.cause) == ("out_of_memory", "import")
+    assert "MemoryError" in (memory.error or "")
+    assert "trial 2 diverged, out of memory: try a smaller batch" in swept.err
+    assert "out of memory in 1 trial: try a smaller batch or model" in swept.out
+    assert "Traceback" not in swept.err + swept.out
+
+
+def test_a_trial_beyond_its_time_limit_is_ended_whether_it_reports_or_not(sweep) -> None:
+    limit = "hydra.sweeper.trial_time_limit_s=1.5"
+    swept = sweep("trouble.py", "+kind=slow,slows,hangs,fine", GRID, limit)
+
+    assert swept.code == 0
+    assert swept.statuses == ["stopped", "stopped", "failed", "complete"]
+    slow, slows, hangs, _ = swept.trials
+    assert [trial.cause for trial in (slow, slows, hangs)] == ["time_limit"] * 3
+    assert slow.value == 1 / slow.step
+    assert slows.value == 1.0
+    assert all(1.5 < trial.seconds < 30 for trial in (slow, slows, hangs))
+    assert not any(isinstance(event, Lost) for event in swept.events)
+    assert "hydra.sweeper.trial_time_limit_s ended 3 trials" in swept.out
+    assert "trained for longer than hydra.sweeper.trial_time_limit_s, 1.5 s" in swept.err
+    for pid in map(int, swept.read(1, "pids.log").split()):
+        assert not os.path.exists(f"/proc/{pid}")
+
+
+def test_whatever_ray_says_of_a_lane_that_is_gone_tune_takes_for_its_death() -> None:
+    from ray.air.execution._internal import RayActorManager
+    from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError
+
+    from sweeps.tune import _surviving_lost_lanes
+
+    def told_of(error: Exception) -> list[Exception]:
+        task = MagicMock()
+        RayActorManager._actor_task_failed(MagicMock(), tracked_actor_task=task, exception=error)
+        return [call.args[1] for call in task._tracked_actor._on_error.call_args_list]
+
+    died = RayActorError(error_msg="died")
+    raised = RayTaskError("step", "Traceback", ValueError("no"))
+    with pytest.raises(RuntimeError, match="low on memory"):
+        told_of(OutOfMemoryError("low on memory"))
+    with _surviving_lost_lanes():
+        (error,) = told_of(OutOfMemoryError("low on memory"))
+        assert isinstance(error, RayActorError)
+        assert str(error) == "low on memory"
+        assert told_of(died) == [died]
+        assert told_of(raised) == []
+        with pytest.raises(RuntimeError, match="of our own"):
+            told_of(KeyError("of our own"))
+    with pytest.raises(RuntimeError, match="low on memory"):
+        told_of(OutOfMemoryError("low on memory"))
+
+
+@pytest.mark.slow
+def test_a_trial_that_ray_kills_for_its_memory_diverges_when_its_losses_are_used_up(
+    sweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = psutil.virtual_memory()
+    monkeypatch.setenv("RAY_memory_usage_threshold", str((memory.used + 3e9) / memory.total))
+    monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "100")
+    driver = sweep.drive(
+        "trouble.py", "+kind=eats,fine", GRID, ONE_LANE, "hydra.sweeper.max_losses=1"
+    )
+
+    assert driver.process.wait(timeout=240) == 0, driver.output
+    events = list(read_journal(driver.folder.journal))
+    lost = [event for event in events if isinstance(event, Lost)]
+    assert [event.cause for event in lost] == ["out_of_memory"] * 2
+    eats, fine = load_sweep(driver.folder).trials
+    assert (eats.status, eats.cause) == (Status.DIVERGED, "out_of_memory")
+    assert "memory ran low on its node: try a smaller batch" in (eats.error or "")
+    assert fine.status is Status.COMPLETE
+
+
+def test_a_sweep_whose_trials_all_run_out_of_memory_says_what_to_do(sweep) -> None:
+    swept = sweep("trouble.py", "+kind=memory", "+x=1,2", GRID)
+
+    assert swept.code == 1
+    assert swept.statuses == ["diverged", "diverged"]
+    assert swept.err.splitlines()[-1] == (
+        "all 2 trials ran out of memory: try a smaller batch or model, or fewer trials at once on "
+        "a node or device (hydra.sweeper.resources)"
+    )
 
 
 def test_a_sweep_whose_trials_all_fail_ends_with_one_message_and_exit_code_1(sweep) -> None:

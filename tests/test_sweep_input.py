@@ -89,6 +89,41 @@ ASHA = "hydra/sweeper/scheduler=asha"
         ("grouped.py", [LR, "hydra.sweeper.num_samples=0"], ["num_samples is 0", "1 or more"]),
         (
             "grouped.py",
+            [LR, "hydra.sweeper.max_retries=-1"],
+            ["hydra.sweeper.max_retries is -1", "0 or more"],
+        ),
+        (
+            "grouped.py",
+            [LR, "hydra.sweeper.max_retries=some"],
+            ["max_retries", "some", "Integer"],
+        ),
+        (
+            "grouped.py",
+            [LR, "hydra.sweeper.retry_backoff_s=inf"],
+            ["hydra.sweeper.retry_backoff_s is inf", "number of seconds, 0 or more"],
+        ),
+        (
+            "grouped.py",
+            [LR, "hydra.sweeper.trial_time_limit_s=0"],
+            ["hydra.sweeper.trial_time_limit_s is 0", "seconds above 0, or null"],
+        ),
+        (
+            "grouped.py",
+            [LR, "hydra.sweeper.trial_time_limit_s=nan"],
+            ["hydra.sweeper.trial_time_limit_s is nan", "seconds above 0, or null"],
+        ),
+        (
+            "grouped.py",
+            [LR, "hydra.sweeper.keep_checkpoints=0"],
+            ["hydra.sweeper.keep_checkpoints is 0", "1 or more"],
+        ),
+        (
+            "grouped.py",
+            [LR, "hydra.sweeper.keep_checkpoint=3"],
+            ["hydra.sweeper.keep_checkpoint", "did you mean hydra.sweeper.keep_checkpoints"],
+        ),
+        (
+            "grouped.py",
             [LR, "hydra.sweeper.resources={cpu: 2}"],
             ["hydra.sweeper.resources is {'cpu': 2}", "{cpus: 1, gpus: 0.25}"],
         ),

@@ -14,8 +14,8 @@ import pytest
 import sweeps
 from sweeps import session
 from sweeps.compose import Patch
+from sweeps.events import Lost
 from sweeps.job import trial_seed
-from sweeps.journal import Lost
 from sweeps.messages import Job
 from sweeps.objective import Objective
 from sweeps.status import Decision

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sweeps.journal import Asked, Ended, Reported
+from sweeps.events import Asked, Ended, Reported
 from sweeps.schedulers import SCHEDULERS
 from sweeps.searchers import SEARCHERS
 from sweeps.status import Status

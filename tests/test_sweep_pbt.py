@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from sweeps.journal import Started
+from sweeps.events import Started
 from sweeps.results import load_sweep
 
 pytestmark = pytest.mark.ray
@@ -34,15 +34,15 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 
 def test_the_worst_go_on_as_copies_of_the_best_and_the_best_model_is_handed_back(sweep) -> None:
-    swept = sweep("population.py", *PBT)
+    swept = sweep("population.py", *PBT, "hydra.sweeper.keep_checkpoints=4")
 
     assert swept.code == 0
     assert swept.statuses == ["complete"] * 4
     assert {trial.step for trial in swept.trials} == {12}
     check_copies(swept)
     check_export(swept)
-    for trial in swept.trials:
-        assert (swept.folder.path / trial.checkpoint).is_dir()
+    left = [path for trial in range(4) for path in swept.folder.checkpoints(trial)]
+    assert left == [swept.folder.path / swept.trials.best.best_checkpoint]
 
 
 def check_copies(swept: Any) -> None:

@@ -143,14 +143,15 @@ def test_a_mistake_is_answered_before_anything_starts(
 
 
 @pytest.mark.ray
-def test_a_sweep_goes_on_in_its_own_conditions_and_constraints_alone(sweep: Any) -> None:
+def test_a_sweep_goes_on_in_its_own_conditions_and_constraints_or_in_others(sweep: Any) -> None:
     assert sweep("conditional.py", *NETS, "hydra.sweeper.num_samples=2").code == 0
-    more = ("resume", str(sweep.storage / "s"), "hydra.sweeper.num_samples=3")
-
-    refused = sweep.caviar(*more, "hydra.sweeper.constraints=['depth <= 4']")
-    assert refused.code == 2
-    assert "'depth <= 4' was not there and is now a constraint" in refused.err
-
-    swept = sweep.caviar(*more)
+    resume = ("resume", str(sweep.storage / "s"))
+    swept = sweep.caviar(*resume, "hydra.sweeper.num_samples=3")
     assert swept.code == 0, swept.err
     assert swept.statuses == ["complete"] * 3
+
+    others = "hydra.sweeper.constraints=['depth <= 4']"
+    swept = sweep.caviar(*resume, "hydra.sweeper.num_samples=8", others)
+    assert swept.code == 0, swept.err
+    assert [trial.study for trial in swept.trials] == [0] * 3 + [1] * 5
+    assert all(swept.trials.values(t).get("depth", 0) <= 4 for t in list(swept.trials)[3:])

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from sweeps.journal import Asked, Created, Ended, Event, Lost, Opened, Reported, Started
+from sweeps.events import Asked, Created, Ended, Event, Lost, Opened, Reported, Started
 from sweeps.objective import Objective
 from sweeps.status import Decision, Status
 from sweeps.trials import Trials
@@ -95,3 +97,33 @@ def test_a_nan_report_is_never_the_best() -> None:
 def test_a_trial_asked_out_of_order_is_refused() -> None:
     with pytest.raises(ValueError, match="trial 2 was asked after 0 trials"):
         fold(asked(2))
+
+
+def test_time_in_slots_is_added_up_over_segments_and_drivers_without_what_lies_between() -> None:
+    def at(time: float, event: Event) -> Event:
+        return replace(event, time=time)
+
+    started = Started(trial=0, run=1, reason="promote", checkpoint=None, time=0.0)
+    lost = Lost(trial=0, reason="raised", cause="error", time=0.0)
+    trials = fold(
+        at(10.0, asked(0)),
+        at(13.0, reported(0, 1, 0.5, decision=Decision.PAUSE)),
+        at(100.0, started),
+        at(104.0, lost),
+        at(200.0, started),
+        at(205.0, reported(0, 2, 0.4)),
+        Opened(run=2, time=300.0),  # the driver died some time after that report
+        at(310.0, started),
+    )
+    assert trials[0].seconds == 3 + 4 + 5
+    assert trials[0].seconds_at(316.0) == 3 + 4 + 5 + 6
+    trials.apply(at(317.0, ended(0, Status.COMPLETE, 0.4)))
+    assert trials[0].seconds == trials[0].seconds_at(400.0) == 3 + 4 + 5 + 7
+
+
+def test_a_loss_counts_by_its_cause() -> None:
+    causes = ("lost", "out_of_memory", "error", "error")
+    losses = [Lost(trial=0, reason=f"it was {c}", cause=c, time=2.0) for c in causes]
+    trial = fold(asked(0), *losses)[0]
+    assert (trial.losses, trial.memory_losses) == (2, 1)
+    assert [lost.reason for lost in trial.failures] == ["it was error"] * 2

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import optuna
@@ -9,7 +10,7 @@ import pytest
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import TrialState
 
-from sweeps.journal import Asked, Created, Ended, Reported, Started
+from sweeps.events import Asked, Created, Ended, Notes, Reported, Started
 from sweeps.objective import Objective
 from sweeps.searchers import View, make_searcher, seed_of
 from sweeps.simulate import Setup, Simulated, simulate
@@ -101,6 +102,28 @@ def test_what_a_sampler_was_given_does_not_change_under_it() -> None:
     assert before[0].intermediate_values == {}
 
 
+def test_what_was_asked_can_be_taken_back_until_it_is_in_the_journal() -> None:
+    view = view_of(asked(0))
+    view.study.ask()
+    view.note("kept", 1)
+    view.set_study_system_attr(0, "generation", 2)
+    view.retract()
+    assert len(view.study.trials) == 1
+    notes = view.take_notes()  # what was noted on the study stands
+    assert notes is not None
+    assert (notes.trial, notes.study) == ({}, {"generation": 2})
+    view.retract()
+    assert len(view.study.trials) == 1
+
+
+def test_notes_come_back_with_the_trial_that_was_asked() -> None:
+    notes = Notes(trial={"generation": 3}, study={"parents": [1, 2]})
+    view = view_of(replace(asked(0), notes=notes))
+    assert view.get_trial(0).system_attrs == {"generation": 3}
+    assert view.get_study_system_attrs(0) == {"parents": [1, 2]}
+    assert view.take_notes() is None
+
+
 @pytest.mark.parametrize("mode", ["min", "max"])
 def test_the_study_has_the_objectives_direction(mode: Any) -> None:
     assert view_of(mode=mode).study.direction.name == f"{mode.upper()}IMIZE"
@@ -184,6 +207,19 @@ def test_tpe_is_not_blind_to_paused_trials(
     assert 10 <= len(at_random) <= 20
 
 
+def test_under_promotion_tpe_beats_random_in_the_second_half() -> None:
+    regrets = {
+        name: [
+            sum(loss(SPACE.values(ask.params)) - 0.01 for ask in result.asks[32:]) / 32
+            for seed in range(6)
+            for result in [sweep({"name": name}, seed, 64, workers=4, scheduler=scheduler)]
+        ]
+        for scheduler in [{"name": "asha", "max_t": 27}]
+        for name in ("tpe", "random")
+    }
+    assert max(regrets["tpe"]) < 0.6 * min(regrets["random"])
+
+
 def test_tpe_keeps_away_from_where_trials_diverge() -> None:
     def curve(values: Mapping[str, Any], trial: int) -> Iterable[tuple[dict[str, float], float]]:
         for step in range(1, 28):
@@ -203,7 +239,7 @@ def test_a_seed_is_its_own_for_every_number() -> None:
 
 def test_an_unknown_searcher_or_option_is_answered_with_the_choices() -> None:
     view = view_of()
-    with pytest.raises(ValueError, match=r"choose from .*, random, tpe; did you mean tpe"):
+    with pytest.raises(ValueError, match=r"choose from .*grid, .*tpe; did you mean tpe"):
         make_searcher("tp", space=SPACE, view=view, seed=0)
     with pytest.raises(ValueError, match="n_startup is not an option of tpe; it takes n_startup_t"):
         make_searcher("tpe", space=SPACE, view=view, seed=0, n_startup=3)

@@ -202,6 +202,17 @@ class AshaConf:
 
 
 @dataclass
+class LearningCurveConf:
+    """Stops a trial when its extrapolated learning curve has too little chance to lead."""
+
+    name: str = "learning_curve"
+    max_t: int = MISSING
+    grace_period: int = 8
+    every: int = 1
+    min_probability: float = 0.05
+
+
+@dataclass
 class AshaStopConf:
     """Asynchronous successive halving that stops for good; needs no checkpoints."""
 
@@ -257,6 +268,17 @@ class PbtConf:
 
 
 @dataclass
+class Pb2Conf:
+    """Population based bandits: as pbt, and a Gaussian process says how parameters change."""
+
+    name: str = "pb2"
+    max_t: int = MISSING
+    perturbation_interval: int = MISSING
+    quantile_fraction: float = 0.25
+    hyperparam_mutations: list[str] = field(default_factory=list)
+
+
+@dataclass
 class RayTuneConf:
     """Everything under `hydra.sweeper`."""
 
@@ -290,11 +312,15 @@ class RayTuneConf:
     stop: Any = None
     max_failure_rate: float = 1.0
     max_losses: int = 3
+    max_retries: int = 0
+    retry_backoff_s: float = 1.0
+    trial_time_limit_s: Optional[float] = None
     # Where and with what
     name: Optional[str] = None
     storage_path: str = "outputs/sweeps"
     resources: Any = "auto"
     teardown_timeout_s: float = 30.0
+    keep_checkpoints: int = 1
     export: bool = True
     dry_run: bool = False
     resume: bool = False
@@ -332,8 +358,10 @@ def _register() -> None:
             AshaStopConf,
             SuccessiveHalvingConf,
             HyperbandConf,
+            LearningCurveConf,
             MedianConf,
             PbtConf,
+            Pb2Conf,
         ],
     }
     for group, nodes in groups.items():

@@ -19,8 +19,10 @@ from sweeps.schedulers.base import (
     Wait,
 )
 from sweeps.schedulers.hyperband import Hyperband
+from sweeps.schedulers.learning_curve import LearningCurve
 from sweeps.schedulers.median import Median
 from sweeps.schedulers.none import Fifo
+from sweeps.schedulers.pb2 import Pb2
 from sweeps.schedulers.pbt import Pbt
 from sweeps.schedulers.successive_halving import SuccessiveHalving
 from sweeps.space import Space
@@ -33,9 +35,12 @@ __all__ = [
     "Exploit",
     "Fifo",
     "Hyperband",
+    "LearningCurve",
     "Median",
     "Next",
     "Observation",
+    "Pb2",
+    "Pbt",
     "Promote",
     "Scheduler",
     "Start",
@@ -48,8 +53,10 @@ SCHEDULERS: dict[str, Callable[..., Scheduler]] = {
     "asha": Asha,
     "asha_stop": AshaStop,
     "hyperband": Hyperband,
+    "learning_curve": LearningCurve,
     "median": Median,
     "none": Fifo,
+    "pb2": Pb2,
     "pbt": Pbt,
     "successive_halving": SuccessiveHalving,
 }

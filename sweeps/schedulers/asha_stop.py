@@ -43,8 +43,6 @@ class AshaStop(Scheduler):
         seed: The sweep's.
     """
 
-    extends = True
-
     def __init__(
         self,
         *,
@@ -61,6 +59,7 @@ class AshaStop(Scheduler):
                 f"of rungs with max_t"
             )
         self.max_t: int = max_t
+        self.extends = brackets == 1  # another max_t would draw other brackets
         self.reduction_factor = reduction_factor
         self._seed = seed
         self._brackets = [Ladder(self._steps[b:]) for b in range(brackets)]

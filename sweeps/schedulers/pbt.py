@@ -21,6 +21,8 @@ from sweeps.scale import from_unit
 from sweeps.schedulers.population import Member, Population
 from sweeps.space import Parameter, Space
 
+_TRIES = 100
+
 
 class Pbt(Population):
     """Explores by chance: each parameter is multiplied by a factor, or drawn anew.
@@ -73,18 +75,20 @@ class Pbt(Population):
         self._factors = tuple(perturbation_factors)
 
     def explore(self, source: Member, rng: np.random.Generator) -> Mapping[str, Any]:
-        """The source's parameters, those that may change perturbed or drawn anew."""
+        """The source's parameters, those that may change perturbed or drawn anew.
 
-        def suggest(parameter: Parameter) -> Any:
-            distribution = parameter.distribution()
-            if parameter.optuna_name not in source.params:  # it exists since another was changed
-                return from_unit(distribution, rng.random())
+        As they are, where no change that was tried meets the space's constraints.
+        """
+
+        def change(parameter: Parameter) -> Any:
             value = source.params[parameter.optuna_name]
-            return (
-                self._mutate(distribution, value, rng) if parameter.name in self._mutable else value
-            )
+            return self._mutate(parameter.distribution(), value, rng)
 
-        return self._space.draw(suggest)
+        for _ in range(_TRIES):
+            params = self.vary(source, rng, change)
+            if self.allows(params):
+                return params
+        return source.params
 
     def _mutate(self, distribution: BaseDistribution, value: Any, rng: np.random.Generator) -> Any:
         if rng.random() < self._resample:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import bisect
 import math
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from sweeps.errors import did_you_mean
+from sweeps.scale import from_unit
 from sweeps.schedulers.base import (
     Done,
     Exploit,
@@ -23,7 +24,7 @@ from sweeps.schedulers.base import (
     Wait,
 )
 from sweeps.searchers.base import seed_of
-from sweeps.space import Space
+from sweeps.space import Parameter, Space
 from sweeps.status import Decision
 
 
@@ -90,6 +91,7 @@ class Population(Scheduler):
     """
 
     extends = True
+    without_checkpoint = "trains on, and is stopped where it is among the worst"
 
     def __init__(
         self,
@@ -200,6 +202,24 @@ class Population(Scheduler):
     @abstractmethod
     def explore(self, source: Member, rng: np.random.Generator) -> Mapping[str, Any]:
         """The parameters of a copy of `source`."""
+
+    def vary(
+        self, source: Member, rng: np.random.Generator, change: Callable[[Parameter], Any]
+    ) -> dict[str, Any]:
+        """The source's parameters, with `change` giving those that may change."""
+
+        def suggest(parameter: Parameter) -> Any:
+            if parameter.optuna_name not in source.params:  # it exists since another was changed
+                return from_unit(parameter.distribution(), rng.random())
+            if parameter.name in self._mutable:
+                return change(parameter)
+            return source.params[parameter.optuna_name]
+
+        return self._space.draw(suggest)
+
+    def allows(self, params: Mapping[str, Any]) -> bool:
+        """Whether parameters meet the space's constraints."""
+        return not self._space.violated(self._space.values(params))
 
     # Exploit
 

@@ -153,7 +153,8 @@ class RungByRung(_Lens):
 
     For samplers that only rank. They need as many trials as they proposed themselves a little
     while ago, and few of those ever reach a higher rung. With one objective, a value at the k-th
-    rung is squashed into a band of its own, by a strictly increasing function.
+    rung is squashed into a band of its own, by a strictly increasing function. Once a trial has a
+    value it keeps one, whatever becomes of it: it may be a parent.
     """
 
     def _outdated(self, changed: Sequence[int]) -> Iterable[int]:

@@ -26,7 +26,7 @@ from optuna.study import StudyDirection
 from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, TrialState
 
-from sweeps.journal import Asked, Created, Ended, Event, Known, Notes, Reported, Started
+from sweeps.events import Asked, Created, Ended, Event, Known, Notes, Reported, Started
 from sweeps.objective import Objective
 from sweeps.space import Space
 from sweeps.status import Decision, Status

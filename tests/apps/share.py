@@ -12,7 +12,8 @@ import sweeps
 def main(cfg: DictConfig) -> None:
     assert sweeps.get_checkpoint() is None  # it trains anew at each share
     for epoch in (1, 2):
-        folder = Path("state")
+        output = hydra.core.hydra_config.HydraConfig.get().runtime.output_dir
+        folder = Path(output, "state")
         folder.mkdir(exist_ok=True)
         (folder / "share.txt").write_text(str(cfg.share))
         loss = abs(cfg.x) + 1 / cfg.share + 1 / epoch

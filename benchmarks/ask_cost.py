@@ -1,0 +1,128 @@
+"""What an ask costs over raw Optuna: the same sampler, made anew for each ask, over its storage.
+
+    python benchmarks/ask_cost.py [--repeats 15]
+
+Seven parameters, all earlier trials complete with ten reports each. Both sides ask in turn, so that
+a noisy machine slows them alike; the ratio is of the medians. The Gaussian process is measured at
+100 trials alone: it grows with the cube of their number, and what is ours does not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import optuna
+from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
+from optuna.trial import TrialState, create_trial
+
+from sweeps.events import Asked, Ended, Event, Reported
+from sweeps.objective import Objective
+from sweeps.searchers import Searcher, View, make_searcher, seed_of
+from sweeps.space import parse_space
+from sweeps.status import Decision, Status
+
+PARAMETERS = {
+    "lr": "tag(log, interval(1e-5, 1))",
+    "decay": "tag(log, interval(1e-6, 1e-1))",
+    "momentum": "interval(0, 1)",
+    "dropout": "interval(0, 0.6)",
+    "width": "int(tag(log, interval(16, 1024)))",
+    "depth": "int(interval(1, 8))",
+    "net": "a, b, c",
+}
+SPACE, _ = parse_space(PARAMETERS, [])
+DISTRIBUTIONS = SPACE.distributions()
+SAMPLERS: dict[str, Callable[..., BaseSampler]] = {
+    "random": RandomSampler,
+    "tpe": TPESampler,
+    "gp": GPSampler,
+}
+CASES = [("random", 100), ("random", 1000), ("random", 3000)]
+CASES += [("tpe", 100), ("tpe", 1000), ("tpe", 3000), ("gp", 100)]
+
+
+def known(trials: int) -> list[tuple[dict[str, Any], list[float]]]:
+    """The parameters and reports of earlier trials."""
+    searcher = make_searcher("random", space=SPACE, view=View(Objective()), seed=0)
+    found = []
+    for number in range(trials):
+        params = dict(searcher.ask(number))
+        value = abs(params["momentum"] - 0.3) + params["dropout"] + 0.1 * params["depth"]
+        found.append((params, [value + 1 / step for step in range(1, 11)]))
+    return found
+
+
+def ours(name: str, trials: int) -> tuple[View, Searcher]:
+    """Our searcher over a view of so many trials."""
+    view = View(Objective())
+    for number, (params, values) in enumerate(known(trials)):
+        given: dict[str, Any] = {"trial": number, "run": 1, "time": float(number)}
+        events: list[Event] = [Asked(**given, params=params, distributions=DISTRIBUTIONS)]
+        for step, value in enumerate(values, start=1):
+            report = {"step": step, "value": value, "metrics": {}, "checkpoint": None}
+            events.append(Reported(**given, **report, decision=Decision.CONTINUE))
+        end: dict[str, Any] = {"trial": number, "metrics": {}, "error": None, "cause": None}
+        events.append(Ended(**end, status=Status.COMPLETE, value=values[-1], time=1.0 + number))
+        for event in events:
+            view.apply(event)
+    return view, make_searcher(name, space=SPACE, view=view, seed=0)
+
+
+def raw(trials: int) -> optuna.Study:
+    """Raw Optuna with the same trials in memory."""
+    study = optuna.create_study()
+    study.add_trials(
+        [
+            create_trial(
+                state=TrialState.COMPLETE,
+                params=params,
+                distributions=DISTRIBUTIONS,
+                value=values[-1],
+                intermediate_values=dict(enumerate(values, start=1)),
+            )
+            for params, values in known(trials)
+        ]
+    )
+    return study
+
+
+def ask_ms(name: str, trials: int, repeats: int) -> tuple[float, float]:
+    """The medians of our asks and of raw Optuna's, in milliseconds; each is told at once."""
+    (view, searcher), study = ours(name, trials), raw(trials)
+    sides: tuple[list[float], list[float]] = ([], [])
+    for number in range(trials, trials + repeats + 1):
+        began = time.perf_counter()
+        params = searcher.ask(number)
+        between = time.perf_counter()
+        study.sampler = SAMPLERS[name](seed=seed_of(0, number))
+        trial = study.ask(DISTRIBUTIONS)
+        ended = time.perf_counter()
+        assert params == trial.params
+        value = 1.0 + 1e-3 * number
+        study.tell(trial, value)
+        end: dict[str, Any] = {"trial": number, "metrics": {}, "error": None, "cause": None}
+        view.apply(Ended(**end, status=Status.COMPLETE, value=value, time=0.0))
+        if number > trials:  # the first warms up
+            sides[0].append(1000 * (between - began))
+            sides[1].append(1000 * (ended - between))
+    return statistics.median(sides[0]), statistics.median(sides[1])
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=15)
+    repeats = parser.parse_args().repeats
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    print("ms an ask     trials     ours      raw    ratio  (at most 1.5)")
+    for name, trials in CASES:
+        mine, other = ask_ms(name, trials, repeats)
+        print(f"{name:10} {trials:9} {mine:8.2f} {other:8.2f} {mine / other:8.2f}")
+
+
+if __name__ == "__main__":
+    main()

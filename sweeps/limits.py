@@ -1,0 +1,70 @@
+"""What bounds a sweep and its trials."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sweeps.errors import ConfigError, SweepError
+from sweeps.status import Status
+from sweeps.trials import Trial
+
+_ENOUGH_TO_JUDGE = 5
+"""Trials that must have ended before their failures say anything."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What bounds a sweep."""
+
+    num_samples: int
+    max_losses: int = 3
+    """How often a trial may lose its process or node before it counts as failed."""
+    max_retries: int = 0
+    """How often a trial whose task raised goes on from its newest checkpoint."""
+    retry_backoff_s: float = 1.0
+    """How long it waits for that the first time; twice as long each further time."""
+    trial_time_limit_s: float = math.inf
+    """How long a trial may train, pauses not counted."""
+    max_failure_rate: float = 1.0
+    """Share of ended trials that may fail; a sweep is only judged after five have ended."""
+
+    def is_over_time(self, seconds: float) -> bool:
+        """Whether that is longer than a trial may train."""
+        return seconds > self.trial_time_limit_s
+
+    def may_retry(self, trial: Trial, now: float) -> bool:
+        """Whether a trial whose task raised just now may go on."""
+        in_time = not self.is_over_time(trial.seconds_at(now))
+        return in_time and len(trial.failures) < self.max_retries
+
+    def check_failures(self, counts: Mapping[Status, int]) -> None:
+        """See that not too many trials have failed.
+
+        Args:
+            counts: How many trials stand at each status.
+
+        Raises:
+            SweepError: They have.
+        """
+        failed = counts.get(Status.FAILED, 0)
+        ended = sum(n for status, n in counts.items() if status.is_final)
+        if ended >= _ENOUGH_TO_JUDGE and failed / ended > self.max_failure_rate:
+            raise SweepError(
+                f"{failed} of {ended} ended trials failed, more than "
+                f"hydra.sweeper.max_failure_rate, {self.max_failure_rate:g}, allows"
+            )
+
+
+def check_grows(num_samples: int, trials: int) -> None:
+    """See that a sweep is not asked to have fewer trials than it has.
+
+    Raises:
+        ConfigError: It is.
+    """
+    if num_samples < trials:
+        raise ConfigError(
+            f"hydra.sweeper.num_samples is {num_samples}, and the sweep has {trials} trials "
+            f"already; it can only grow"
+        )
