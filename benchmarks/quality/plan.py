@@ -66,6 +66,8 @@ class Plan:
     seeds: int
     curve_budgets: Mapping[int, float]
     """By number of workers: T in full trainings."""
+    long_budgets: Mapping[int, float]
+    """The same for what proposes at random, which is quick to simulate."""
     table_budgets: Mapping[int, float]
     tables: tuple[str, ...] | None
     """The names of the tables; None for all."""
@@ -76,31 +78,31 @@ class Plan:
 
     def cases(self, problem: Problem) -> Iterator[Case]:
         """The cases of a problem."""
-        has_curves = problem.max_t > 1
-        if not has_curves and self.tables is not None and problem.name not in self.tables:
+        if problem.max_t == 1:
+            if self.tables is None or problem.name in self.tables:
+                for workers, budget in self.table_budgets.items():
+                    yield Case(problem=problem.name, workers=workers, budget=budget)
             return
-        budgets = self.curve_budgets if has_curves else self.table_budgets
-        for workers, budget in budgets.items():
-            yield Case(problem=problem.name, workers=workers, budget=budget)
-        if has_curves:
-            for workers in self.straggling:
-                yield Case(
-                    problem=problem.name,
-                    workers=workers,
-                    budget=budgets[workers],
-                    sigma=STRAGGLERS,
-                )
+        for budgets in (self.curve_budgets, self.long_budgets):
+            for workers, budget in budgets.items():
+                yield Case(problem=problem.name, workers=workers, budget=budget)
+        for workers in self.straggling:
+            budget = self.curve_budgets[workers]
+            yield Case(problem=problem.name, workers=workers, budget=budget, sigma=STRAGGLERS)
 
     def methods(self, problem: Problem, case: Case) -> Iterator[tuple[str, Method]]:
         """Who takes part in a case."""
-        table = CURVES if problem.max_t > 1 else FINAL_SCORES
-        for name, method in table.items():
-            if case.sigma and name not in SYNCHRONOUS:
-                continue
-            if name not in _SLOW or case.workers <= self.slow_up_to:
+        for name, method in (CURVES if problem.max_t > 1 else FINAL_SCORES).items():
+            is_long = problem.max_t > 1 and case.budget > self.curve_budgets[case.workers]
+            if (
+                (name in SYNCHRONOUS or not case.sigma)
+                and (name in _AT_RANDOM or not is_long)
+                and (name not in _SLOW or case.workers <= self.slow_up_to)
+            ):
                 yield name, method
 
 
+_AT_RANDOM = {*(name for name in CURVES if name.startswith("random")), "ray asha", "syne asha"}
 _SLOW = {
     "tpe+asha_stop",
     "bohb+hyperband",
@@ -112,7 +114,8 @@ _SLOW = {
 
 QUICK = Plan(
     seeds=3,
-    curve_budgets={4: 6},
+    curve_budgets={4: 4},
+    long_budgets={},
     table_budgets={4: 25},
     tables=("hpobench/vehicle", "hpolib/protein_structure", "nasbench201/cifar100"),
     straggling=(4,),
@@ -121,6 +124,7 @@ QUICK = Plan(
 FULL = Plan(
     seeds=10,
     curve_budgets={1: 16, 4: 8, 16: 4, 64: 2},
+    long_budgets={4: 24},
     table_budgets={1: 100, 4: 40, 16: 15, 64: 6},
     tables=None,
     straggling=(16,),

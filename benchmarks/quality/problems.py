@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +78,8 @@ class Stragglers:
 
 _POOL = 20_000
 _DESCENTS = 30
+_CACHED = 5000
+"""Curves kept: methods that propose at random propose the same."""
 _EPOCHS = np.arange(1, 99, dtype=np.float32)[:, None]
 _PREFIX = "NetworkSelectorDatasetInfo_COLON_darts_COLON_"
 _ABSENT = "#na#"
@@ -125,6 +127,7 @@ class Nb301:
             c["child"].removeprefix(_PREFIX): (c["parent"].removeprefix(_PREFIX), c["values"])
             for c in conditions
         }
+        self._train = lru_cache(_CACHED)(self._train_anew)
 
     @cached_property
     def space(self) -> Space:
@@ -156,7 +159,10 @@ class Nb301:
 
     def train(self, values: Values) -> Steps:
         """Each epoch's loss and seconds."""
-        row = self.encode(values)
+        return self._train(tuple(values.get(name, _ABSENT) for name in self._codes))
+
+    def _train_anew(self, words: tuple[str, ...]) -> Steps:
+        row = self.encode(dict(zip(self._codes, words, strict=True)))
         losses, seconds = self._run(np.repeat(row, len(_EPOCHS), 0), _EPOCHS)
         return list(zip(losses.tolist(), seconds.tolist(), strict=True))
 
