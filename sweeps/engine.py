@@ -171,7 +171,7 @@ class Engine:
         """Take a report in and decide on it; durable before this returns."""
         trial = self._slots.in_slot(trial_number)
         decision = self._report(trial, step, metrics, checkpoint)
-        if self._cannot_judge(trial):
+        if decision not in FINAL and self._cannot_judge(trial):
             self._end(trial, self._ends.without(self._objective.metric, trial, {}))
             return Decision.STOP
         return decision

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import math
 import random
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -424,17 +423,6 @@ def test_idle_time_and_incumbents_are_told_in_simulated_seconds() -> None:
     assert result.seconds == 10.0
     assert result.idle == [0.0, 2.0]
     assert result.incumbents() == [(4.0, 4.0), (8.0, 3.0)]
-
-
-def test_time_per_trial_does_not_grow_with_the_number_of_trials() -> None:
-    def seconds(num_samples: int) -> float:
-        given = setup(0, 4, searcher={"name": "random"}, num_samples=num_samples)
-        begin = time.process_time()
-        simulate(curve, given)
-        return (time.process_time() - begin) / num_samples
-
-    seconds(50)
-    assert seconds(2000) < 1.5 * max(seconds(200) for _ in range(3))
 
 
 ASHA = {"name": "asha", "max_t": 9}

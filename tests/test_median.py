@@ -3,7 +3,6 @@ from __future__ import annotations
 import math
 import random
 import statistics
-import time
 
 import pytest
 
@@ -144,18 +143,6 @@ def test_agrees_with_the_rule_written_out_whatever_the_steps(seed: int) -> None:
         if stops or steps[trial] > 15:
             running.remove(trial)
     assert stopped > 5
-
-
-def test_a_decision_does_not_get_slower_with_the_number_of_trials() -> None:
-    def seconds(trials: int) -> float:
-        median, rng = Median(min_samples_required=trials + 1), random.Random(0)
-        begin = time.process_time()
-        for trial in range(trials):
-            run(median, trial, *(rng.random() for _ in range(10)))
-        return (time.process_time() - begin) / trials
-
-    seconds(100)
-    assert min(seconds(3000) for _ in range(2)) < 3 * min(seconds(200) for _ in range(3))
 
 
 def test_what_is_free_starts_waits_or_is_done() -> None:

@@ -1,5 +1,4 @@
 import io
-import time
 
 import pytest
 from rich.console import Console
@@ -254,29 +253,6 @@ def test_on_a_terminal_the_first_failures_stand_above_the_display():
     out = watched.out.getvalue()
     assert "trial 2 failed: ValueError: 2" in out
     assert "ValueError: 3" not in out
-
-
-@pytest.mark.parametrize("terminal", [True, False])
-def test_an_event_costs_less_than_a_tenth_of_a_millisecond(terminal):
-    watched = Watched(total=3000, terminal=terminal)
-    spent = 0.0
-    with watched.progress:
-        for number in range(3000):
-            watched.ask(number)
-            event = Ended(
-                trial=number,
-                status=Status.COMPLETE,
-                value=-float(number),
-                metrics={},
-                error=None,
-                cause=None,
-                time=0.0,
-            )
-            watched.trials.apply(event)
-            began = time.perf_counter()
-            watched.progress(event, watched.trials)
-            spent += time.perf_counter() - began
-    assert spent / 3000 < 1e-4
 
 
 # The summary at the end

@@ -30,7 +30,6 @@ from sweeps.retention import Retention
 from sweeps.schedulers import make_scheduler
 from sweeps.searchers import make_searcher
 from sweeps.segment import Segment
-from sweeps.simulate import Setup, simulate
 from sweeps.space import parse_space
 from sweeps.status import Decision, Status
 from sweeps.trials import Trial, Trials
@@ -454,33 +453,6 @@ def test_a_checkpoint_that_cannot_be_deleted_ends_no_sweep_and_is_told(
     assert "cannot be deleted: [Errno 13] Permission denied" in caplog.text
     sweep.open()
     assert sweep.on_disk() == {1: {name(1, 1)}}
-
-
-def test_the_time_an_event_takes_does_not_grow_with_the_number_of_trials(tmp_path: Path) -> None:
-    def curve(values: Mapping[str, Any], trial: int) -> Iterable[tuple[dict[str, float], float]]:
-        rng = random.Random(trial)
-        for _ in range(9):
-            yield {"loss": rng.random()}, 1.0
-
-    def seconds(num_samples: int) -> float:
-        setup = Setup(
-            space=SPACE,
-            num_samples=num_samples,
-            objective=OBJECTIVE,
-            searcher={"name": "random"},
-            scheduler=ASHA,
-            workers=4,
-        )
-        events = simulate(curve, setup).events[:-1]
-        trials, retention = Trials(OBJECTIVE), Retention(SweepFolder(tmp_path), keep=3)
-        began = time.process_time()
-        for event in events:
-            trials.apply(event)
-            retention(event, trials)
-        return (time.process_time() - began) / len(events)
-
-    seconds(100)
-    assert seconds(900) < 2 * max(seconds(100) for _ in range(3))
 
 
 # Deleting and reading at the same time

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import random
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -158,18 +157,6 @@ def drive(scheduler: Scheduler, trials: int) -> None:
             slots.append(trial)
         elif decision is not Decision.PAUSE:
             scheduler.on_end(trial)
-
-
-@every_scheduler
-def test_a_decision_does_not_get_slower_with_the_number_of_trials(name: str) -> None:
-    def seconds(trials: int) -> float:
-        scheduler = make_scheduler(**SCHEDULERS[name], space=SPACE, seed=0)
-        begin = time.process_time()
-        drive(scheduler, trials)
-        return (time.process_time() - begin) / trials
-
-    seconds(100)
-    assert min(seconds(3000) for _ in range(3)) < 3 * min(seconds(300) for _ in range(3))
 
 
 @every_scheduler
