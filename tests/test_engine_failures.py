@@ -382,6 +382,16 @@ def test_the_time_of_earlier_drivers_counts_up_to_their_last_word_and_no_longer(
     assert tell(engine, trial, 2, 0.4) is Decision.STOP
 
 
+def test_a_late_report_without_the_objective_ends_the_trial_once() -> None:
+    clock = Clock()
+    engine, events = open_engine(trial_time_limit_s=10, scheduler=ASHA, clock=clock)
+    trial = begin(engine)
+    clock.now += 11
+    engine.on_report(trial, step=2, metrics={"other": 1.0}, checkpoint=None)
+    ends = [event for event in events if isinstance(event, Ended)]
+    assert [(end.trial, end.cause) for end in ends] == [(trial, "time_limit")]
+
+
 def test_an_end_at_the_time_limit_that_was_not_written_is_written_on_resume() -> None:
     clock = Clock()
     engine, events = open_engine(trial_time_limit_s=10, clock=clock)
