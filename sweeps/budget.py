@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from sweeps.errors import SweepError, did_you_mean
 from sweeps.events import Ended, Event, Reported
 from sweeps.objective import Objective
 from sweeps.status import Decision
@@ -47,10 +49,11 @@ class Meter:
         """Take an event in."""
         match event:
             case Reported():
-                self._count_cost(event)
+                self._count_cost(event.trial, event.metrics, anew=event.fidelity is not None)
                 paused = event.decision is Decision.PAUSE
                 self._count_patience(event.trial, trials, settled=paused)
             case Ended():
+                self._count_cost(event.trial, event.metrics, anew=False)
                 self._count_patience(event.trial, trials, settled=True)
 
     def spent(self, trials: Trials) -> str | None:
@@ -69,14 +72,25 @@ class Meter:
             return f"{len(self._since)} trials in a row have not improved the best{more}"
         return None
 
-    def _count_cost(self, event: Reported) -> None:
-        name = self._budget.cost_metric
-        if name is None or name not in event.metrics:
-            return
-        cost = event.metrics[name]
-        if math.isfinite(cost):
-            before = self._costs.get(event.trial, 0.0)
-            self._costs[event.trial] = max(before, cost)
+    def check(self, trials: Trials) -> None:
+        """See that what a trial costs was told, once one has been judged.
+
+        Raises:
+            SweepError: No trial has given the metric.
+        """
+        name, known = self._budget.cost_metric, sorted(trials.metric_names)
+        if name is not None and known and name not in known:
+            raise SweepError(
+                f"hydra.sweeper.cost.metric is {name!r}, and no trial has given it: they gave "
+                f"{', '.join(known)}{did_you_mean(name, known)}"
+            )
+
+    def _count_cost(self, trial: int, metrics: Mapping[str, float], *, anew: bool) -> None:
+        """Add what a trial has cost since; `anew` where it began again from 0."""
+        cost = metrics.get(self._budget.cost_metric or "")
+        if cost is not None and math.isfinite(cost):
+            before = 0.0 if anew else self._costs.get(trial, 0.0)
+            self._costs[trial] = max(before, cost)
             self._cost += max(0.0, cost - before)
 
     def _count_patience(self, trial: int, trials: Trials, *, settled: bool) -> None:

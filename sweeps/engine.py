@@ -304,6 +304,7 @@ class Engine:
             self._check_failures()
         elif report.decision is Decision.PAUSE:
             self._slots.release(trial)
+            self.state.check_cost()
         return report.decision
 
     def _decide(self, trial: Trial, report: Reported) -> Decision:
@@ -334,6 +335,7 @@ class Engine:
             if end.missing not in self.trials.metric_names:
                 raise SweepError(end.error)
             self._check_failures()
+        self.state.check_cost()
 
     def _check_failures(self) -> None:
         self._limits.check_failures(self.trials.counts)

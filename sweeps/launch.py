@@ -270,13 +270,19 @@ def is_wrong_usage(ended: SystemExit) -> bool:
 
 def hint(ended: SystemExit) -> str:
     """`did you mean a or b?` for a name that Hydra did not know, or nothing."""
+    from omegaconf.errors import ConfigAttributeError, ConfigKeyError
+
     error = ended.__context__
     unknown = getattr(error, "__cause__", None)
     options, missing = getattr(error, "options", None), getattr(error, "missing_cfg_file", None)
     if options and missing:
         return _question(str(missing).rpartition("/")[2], options)
     parent, key = getattr(unknown, "parent_node", None), str(getattr(unknown, "full_key", ""))
-    if parent is None or key in _flat(parent, ""):
+    if (
+        parent is None
+        or not isinstance(unknown, ConfigAttributeError | ConfigKeyError)
+        or key in _flat(parent, "")
+    ):
         return ""
     prefix = key.removesuffix(str(getattr(unknown, "key", "")))
     return _question(key, _flat(parent, prefix))

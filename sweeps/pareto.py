@@ -67,14 +67,17 @@ class Scalarization:
 
 
 def pareto_front(trials: Iterable[Trial], objective: Objective) -> list[Trial]:
-    """The complete trials that none other dominates, best in the first objective first.
+    """The trials that none other dominates, best in the first objective first.
 
-    One dominates another when it is nowhere worse and somewhere better.
+    One dominates another when it is nowhere worse and somewhere better. A trial that was stopped
+    counts with its best report, as it does where there is one objective; one that failed or
+    diverged does not.
     """
-    complete = [trial for trial in trials if trial.status is Status.COMPLETE]
-    if not complete:
+    bad = (Status.FAILED, Status.DIVERGED)
+    counted = [trial for trial in trials if trial.values and trial.status not in bad]
+    if not counted:
         return []
-    losses = _losses(complete, objective)
+    losses = _losses(counted, objective)
     order = np.lexsort(losses.T[::-1])
     front: list[int] = []
     for i in order:  # whoever dominates i comes before it
@@ -82,7 +85,7 @@ def pareto_front(trials: Iterable[Trial], objective: Objective) -> list[Trial]:
         dominated = (kept <= losses[i]).all(axis=1) & (kept < losses[i]).any(axis=1)
         if not dominated.any():
             front.append(int(i))
-    return [complete[i] for i in front]
+    return [counted[i] for i in front]
 
 
 def _losses(trials: Sequence[Trial], objective: Objective) -> np.ndarray:

@@ -54,6 +54,7 @@ class Plan:
             return searcher
         return InitialPoints(searcher, self.settings.initial, space=space, view=view, seed=seed)
 
+    @cached_property
     def known(self) -> list[Mapping[str, Any]]:
         """Trials of earlier sweeps that this one begins with."""
         settings = self.settings
@@ -128,6 +129,8 @@ def make_plan(
     plan.searcher(View(settings.objective))
     plan.composer.validate()
     _check_fidelity(plan)
+    if not settings.resume:
+        plan.known  # noqa: B018 - read now, so that a wrong one is answered now
     return plan
 
 
@@ -216,7 +219,8 @@ def check_resumable(plan: Plan) -> None:
         _refuse_other_space(folder, plan.space)
     for key in ("metric", "mode", "searcher", "seed"):
         _refuse_other(folder, key, getattr(record, key), getattr(now, key))
-    _refuse_other(folder, "fidelity", record.options["fidelity"], now.options["fidelity"])
+    for key in ("fidelity", "objective_at", "warm_start"):
+        _refuse_other(folder, key, record.options[key], now.options[key])
     _check_scheduler(plan, record.scheduler, now.scheduler)
 
 

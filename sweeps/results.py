@@ -71,7 +71,7 @@ class SweepResults:
 
     @cached_property
     def front(self) -> list[Trial]:
-        """With several objectives: the complete trials that none other beats in all of them."""
+        """With several objectives: the trials that none other beats in all of them."""
         return pareto_front(self.trials, self.objective) if self.objective.others else []
 
     @property

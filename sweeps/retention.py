@@ -171,9 +171,9 @@ def _dominates(one: Losses, other: Losses) -> bool:
 
 
 def _losses(trials: Trials, trial: Trial) -> Losses | None:
-    """What places a trial on the front; None where it is not complete, or has no model."""
-    complete = trial.status is Status.COMPLETE and trial.checkpoint is not None
-    if not complete or not trials.objective.others:
+    """What places a trial on the front; None where it went bad, or has no model."""
+    bad = trial.status in (Status.FAILED, Status.DIVERGED) or trial.checkpoint is None
+    if bad or not trial.values or not trials.objective.others:
         return None
     pairs = zip(trials.objective.all, trial.values, strict=True)
     return tuple(objective.loss(value) for objective, value in pairs)

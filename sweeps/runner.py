@@ -89,7 +89,7 @@ def _drive(plan: Plan, lease: Lease, console: Console) -> None:
     _announce(plan, console)
     history = list(read_journal(plan.folder.journal)) if plan.folder.journal.exists() else []
     check_grows(plan.num_samples, sum(isinstance(event, Asked) for event in history))
-    known = [] if history else plan.known()
+    known = [] if history else plan.known
     with _connected(console) as there, _noting_signals() as interrupted:
         lease.renew()
         from sweeps.tune import run_lanes

@@ -83,7 +83,7 @@ class Settings:
             objective=objective,
             searcher=dict(options["searcher"]),
             scheduler=scheduler,
-            seed=secrets.randbelow(2**31) if options["seed"] is None else int(options["seed"]),
+            seed=secrets.randbelow(2**31) if options["seed"] is None else _seed(options),
             num_samples=_at_least(options, "num_samples", 1),
             max_concurrent_trials=_at_least(options, "max_concurrent_trials", 1),
             time_budget_s=_at_least(options, "time_budget_s", 0),
@@ -149,6 +149,10 @@ def _objective(options: Mapping[str, Any]) -> Objective:
     return replace(first, others=tuple(others))
 
 
+def _seed(options: Mapping[str, Any]) -> int:
+    return int(_at_least(options, "seed", 0))
+
+
 def _listed(given: Any, default: str) -> list[Any]:
     if isinstance(given, list) and given:
         return given
@@ -198,6 +202,12 @@ def _budget(options: Mapping[str, Any], objective: Objective) -> Budget:
     _check_mapping("stop", stop, ("target", "patience", "tolerance"), rule)
     if "tolerance" in stop and "patience" not in stop:
         raise ConfigError("hydra.sweeper.stop.tolerance needs hydra.sweeper.stop.patience")
+    if cost and not isinstance(cost["metric"], str):
+        raise ConfigError(f"hydra.sweeper.cost.metric is {cost['metric']!r}; it must be a name")
+    if "patience" in stop and isinstance(stop["patience"], float):
+        raise ConfigError(
+            f"hydra.sweeper.stop.patience is {stop['patience']}; it must be a whole number"
+        )
     return Budget(
         total_steps=_at_least(options, "total_steps", 1),
         cost_metric=cost.get("metric"),
@@ -306,6 +316,6 @@ def _resources(given: Any) -> str | Mapping[str, float]:
     if not isinstance(given, Mapping) or not set(given) <= {"cpus", "gpus"}:
         raise ConfigError(f"hydra.sweeper.resources is {given!r}; it must be {rule}")
     for key, value in given.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
             raise ConfigError(f"hydra.sweeper.resources.{key} is {value!r}; it must be {rule}")
     return {"cpus": 1, "gpus": 0, **given}

@@ -64,6 +64,14 @@ class State:
         self._listeners = list(listeners)
         self._meter = Meter(budget, objective)
 
+    def check_cost(self) -> None:
+        """See that trials tell what they cost, where that is a budget.
+
+        Raises:
+            SweepError: They do not.
+        """
+        self._meter.check(self.trials)
+
     @property
     def spent(self) -> str | None:
         """Why the sweep is to end though there is work left: a budget is spent, a target met."""

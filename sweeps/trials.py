@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -60,7 +61,7 @@ class Trial:
     value: float | None = None
     """The best report's objective, or what the task function returned."""
     values: Sequence[float] = ()
-    """Of a complete trial: the value of each objective."""
+    """The value of each objective, in the best report or in what the task function returned."""
     metrics: Mapping[str, float] = field(default_factory=dict)
     """What the task function returned."""
     checkpoint: str | None = None
@@ -231,6 +232,7 @@ class Trials:
         if event.value is not None and self.objective.replaces(event.value, trial.value):
             was, trial.value = trial.value, event.value
             trial.best, trial.best_checkpoint = event, event.checkpoint
+            trial.values = self._vector(event.metrics)
             trial.best_params, trial.best_schedule = trial.params, trial.schedule
             if self.best is trial and not self.objective.is_better(event.value, was):
                 self._find_best()  # its last report counts, and is worse than the one before
@@ -238,6 +240,13 @@ class Trials:
                 self._update_best(trial)
         elif trial.best_is_here and not _names_checkpoint(trial.best):
             trial.best_checkpoint = event.checkpoint or trial.best_checkpoint
+
+    def _vector(self, metrics: Mapping[str, float]) -> tuple[float, ...]:
+        """The value of each objective, or nothing where one is missing or not finite."""
+        values = [metrics.get(objective.metric) for objective in self.objective.all]
+        if any(value is None or not math.isfinite(value) for value in values):
+            return ()
+        return tuple(value for value in values if value is not None)
 
     def _on_lost(self, event: Lost) -> None:
         trial = self._trials[event.trial]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from sweeps.errors import ConfigError
+from sweeps.errors import ConfigError, SweepError
 from sweeps.folder import find_sweep
 from sweeps.objective import Objective
 from sweeps.results import SweepResults, load_sweep
@@ -34,7 +34,10 @@ def known_trials(
 
 
 def _of_sweep(source: str, space: Space, objective: Objective) -> list[Mapping[str, Any]]:
-    sweep = load_sweep(find_sweep(source))
+    try:
+        sweep = load_sweep(find_sweep(source))
+    except (ConfigError, SweepError) as error:
+        raise ConfigError(f"hydra.sweeper.warm_start: {error}") from error
     theirs = [(o.metric, o.mode) for o in sweep.objective.all]
     if theirs != [(o.metric, o.mode) for o in objective.all]:
         asked = ", ".join(f"{o.mode} {o.metric}" for o in objective.all)

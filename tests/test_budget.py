@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sweeps.budget import Budget
-from sweeps.errors import ConfigError
+from sweeps.errors import ConfigError, SweepError
 from sweeps.objective import Objective
 from sweeps.simulate import Setup, Simulated, simulate
 from sweeps.space import parse_space
@@ -44,6 +44,11 @@ def test_a_sweep_ends_when_its_cost_is_spent_which_a_trial_reports_as_a_running_
     assert len(done.trials) == 3  # 1.5 dollars each
     assert done.trials.steps == 8
     assert "4 dollars" in done.trials.closed.reason
+
+
+def test_a_cost_that_no_trial_gives_ends_the_sweep_at_the_first_that_is_judged() -> None:
+    with pytest.raises(SweepError, match=r"cost.metric is 'dolars', .* did you mean dollars"):
+        run(cost_metric="dolars", cost=4.0)
 
 
 def test_a_sweep_ends_when_the_target_is_reached() -> None:
@@ -100,6 +105,10 @@ def test_a_sweep_on_ray_ends_when_the_target_is_reached_and_goes_on_with_a_bette
         ("hydra.sweeper.stop={patience: 0}", "stop.patience is 0; it must be 1 or more"),
         ("hydra.sweeper.stop={target: soon}", "stop.target is 'soon'; it must be a number"),
         ("hydra.sweeper.cost={metric: s}", "cost.budget is not set"),
+        ("hydra.sweeper.cost={metric: 3, budget: 4}", "cost.metric is 3; it must be a name"),
+        ("hydra.sweeper.stop={patience: 2.5}", "stop.patience is 2.5; it must be a whole number"),
+        ("hydra.sweeper.seed=-1", "seed is -1; it must be 0 or more"),
+        ("hydra.sweeper.resources={cpus: nan}", "resources.cpus is nan; it must be auto"),
         ("hydra.sweeper.cost=3", "cost is 3; it must be a mapping of metric and budget"),
     ],
 )

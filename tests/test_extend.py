@@ -218,6 +218,9 @@ def test_a_warm_start_from_another_objective_is_refused(sweep: Any) -> None:
     )
     assert swept.code == 2
     assert "optimized min loss, and this sweep max acc" in swept.err
+    gone = sweep("curve.py", "+x=interval(-5,5)", *GIVEN, "hydra.sweeper.warm_start=[no]", name="o")
+    assert gone.code == 2
+    assert "hydra.sweeper.warm_start: no sweep 'no'" in gone.err
 
 
 @pytest.mark.ray
@@ -227,6 +230,7 @@ def test_a_warm_start_from_another_objective_is_refused(sweep: Any) -> None:
         (["hydra.sweeper.scheduler.max_t=1"], "max_t is 1, and"),
         (["hydra.sweeper.scheduler.grace_period=2"], "begun with"),
         (["hydra/sweeper/searcher=random"], "warm_start"),
+        (["hydra.sweeper.objective_at=last"], "objective_at is last"),
         (["hydra.sweeper.num_samples=1"], "it can only grow"),
     ],
 )

@@ -51,8 +51,24 @@ def test_the_front_equals_its_definition_on_random_values() -> None:
     assert set(numbers(pareto_front(made, BOTH))) == expected
 
 
-def test_trials_that_are_not_complete_are_not_on_the_front() -> None:
-    assert pareto_front(trials((1.0, 1.0), status=Status.STOPPED), BOTH) == []
+def test_what_was_stopped_counts_with_its_best_report_and_what_went_bad_does_not() -> None:
+    assert len(pareto_front(trials((1.0, 1.0), status=Status.STOPPED), BOTH)) == 1
+    assert pareto_front(trials((1.0, 1.0), status=Status.DIVERGED), BOTH) == []
+
+
+def test_a_sweep_in_which_no_trial_was_complete_still_has_a_front() -> None:
+    setup = Setup(
+        space=SPACE,
+        num_samples=5,
+        objective=BOTH,
+        searcher={"name": "random"},
+        scheduler={"name": "asha", "max_t": 27},
+    )
+    done = simulate(curve, setup).trials
+    assert not done.with_status(Status.COMPLETE)
+    front = pareto_front(done, BOTH)
+    assert front
+    assert all(len(trial.values) == 2 for trial in done)
 
 
 @pytest.mark.parametrize(

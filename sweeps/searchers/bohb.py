@@ -9,7 +9,7 @@ from optuna.samplers import BaseSampler, RandomSampler
 
 from sweeps.searchers.rungs import HighestRung
 from sweeps.searchers.samplers import SamplerSearcher
-from sweeps.searchers.tpe import tpe_sampler
+from sweeps.searchers.tpe import check_candidates, tpe_sampler
 from sweeps.searchers.view import View
 from sweeps.space import Space
 
@@ -45,6 +45,7 @@ def bohb(
         raise ValueError(f"random_fraction is {random_fraction}; it must be from 0 to 1")
     if not 0 < top_n_percent < 100:
         raise ValueError(f"top_n_percent is {top_n_percent}; it must be between 0 and 100")
+    check_candidates(n_ei_candidates)
     n_min = len(space.parameters) + 1
     lens = view.lens = HighestRung(view, rungs, enough=n_min + 2)
 

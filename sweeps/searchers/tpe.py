@@ -33,6 +33,10 @@ def tpe(
         multivariate: Whether the densities are joint over the parameters (Falkner et al. 2018).
     """
 
+    if n_startup_trials < 0:
+        raise ValueError(f"n_startup_trials is {n_startup_trials}; it must be 0 or more")
+    check_candidates(n_ei_candidates)
+
     def sampler(ask_seed: int) -> BaseSampler:
         return tpe_sampler(
             space,
@@ -43,6 +47,16 @@ def tpe(
         )
 
     return SamplerSearcher(sampler, space=space, view=view, seed=seed)
+
+
+def check_candidates(n_ei_candidates: int) -> None:
+    """See that there are some to choose from.
+
+    Raises:
+        ValueError: There are none.
+    """
+    if n_ei_candidates < 1:
+        raise ValueError(f"n_ei_candidates is {n_ei_candidates}; it must be 1 or more")
 
 
 def tpe_sampler(space: Space, *, multivariate: bool = True, **options: Any) -> BaseSampler:
