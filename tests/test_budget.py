@@ -83,6 +83,7 @@ def test_a_resumed_sweep_knows_what_was_spent_and_a_larger_budget_goes_on(
     assert done.trials.steps < longer.trials.steps <= 2 * done.trials.steps + 2
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_a_sweep_on_ray_ends_when_the_target_is_reached_and_goes_on_with_a_better_one(
     sweep: Any,

@@ -58,6 +58,8 @@ SCHEDULER_OPTIONS: dict[str, dict[str, Any]] = {
 }
 PAIRS = [(s, p) for s in sorted(SEARCHERS) for p in sorted(SCHEDULERS)]
 TOGETHER = [(s, p) for s, p in PAIRS if refusal(s, p) is None]
+DEAR = [(s, p) for s, p in TOGETHER if s == "gp" and p not in ("none", "asha")]
+CASES = [pytest.param(*pair, marks=pytest.mark.slow if pair in DEAR else ()) for pair in TOGETHER]
 
 
 def space_of(searcher: str) -> Space:
@@ -101,7 +103,7 @@ def test_every_searcher_and_scheduler_is_in_this_suite() -> None:
     assert set(SCHEDULER_OPTIONS) == set(SCHEDULERS)
 
 
-@pytest.mark.parametrize(("searcher", "scheduler"), TOGETHER)
+@pytest.mark.parametrize(("searcher", "scheduler"), CASES)
 def test_a_sweep_cut_at_a_random_event_decides_as_the_unbroken_one(
     searcher: str, scheduler: str
 ) -> None:

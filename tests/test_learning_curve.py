@@ -250,6 +250,7 @@ def sweep(
     return simulate(reports, setup, **fields)
 
 
+@pytest.mark.slow
 def test_few_that_would_have_won_are_stopped_and_most_steps_are_saved() -> None:
     stopped, steps, regrets = 0, 0, []
     sweeps = list(itertools.product(range(4), [0.0, 0.01, 0.05]))

@@ -592,6 +592,7 @@ def best_of(trials: Iterable[Trial]) -> list[int]:
     return sorted(t.number for t in sorted(trials, key=lambda t: t.value or 0.0)[:2])
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_a_sweep_over_ray_keeps_within_its_bound_and_leaves_the_best(sweep) -> None:
     asha = ["hydra/sweeper/scheduler=asha", "hydra.sweeper.scheduler.max_t=9"]

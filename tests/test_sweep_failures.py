@@ -70,6 +70,7 @@ def test_a_trial_that_raises_goes_on_in_another_process_from_its_checkpoint(swee
     assert "Traceback" not in swept.err + swept.out
 
 
+@pytest.mark.slow
 def test_a_trial_beyond_its_time_limit_is_ended_whether_it_reports_or_not(sweep) -> None:
     limit = "hydra.sweeper.trial_time_limit_s=1.5"
     swept = sweep("trouble.py", "+kind=slow,slows,hangs,fine", GRID, limit)
@@ -136,6 +137,7 @@ def test_a_trial_that_ray_kills_for_its_memory_diverges_when_its_losses_are_used
     assert fine.status is Status.COMPLETE
 
 
+@pytest.mark.slow
 def test_a_sweep_whose_trials_all_run_out_of_memory_says_what_to_do(sweep) -> None:
     swept = sweep("trouble.py", "+kind=memory", "+x=1,2", GRID)
 

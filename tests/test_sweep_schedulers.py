@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 BRACKETS = (range(9), range(9, 12), range(12, 15))
 COMMON = ["hydra.sweeper.metric=loss", "hydra.sweeper.mode=min", "+x=interval(-5,5)"]

@@ -25,7 +25,7 @@ NETS = (
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize("searcher", ["random", "tpe"])
+@pytest.mark.parametrize("searcher", [pytest.param("random", marks=pytest.mark.slow), "tpe"])
 def test_trials_hold_what_exists_and_meet_the_constraints(sweep: Any, searcher: str) -> None:
     swept = sweep(
         "conditional.py",
@@ -57,6 +57,7 @@ def test_trials_hold_what_exists_and_meet_the_constraints(sweep: Any, searcher: 
     assert len(kinds) >= 2
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_a_grid_of_such_a_space_tries_each_combination_once(sweep: Any) -> None:
     swept = sweep(
