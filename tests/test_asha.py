@@ -41,6 +41,25 @@ def promote(asha: Asha) -> int:
     return trial
 
 
+@pytest.mark.parametrize(
+    ("max_t", "grace_period", "eta", "rungs"),
+    [
+        (81, 1, 3, [1, 3, 9, 27, 81]),
+        (98, 1, 3, [1, 3, 9, 27, 98]),  # 81 would be a fifth of the way short
+        (200, 1, 3, [1, 3, 9, 27, 81, 200]),
+        (98, 1, 4, [1, 4, 16, 98]),
+        (20, 1, 4, [1, 4, 20]),
+        (3, 2, 3, [2, 3]),  # the first one was asked for
+        (1, 1, 3, [1]),
+    ],
+)
+def test_no_rung_stands_just_below_max_t(
+    max_t: int, grace_period: int, eta: int, rungs: list[int]
+) -> None:
+    asha = Asha(max_t=max_t, grace_period=grace_period, reduction_factor=eta)
+    assert asha.rungs() == rungs
+
+
 def test_promotes_as_the_paper_does_worked_by_hand() -> None:
     asha = Asha(max_t=9, grace_period=1, reduction_factor=3)
     assert asha.rungs() == [1, 3, 9]

@@ -102,9 +102,9 @@ def test_successive_halving_of_16_by_2_is_16_8_4_2_1() -> None:
 
 
 def test_successive_halving_takes_more_configurations_and_its_own_first_rung() -> None:
-    halving = SuccessiveHalving(max_t=50, grace_period=4, n=32)
-    assert rows(halving) == [[(32, 4), (10, 12), (3, 36), (1, 50)]]
-    assert halving.rungs() == [4, 12, 36, 50]
+    halving = SuccessiveHalving(max_t=100, grace_period=4, n=32)
+    assert rows(halving) == [[(32, 4), (10, 12), (3, 36), (1, 100)]]
+    assert halving.rungs() == [4, 12, 36, 100]
 
 
 # One bracket, by hand

@@ -16,12 +16,12 @@ from sweeps.status import Decision
 class Asha(Scheduler):
     """Pauses each trial at each rung; a free slot promotes the best of the highest rung it can.
 
-    Rungs stand at `grace_period * reduction_factor**k` steps, below `max_t`, and the top one at
-    `max_t`. A trial is promotable when it is among the best `1/reduction_factor` of all that ever
-    reached its rung. No slot waits for a bracket to fill: what cannot promote starts a new
-    configuration. A trial that diverged ranks last at the next rung it would have reached. A trial
-    without checkpoints cannot pause: it goes on at once if it is promotable on arrival, and is
-    stopped otherwise.
+    Rungs stand at `grace_period * reduction_factor**k` steps and, at the top, at `max_t`; one just
+    below `max_t` is left out, see `levels`. A trial is promotable when it is among the best
+    `1/reduction_factor` of all that ever reached its rung. No slot waits for a bracket to fill:
+    what cannot promote starts a new configuration. A trial that diverged ranks last at the next
+    rung it would have reached. A trial without checkpoints cannot pause: it goes on at once if it
+    is promotable on arrival, and is stopped otherwise.
 
     Args:
         max_t: Steps after which a trial is complete.

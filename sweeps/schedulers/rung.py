@@ -120,13 +120,16 @@ class Ladder:
 def levels(max_t: int, grace_period: int, reduction_factor: int) -> list[int]:
     """The steps `grace_period * reduction_factor**k` below `max_t`, and `max_t`.
 
+    A step so high that the way on to `max_t` is nearer than half a rung, as ratios go, is left out:
+    most of what is almost complete would be given up there, for little.
+
     Raises:
         ValueError: An option is out of bounds.
     """
     check(max_t, grace_period, reduction_factor)
-    steps = []
+    steps: list[int] = []
     step = grace_period
-    while step < max_t:
+    while step < max_t and (not steps or step * math.sqrt(reduction_factor) <= max_t):
         steps.append(step)
         step *= reduction_factor
     return [*steps, max_t]

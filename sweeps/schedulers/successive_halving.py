@@ -13,8 +13,8 @@ from sweeps.schedulers.rung import levels
 class SuccessiveHalving(Synchronous):
     """Brackets of `n` configurations; one in `reduction_factor` goes on from each rung.
 
-    Rungs stand at `grace_period * reduction_factor**k` steps, below `max_t`, and the top one at
-    `max_t`. What a bracket's rung waits for, and what fills the slots meanwhile: see `Synchronous`.
+    Rungs stand as in `Asha`. What a bracket's rung waits for, and what fills the slots meanwhile:
+    see `Synchronous`.
 
     Args:
         max_t: Steps after which a trial is complete.
