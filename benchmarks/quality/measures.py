@@ -26,7 +26,7 @@ class Estimate:
     high: float
 
     def __str__(self) -> str:
-        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+        return f"{self.value:.3f} [{self.low:.3f} {self.high:.3f}]"
 
 
 def mean(rows: np.ndarray) -> np.ndarray:
