@@ -1,9 +1,10 @@
 """A lane: a Ray actor that trains one segment after another, of whatever trials come.
 
 A Tune trial is a lane, not one of our trials: to Tune, a lane is a training that never ends. Its
-`step` hands over one message, and the driver answers it before the next `step`: by `assign` with
+`step` hands over messages, and the driver answers them before the next `step`: by `assign` with
 something else to do, or by nothing, which means "go on". So a pause, a stop and the start of the
-next trial cost one message each, and no actor is made, reset or waited for.
+next trial cost one step each, and no actor is made, reset or waited for. Reports that nobody judges
+go along with the next that somebody does, or with the first after `HOLD_S`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import queue
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -46,7 +47,8 @@ from sweeps.messages import (
 from sweeps.objective import Objective
 from sweeps.status import Decision
 
-Send = Callable[[int, dict[str, float], Path | None], Decision]
+HOLD_S = 0.5
+"""So long a lane may hold reports back: one in every step costs more than a short epoch."""
 
 
 class Lane(Trainable):
@@ -66,28 +68,28 @@ class Lane(Trainable):
 
     def step(self) -> dict[str, Any]:
         """Go on until there is something to say."""
-        return {"message": self._next_message()}
+        return {"messages": self._next_messages()}
 
     def cleanup(self) -> None:
         """End what runs; without its thread's consent if need be, since the process ends too."""
         if self._segment is not None:
             self._segment.end(self._settings.teardown_timeout_s, decided=False)
 
-    def _next_message(self) -> Message:
+    def _next_messages(self) -> Sequence[Message]:
         order, self._order = self._order, None
         if self._app is None:
-            return self._load()
+            return [self._load()]
         if order is None:
             return self._go_on()
-        if self._end_segment():
+        if self._end_segment() and order.says_left:
             self._order = order
-            return Left()
+            return [Left()]
         if isinstance(order, Rest):
             time.sleep(order.seconds)
-            return Idle()
+            return [Idle()]
         gathered = _Gathered(self._settings.objective) if self._settings.by_rung else None
         self._segment = _Segment(order, self._train, gathered)
-        return self._segment.next_message()
+        return self._segment.next_messages()
 
     def _load(self) -> Message:
         settings = self._settings
@@ -100,11 +102,11 @@ class Lane(Trainable):
         _spare_the_collector()
         return Idle()
 
-    def _go_on(self) -> Message:
+    def _go_on(self) -> Sequence[Message]:
         if self._segment is None:
-            return Idle()
+            return [Idle()]
         self._segment.answer(Decision.CONTINUE)
-        return self._segment.next_message()
+        return self._segment.next_messages()
 
     def _end_segment(self) -> bool:
         """See that no task runs any more; whether one had to be told so."""
@@ -118,7 +120,7 @@ class Lane(Trainable):
             )
         return segment.stands
 
-    def _train(self, job: Job, send: Send) -> Any:
+    def _train(self, job: Job, send: session.Send) -> Any:
         """The body of a segment's thread."""
         assert self._app is not None
         settings, (runner, module) = self._settings, self._app
@@ -136,6 +138,7 @@ class Lane(Trainable):
                 send=send,
                 objective=settings.objective,
                 rungs=settings.rungs,
+                judged_between=settings.judged_between,
                 always=settings.by_rung,
                 best=job.best,
                 best_step=job.best_step,
@@ -159,13 +162,18 @@ class _Segment:
     def __init__(
         self,
         job: Job,
-        train: Callable[[Job, Send], Any],
+        train: Callable[[Job, session.Send], Any],
         gathered: _Gathered | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.job = job
         self._train = train
         self._gathered = gathered
-        self._messages: queue.SimpleQueue[Message] = queue.SimpleQueue()
+        self._clock = clock
+        self._messages: queue.SimpleQueue[Sequence[Message]] = queue.SimpleQueue()
+        self._held: list[Message] = []
+        """Reports that wait for the next message."""
+        self._spoke = clock()
         self._answers: queue.SimpleQueue[Decision | None] = queue.SimpleQueue()
         self._ending = False
         self.stands = False
@@ -173,11 +181,11 @@ class _Segment:
         self._thread = threading.Thread(target=self._run, name=f"trial-{job.trial}", daemon=True)
         self._thread.start()
 
-    def next_message(self) -> Message:
-        """Wait until the task has something to say."""
-        message = self._messages.get()
-        self.stands = isinstance(message, Report)
-        return message
+    def next_messages(self) -> Sequence[Message]:
+        """Wait until the task has something to say; what it has not said yet comes first."""
+        messages = self._messages.get()
+        self.stands = isinstance(messages[-1], Report)
+        return messages
 
     def answer(self, decision: Decision) -> None:
         """Let a task that stands at a report go on, or end it."""
@@ -200,12 +208,16 @@ class _Segment:
         trial = self.job.trial
         try:
             result = self._train(self.job, self._send)
-            self._messages.put(self._returned(_metrics(result)))
+            self._say(self._returned(_metrics(result)))
         except session.TrialEnded:
             if self._gathered is not None and not self._ending:  # its result is that it diverged
-                self._messages.put(self._returned({}))
+                self._say(self._returned({}))
         except BaseException as error:  # noqa: BLE001 - told to the driver, SystemExit included
-            self._messages.put(Raised(trial=trial, error=_traceback(error), cause=_cause(error)))
+            self._say(Raised(trial=trial, error=_traceback(error), cause=_cause(error)))
+
+    def _say(self, message: Message) -> None:
+        self._messages.put((*self._held, message))
+        self._held = []
 
     def _returned(self, metrics: dict[str, float]) -> Returned:
         if self._gathered is None:
@@ -216,15 +228,20 @@ class _Segment:
             checkpoint=self._gathered.checkpoint,
         )
 
-    def _send(self, step: int, metrics: dict[str, float], checkpoint: Path | None) -> Decision:
+    def _send(
+        self, step: int, metrics: dict[str, float], checkpoint: Path | None, can_wait: bool
+    ) -> Decision:
         if self._ending:  # the task caught what should end it, and reports on
             raise session.TrialEnded
         if self._gathered is not None:
             return self._gathered.take(metrics, checkpoint)
-        self._messages.put(
-            Report(trial=self.job.trial, step=step, metrics=metrics, checkpoint=checkpoint)
-        )
+        report = Report(trial=self.job.trial, step=step, metrics=metrics, checkpoint=checkpoint)
+        if can_wait and self._clock() - self._spoke < HOLD_S:
+            self._held.append(report)
+            return Decision.CONTINUE
+        self._say(report)
         decision = self._answers.get()
+        self._spoke = self._clock()
         if decision is None:
             raise session.TrialEnded
         return decision
