@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from models.layers import Dropout, make_activation, make_linear, make_norm, norm_has_shift
+from models.networks.shape import flat_features
 
 
 class MLP(nn.Module):
@@ -17,7 +18,7 @@ class MLP(nn.Module):
     again. Layers that would do nothing (norm `none`, dropout 0) are not built.
 
     Args:
-        in_features: Columns of the input.
+        in_shape: Shape of a row; images are flattened.
         out_features: Classes.
         depth: Number of hidden layers, 0 or more; may be None where `width` is a list.
         width: Units of each hidden layer, or a list of one number a layer.
@@ -33,7 +34,7 @@ class MLP(nn.Module):
 
     def __init__(
         self,
-        in_features: int,
+        in_shape: int | Sequence[int],
         out_features: int,
         *,
         depth: int | None = None,
@@ -45,7 +46,7 @@ class MLP(nn.Module):
         generator: torch.Generator | None = None,
     ):
         super().__init__()
-        widths = hidden_widths(depth, width)
+        in_features, widths = flat_features(in_shape), hidden_widths(depth, width)
         bias = not norm_has_shift(norm)
         blocks: list[nn.Module] = []
         for n_in, n_out in zip([in_features, *widths], widths, strict=False):
@@ -57,8 +58,8 @@ class MLP(nn.Module):
         self.head = make_linear(n_last, out_features, bias=True, init=init, generator=generator)
 
     def forward(self, x: Tensor) -> Tensor:
-        """`[n, in_features]` to logits `[n, out_features]`."""
-        logits: Tensor = self.head(self.blocks(x))
+        """`[n, *in_shape]` to logits `[n, out_features]`."""
+        logits: Tensor = self.head(self.blocks(x.flatten(1)))
         return logits
 
 

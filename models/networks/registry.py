@@ -12,7 +12,7 @@ from models.networks.mlp import MLP
 from models.networks.softmax_regression import SoftmaxRegression
 
 Network = Callable[..., nn.Module]
-"""`network(in_features, out_features, *, generator=None, ...)`, from `[n, in]` to logits."""
+"""`network(in_shape, out_features, *, generator=None, ...)`, from `[n, *in_shape]` to logits."""
 
 NETWORKS: Mapping[str, Network] = {
     "mlp": MLP,
