@@ -18,5 +18,5 @@ def predict_logits(net: nn.Module, x: Tensor, *, rows: int = 8192) -> Tensor:
 
 
 def predict_proba(net: nn.Module, x: Tensor, *, rows: int = 8192) -> Tensor:
-    """Class probabilities `[n, classes]` of standardised features `[n, features]`."""
+    """Class probabilities `[n, classes]` of scaled inputs `[n, *shape]`."""
     return predict_logits(net, x, rows=rows).softmax(dim=1)
