@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
@@ -22,12 +23,12 @@ POOLINGS: Mapping[str, Callable[[], nn.Module]] = {
 
 
 class ConvNet(nn.Module):
-    """Stages of 3x3 convolutions, with pooling in between, and a linear head.
+    """Stages of convolutions and pooling, and a linear head on the last feature map, flattened.
 
     LeCun et al. 1998 (LeNet), in the shape of Simonyan and Zisserman 2015 (VGG, arXiv:1409.1556):
     each stage halves the image and doubles the channels. A stage is convolution, norm, activation,
     `convs` times; the pooling lies under the last norm of its stage, so that norm and activation
-    work on a quarter of the elements. The last feature map is averaged over its positions.
+    work on a quarter of the elements. An image of 2 pixels or fewer is not pooled further.
 
     Args:
         in_shape: Channels, height and width of the images.
@@ -80,25 +81,24 @@ class ConvNet(nn.Module):
         if kernel < 1 or kernel % 2 == 0:
             raise ValueError(f"model.kernel is {kernel}; it must be odd: 3, 5, 7, ...")
         pool = choose(POOLINGS, pooling, key="model.pooling")
-        n_in, _, _ = image_shape(in_shape, model="convnet")
-        widths = stage_widths(depth, width)
+        n_in, *size = image_shape(in_shape, model="convnet")
         layers: list[nn.Module] = []
-        for stage, n_out in enumerate(widths):
-            for i in range(convs):
-                ends = i == convs - 1 and stage < len(widths) - 1
-                layers += [
-                    style.conv(n_in, n_out, kernel),
-                    pool() if ends else nn.Identity(),
-                    style.norm2d(n_out),
-                    style.act(),
-                ]
+        for n_out in stage_widths(depth, width):
+            for _ in range(convs - 1):
+                layers += style.conv_norm_act(n_in, n_out, kernel)
                 n_in = n_out
+            layers.append(style.conv(n_in, n_out, kernel))
+            if pooling != "none" and min(size) > 2:
+                layers.append(pool())
+                size = [math.ceil(pixels / 2) for pixels in size]
+            layers += [style.norm2d(n_out), style.act()]
+            n_in = n_out
         self.features = sequential(*layers)
         self.dropout = Dropout(dropout)
-        self.head = style.head(n_in, out_features)
+        self.head = style.head(n_in * math.prod(size), out_features)
 
     def forward(self, x: Tensor) -> Tensor:
         """`[n, channels, height, width]` to logits `[n, out_features]`."""
-        features = self.features(channels_last(x)).mean((2, 3))
+        features = self.features(channels_last(x)).flatten(1)
         logits: Tensor = self.head(self.dropout(features))
         return logits

@@ -92,7 +92,7 @@ class InceptionNet(nn.Module):
         )
         at_least_1(modules=modules)
         channels, _, _ = image_shape(in_shape, model="inception")
-        widths = stage_widths(depth, width)
+        widths = stage_widths(depth, width, default_depth=2)
         if any(n % 8 for n in widths):
             raise ValueError(
                 f"model.width is {width}; it must be a multiple of 8: the branches take 2, 4, 1 "

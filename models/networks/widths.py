@@ -30,16 +30,17 @@ def hidden_widths(depth: int | None, width: int | Sequence[int]) -> list[int]:
     return [width] * (2 if depth is None else depth)
 
 
-def stage_widths(depth: int | None, width: int | Sequence[int]) -> list[int]:
-    """Channels of each stage: twice as many in each as before, 3 where no depth is given, or as
-    listed.
+def stage_widths(
+    depth: int | None, width: int | Sequence[int], *, default_depth: int = 3
+) -> list[int]:
+    """Channels of each stage: twice as many in each as in the one before, or as listed.
 
     Raises:
         ValueError: A number is out of its range, or `depth` and a list `width` disagree.
     """
     if not isinstance(width, int):
         return _listed(depth, width)
-    stages = 3 if depth is None else depth
+    stages = default_depth if depth is None else depth
     at_least_1(depth=stages, width=width)
     return [width * 2**stage for stage in range(stages)]
 
