@@ -15,7 +15,10 @@ from models.data import (
 from models.layers import Dropout, make_activation, make_norm
 from models.networks import MLP, SoftmaxRegression, make_network, predict_proba
 from models.training import (
+    EMA,
     SGD,
+    SWA,
+    Adagrad,
     Adam,
     AdamW,
     Best,
@@ -24,6 +27,11 @@ from models.training import (
     Cosine,
     Exponential,
     Fit,
+    LrRangeTest,
+    NoAveraging,
+    OneCycle,
+    ReduceOnPlateau,
+    RMSProp,
     Schedule,
     Step,
     Trainer,
@@ -32,8 +40,11 @@ from models.training import (
 )
 
 __all__ = [
+    "EMA",
     "MLP",
     "SGD",
+    "SWA",
+    "Adagrad",
     "Adam",
     "AdamW",
     "Best",
@@ -46,8 +57,13 @@ __all__ = [
     "Dropout",
     "Exponential",
     "Fit",
+    "LrRangeTest",
+    "NoAveraging",
     "Npz",
+    "OneCycle",
     "Preprocessing",
+    "RMSProp",
+    "ReduceOnPlateau",
     "Schedule",
     "SoftmaxRegression",
     "Split",
