@@ -3,12 +3,13 @@
 from models.training.averaging import EMA, SWA, NoAveraging
 from models.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from models.training.export import Best
+from models.training.fit import Fit
 from models.training.lr_range_test import LrRangeTest
 from models.training.optimizers import SGD, Adagrad, Adam, AdamW, RMSProp
 from models.training.reduce_on_plateau import ReduceOnPlateau
 from models.training.schedules import Constant, Cosine, Exponential, OneCycle, Schedule, Step
 from models.training.seeding import derive_seed, seeded
-from models.training.trainer import Fit, Trainer
+from models.training.trainer import Trainer
 
 __all__ = [
     "EMA",

@@ -93,7 +93,8 @@ class EMA(NoAveraging):
 
     After step t it is sum_i decay^(t-i) w_i / sum_i decay^(t-i): Polyak averaging (Polyak and
     Juditsky 1992) that forgets, with Adam's correction (Kingma and Ba 2015, section 3) so that the
-    initial weights have no part in it. As a recursion, avg += (1 - decay) / (1 - decay^t) (w - avg).
+    initial weights have no part in it. Step by step, with b = (1 - decay) / (1 - decay^t), it is
+    avg += b (w - avg).
 
     Args:
         net: The network that is trained.

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 def has_stalled(losses: Sequence[float], *, patience: int, min_delta: float = 0.0) -> bool:
     """Whether the last `patience` epochs brought nothing better.
 
-    Goodfellow, Bengio and Courville 2016, Deep Learning, algorithm 7.1. A function of the metric's history, so that a resumed run counts on where it was cut.
+    Goodfellow, Bengio and Courville 2016, Deep Learning, algorithm 7.1. A function of the metric's
+    history, so that a resumed run counts on where it was cut.
 
     Args:
         losses: The monitored metric at the end of each epoch so far, less is better.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor
 
+from models.layers import cross_entropy
 from models.training.penalty import input_gradient_norms
 
 Forward = Callable[[Tensor], Tensor]
@@ -42,11 +43,8 @@ class Loss:
         return self.class_weights[y].sum() / self.class_weights[of].sum()
 
     def _cross_entropy(self, logits: Tensor, y: Tensor) -> Tensor:
-        return F.cross_entropy(
-            logits,
-            y,
-            weight=self.class_weights,
-            label_smoothing=self.label_smoothing,
+        return cross_entropy(
+            logits, y, label_smoothing=self.label_smoothing, class_weights=self.class_weights
         )
 
     def _penalized(self, forward: Forward, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from models.data import Split
 from models.training.batches import batch_sizes, batches, epoch_order
-from models.training.step import Step
+from models.training.step import GradientStep
 
 SMOOTHING = 0.9
 DIVERGED = 4.0
@@ -54,7 +54,14 @@ class LrRangeTest:
 
 
 def lr_range_test(
-    step: Step, split: Split, *, batch_size: int, seed: int, low: float, high: float, steps: int
+    step: GradientStep,
+    split: Split,
+    *,
+    batch_size: int,
+    seed: int,
+    low: float,
+    high: float,
+    steps: int,
 ) -> LrRangeTest:
     """Train while the learning rate rises from `low` to `high`, by a constant factor a step.
 

@@ -19,7 +19,7 @@ from models.training.optimizers import Optimizer
 from models.training.schedules import Schedule
 from models.training.seeding import get_rng, set_rng
 from models.training.statistics import observe
-from models.training.step import Step
+from models.training.step import GradientStep
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ class Run:
     def train_epoch(
         self,
         split: Split,
-        take_step: Step,
+        take_step: GradientStep,
         *,
         batch_size: int,
         statistics: bool = False,
@@ -105,7 +105,7 @@ class Run:
         for group in self.optimizer.param_groups:
             group["lr"] = group["base_lr"] * factor
 
-    def _observed(self, take_step: Step, x: Tensor, y: Tensor) -> Tensor:
+    def _observed(self, take_step: GradientStep, x: Tensor, y: Tensor) -> Tensor:
         with observe(self.net) as seen:
             loss = take_step.backward(x, y)
         take_step.update()

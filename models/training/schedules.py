@@ -1,4 +1,4 @@
-"""Learning rate schedules: pure functions of position and history, so there is nothing to restore."""
+"""Learning rate schedules: pure functions of position and history, with nothing to restore."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ class Schedule:
         require(self.warmup_steps >= 0, "lr_schedule.warmup_steps", self.warmup_steps, "0 or more")
         if self.warmup_epochs and self.warmup_steps:
             raise ValueError(
-                f"lr_schedule.warmup_epochs is {self.warmup_epochs} and lr_schedule.warmup_steps is "
-                f"{self.warmup_steps}; at most one of them may be more than 0"
+                f"lr_schedule.warmup_epochs is {self.warmup_epochs} and lr_schedule.warmup_steps "
+                f"is {self.warmup_steps}; at most one of them may be more than 0"
             )
         if self.every not in ("step", "epoch"):
             raise ValueError(miss(self.every, ["step", "epoch"], key="lr_schedule.every"))

@@ -15,7 +15,7 @@ from models.training.optimizers import Optimizer
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step:
+class GradientStep:
     """From a batch to new weights: gradient, clipping, optimizer.
 
     Args:

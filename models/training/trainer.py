@@ -8,28 +8,29 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from models.choices import miss
 from models.data import Dataset, Preprocessing, Split
+from models.layers import class_weights
 from models.networks.predict import predict_proba
 from models.training.averaging import NoAveraging
 from models.training.checkpoint import load_checkpoint, save_checkpoint
 from models.training.checks import require
-from models.training.class_weights import CLASS_WEIGHTS, class_weights
 from models.training.compilation import compiled
 from models.training.early_stopping import has_stalled
-from models.training.evaluation import METRICS, diverged_metrics, epoch_metrics, evaluate
+from models.training.evaluation import diverged_metrics, epoch_metrics, evaluate
 from models.training.export import Best, read_best, write_export
+from models.training.fit import Ended, Fit, Save
 from models.training.loss import Forward, Loss
 from models.training.lr_range_test import LrRangeTest, lr_range_test
+from models.training.options import TrainerOptions
 from models.training.precision import in_bfloat16
 from models.training.run import BestEpoch, Run, load_weights
 from models.training.seeding import derive_seed, num_threads, seeded, set_dropout_generator
-from models.training.step import Step
+from models.training.step import GradientStep
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,40 +38,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Save = Callable[[Path], Path]
 OnEpoch = Callable[[int, dict[str, float], Save], None]
-Ended = Literal["finished", "stopped early", "interrupted", "diverged"]
-
-CHOICES: Mapping[str, Sequence[str]] = {
-    "monitor": METRICS,
-    "mode": ("max", "min"),
-    "precision": ("fp32", "bf16"),
-    "class_weights": tuple(CLASS_WEIGHTS),
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Fit:
-    """What came of a run."""
-
-    net: nn.Module
-    """The network with the best epoch's weights, in evaluation mode."""
-    metrics: dict[str, float]
-    """The best epoch's metrics; empty if no epoch had a finite one."""
-    best_epoch: int | None
-    epoch: int
-    """Epochs done."""
-    objective: float
-    """The best value of the monitored metric; NaN if there is none."""
-    ended: Ended
-    """`stopped early` by `patience`, `interrupted` by `stop`, or `diverged`: the loss became infinite
-    or NaN."""
-    save: Save
-    """Write a checkpoint from which the run goes on."""
 
 
 @dataclass(kw_only=True)
-class Trainer:
+class Trainer(TrainerOptions):
     """Trains a classifier with cross entropy, and keeps its best epoch.
 
     `parts` below is a mapping with the keys
@@ -84,82 +56,11 @@ class Trainer:
 
     On the CPU a run is a function of these parts, bit for bit, and so is one that was cut at any
     step and went on from its checkpoint.
-
-    Args:
-        epochs: Length of the run.
-        batch_size: Rows of a step.
-        micro_batch_size: Rows that pass through the network at once; null is all of a step's. The
-            gradients of a step's parts are added up, so that memory bounds no batch size; batch
-            norm alone sees the smaller batches.
-        label_smoothing: Weight of the uniform distribution in the targets of the training loss
-            (Szegedy et al. 2016, arXiv:1512.00567); the validation loss is without.
-        class_weights: `balanced` gives each class the same weight in the training loss, `none` each
-            row; the validation loss is without.
-        gradient_penalty: Weight of |d loss / d x|^2 beside the training loss.
-        clip_norm: Largest norm of all gradients together; null leaves them.
-        clip_value: Largest absolute value of each gradient; null leaves them.
-        monitor: Metric that chooses the best epoch; equal ones are told apart by `val_loss`.
-        mode: Whether more (`max`) or less (`min`) of it is better.
-        patience: Epochs without a better metric after which the run ends; null lets it finish.
-        min_delta: What is better is so by more than this, to `patience`.
-        precision: `bf16` trains with products in bfloat16; evaluation is in fp32, as is the export.
-        compile: Train through `torch.compile`; evaluation is not compiled.
-        statistics: Log norms of weights and gradients, and dead and saturated units, at each
-            epoch's first step, and say what is wrong with them.
-        device: `auto` (a GPU if there is one), `cpu`, `cuda`, `cuda:1`, ...
-        threads: CPU threads; null leaves torch's number. A small network is fastest with one.
     """
 
-    epochs: int = 27
-    batch_size: int = 64
-    micro_batch_size: int | None = None
-    label_smoothing: float = 0.0
-    class_weights: str = "none"
-    gradient_penalty: float = 0.0
-    clip_norm: float | None = None
-    clip_value: float | None = None
-    monitor: str = "val_accuracy"
-    mode: Literal["max", "min"] = "max"
-    patience: int | None = None
-    min_delta: float = 0.0
-    precision: Literal["fp32", "bf16"] = "fp32"
-    compile: bool = False
-    statistics: bool = False
-    device: str = "auto"
-    threads: int | None = 1
     _parts: Mapping[str, Any] | None = field(default=None, init=False, repr=False)
     _preprocessing: Preprocessing | None = field(default=None, init=False, repr=False)
     _is_ending: bool = field(default=False, init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size"):
-            require((value := getattr(self, name)) >= 1, f"trainer.{name}", value, "1 or more")
-        for name in ("micro_batch_size", "patience", "threads"):
-            value = getattr(self, name)
-            require(value is None or value >= 1, f"trainer.{name}", value, "1 or more, or null")
-        for name in ("clip_norm", "clip_value"):
-            value = getattr(self, name)
-            require(value is None or value > 0, f"trainer.{name}", value, "more than 0, or null")
-        for name in ("gradient_penalty", "min_delta"):
-            require((value := getattr(self, name)) >= 0, f"trainer.{name}", value, "0 or more")
-        smoothing = self.label_smoothing
-        require(0 <= smoothing < 1, "trainer.label_smoothing", smoothing, "from 0 to less than 1")
-        for name, choices in CHOICES.items():
-            if (value := getattr(self, name)) not in choices:
-                raise ValueError(miss(value, list(choices), key=f"trainer.{name}"))
-        self._check_compile()
-
-    def _check_compile(self) -> None:
-        if self.compile and self.gradient_penalty:
-            raise ValueError(
-                f"trainer.gradient_penalty is {self.gradient_penalty} and trainer.compile is true; "
-                "torch.compile cannot differentiate twice: set one of them to 0 or false"
-            )
-        if self.compile and self.statistics:
-            raise ValueError(
-                "trainer.statistics and trainer.compile are true; a compiled network does not show "
-                "its activations: set one of them to false"
-            )
 
     @property
     def preprocessing(self) -> Preprocessing:
@@ -321,9 +222,9 @@ class Trainer:
             dropout=generator,
         )
 
-    def _step(self, run: Run, train: Split) -> Step:
+    def _step(self, run: Run, train: Split) -> GradientStep:
         """How the run's weights move, with what is switched on and nothing else."""
-        return Step(
+        return GradientStep(
             forward=self._forward(run.net, train.y.device),
             parameters=[p for p in run.net.parameters() if p.requires_grad],
             optimizer=run.optimizer,
