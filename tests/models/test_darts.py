@@ -17,6 +17,7 @@ from models.networks.darts.supernet import SearchStyle
 from models.networks.style import Style
 from models.training.architecture import ArchitectureSearch
 from models.training.bilevel import architecture_gradient
+from models.training.loss import Loss
 
 SHAPE = (1, 8, 8)
 
@@ -276,7 +277,7 @@ def test_alphas_move_to_the_operation_that_helps(second_order):
         train=Split(x[:100], y[:100]),
         validation=Split(x[100:], y[100:]),
         batch_size=50,
-        label_smoothing=0.0,
+        loss=Loss(),
         lr=0.05,
         weight_decay=0.0,
         second_order=second_order,
