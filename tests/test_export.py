@@ -14,8 +14,9 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from sweeps.errors import ConfigError, SweepError
-from sweeps.export import TOLERANCE, export_best
+from sweeps.export import export_best
 from sweeps.status import Decision, Status
+from sweeps.verify import TOLERANCE
 
 ROOT = Path(__file__).resolve().parents[1]
 OVERRIDES = ["data=digits", "model=mlp", "model.width=16", "model.depth=1", "trainer.device=cpu"]

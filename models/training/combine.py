@@ -1,0 +1,166 @@
+"""Several trained models as one: a soup of their weights, or an ensemble of their probabilities."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from torch import nn
+
+from models.choices import choose
+from models.data import Preprocessing
+from models.networks.ensemble import Ensemble, Rescale
+from models.training.export import Best
+from models.training.run import load_weights
+from models.training.soup import (
+    architecture,
+    averaged,
+    difference,
+    greedy_soup,
+    largest_group,
+    uniform_soup,
+)
+
+Metrics = Mapping[str, float]
+Evaluate = Callable[[nn.Module], Metrics]
+"""Metrics on the validation split."""
+
+SAME_ROWS = 1e-4
+"""How far a metric on the same rows may lie from what training reported, relative above 1."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Soup:
+    """A soup of some of the models that were given."""
+
+    best: Best
+    """The soup; its `epoch` is its best ingredient's."""
+    ingredients: tuple[int, ...]
+    """Positions of what is in it, best first."""
+    left_out: dict[int, str]
+    """By position of what is not in it: why."""
+
+
+def make_soup(
+    members: Sequence[Best],
+    *,
+    recipe: str,
+    evaluate: Evaluate,
+    score: Callable[[Metrics], float],
+    restore_statistics: Callable[[nn.Module], None],
+) -> Soup:
+    """Average the weights of the largest group of members that can be averaged.
+
+    They can where architecture, features and scaling agree.
+
+    Args:
+        members: Trained models, evaluated on the same rows.
+        recipe: `greedy` or `uniform`; see `models.training.soup`.
+        evaluate: Metrics on held-out rows.
+        score: One number of these metrics, more is better.
+        restore_statistics: Re-estimates a network's batch norms in place.
+
+    Raises:
+        ValueError: There is no such recipe, no two members agree, or one was trained on other rows.
+    """
+    recipes = {
+        "greedy": partial(greedy_soup, score=lambda net: score(evaluate(net))),
+        "uniform": uniform_soup,
+    }
+    cook: Callable[..., tuple[nn.Module, list[int]]] = choose(recipes, recipe, key="recipe")
+    group, left_out = _agreeing(members)
+    scores = {i: score(_same_rows(i, members[i], evaluate(members[i].net))) for i in group}
+    group.sort(key=scores.__getitem__, reverse=True)
+    net, chosen = cook(
+        [members[i].net for i in group],
+        average=partial(averaged, restore_statistics=restore_statistics),
+    )
+    ingredients = tuple(group[i] for i in chosen)
+    left_out |= {i: "it makes the soup worse" for i in group if i not in ingredients}
+    best = _best(net, members[ingredients[0]], evaluate)
+    return Soup(best=best, ingredients=ingredients, left_out=dict(sorted(left_out.items())))
+
+
+def make_ensemble(net: nn.Module, members: Sequence[Best], *, evaluate: Evaluate) -> Best:
+    """Fill an `Ensemble` that takes rows as the first member's preprocessing scales them.
+
+    What is missing in a row then counts as the first one's mean for every member.
+
+    Raises:
+        ValueError: The network is no ensemble of such members, or one of them has other features or
+            classes, or was trained on other rows.
+    """
+    if not isinstance(net, Ensemble) or len(net.members) != len(members):
+        raise ValueError(f"model is a {type(net).__name__}; expected an Ensemble of {len(members)}")
+    first = members[0].preprocessing
+    for i, (best, part) in enumerate(zip(members, net.members, strict=True)):
+        assert isinstance(part, nn.Sequential)
+        rescale, network = part
+        assert isinstance(rescale, Rescale)
+        _check_features(i, best.preprocessing, first)
+        _set_scale(rescale, first, best.preprocessing)
+        load_weights(network, best.net.state_dict())
+        _same_rows(i, best, evaluate(part.eval()))
+    return _best(net.eval(), members[0], evaluate)
+
+
+def _agreeing(members: Sequence[Best]) -> tuple[list[int], dict[int, str]]:
+    """The largest group of members that can be averaged, and in what the others differ from it."""
+    architectures = [architecture(best.net) for best in members]
+
+    def differ(i: int, j: int) -> str | None:
+        if not members[i].preprocessing.equals(members[j].preprocessing):
+            return "its rows are encoded or scaled otherwise"
+        return difference(architectures[i], architectures[j])
+
+    group = largest_group(lambda i, j: differ(i, j) is None, range(len(members)))
+    reasons = {i: differ(i, group[0]) or "" for i in range(len(members)) if i not in group}
+    if len(group) == 1:
+        reason = next(iter(reasons.values()), "there is only one")
+        raise ValueError(
+            f"weights are averaged where architectures agree, and no two of these "
+            f"{len(members)} do: {reason}"
+        )
+    return group, reasons
+
+
+def _check_features(i: int, own: Preprocessing, first: Preprocessing) -> None:
+    for what in ("columns", "classes"):
+        if getattr(own, what) != getattr(first, what):
+            raise ValueError(f"the {what} of {_nth(i)} are not those of the first")
+
+
+def _set_scale(rescale: Rescale, given: Preprocessing, own: Preprocessing) -> None:
+    """From (x - mean_given) / std_given to (x - mean_own) / std_own, in float64."""
+    if own.equals(given):
+        return
+    scale = given.std / own.std
+    shift = (given.mean - own.mean) / own.std
+    rescale.scale.copy_(scale.reshape(rescale.scale.shape))
+    rescale.shift.copy_(shift.reshape(rescale.shift.shape))
+
+
+def _same_rows(i: int, best: Best, measured: Metrics) -> Metrics:
+    """See that a member gives what training reported; on other rows it would not.
+
+    Held-out rows that a member was trained on say nothing about it.
+    """
+    for name, value in measured.items():
+        recorded = best.metrics.get(f"val_{name}", value)
+        if not math.isclose(value, recorded, rel_tol=SAME_ROWS, abs_tol=SAME_ROWS):
+            raise ValueError(
+                f"{_nth(i)} gives {name} {value:.6g} on the first one's validation rows, and gave "
+                f"{recorded:.6g} in its training: it had other rows (is part of `data` searched?)"
+            )
+    return measured
+
+
+def _best(net: nn.Module, like: Best, evaluate: Evaluate) -> Best:
+    metrics = {f"val_{name}": value for name, value in evaluate(net).items()}
+    return Best(net=net, epoch=like.epoch, metrics=metrics, preprocessing=like.preprocessing)
+
+
+def _nth(i: int) -> str:
+    return f"member {i + 1}"
