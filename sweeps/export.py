@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -40,11 +40,27 @@ _MARK = "metrics.json"
 
 
 @dataclass(frozen=True, kw_only=True)
+class CombinedResult:
+    """Of an export of several trials as one model: which, and how good the best is alone."""
+
+    kind: str
+    """`ensemble` or `soup`."""
+    trials: tuple[int, ...]
+    """What is in it, best first."""
+    left_out: Mapping[int, str]
+    """By trial: why it is not in it."""
+    single_validation: float
+    """The objective of the best trial."""
+    single_test: dict[str, float] | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class ExportResult:
     """What was exported."""
 
     folder: Path
     trial: int
+    """The trial; of several the best."""
     verified: bool
     """Whether the export was loaded back and gave the recorded objective again."""
     reason: str | None = None
@@ -52,6 +68,7 @@ class ExportResult:
     validation: float | None = None
     """The objective, evaluated from the export."""
     test: dict[str, float] | None = None
+    combined: CombinedResult | None = None
 
 
 def export_best(

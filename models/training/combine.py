@@ -43,44 +43,70 @@ class Soup:
     """By position of what is not in it: why."""
 
 
+def agreeing(members: Sequence[Best]) -> tuple[list[int], dict[int, str]]:
+    """The most members whose weights can be averaged, and in what the others differ from them.
+
+    They can where architecture, features and scaling agree. Of groups of one size it is that of the
+    earliest member.
+
+    Raises:
+        ValueError: No two members agree.
+    """
+    architectures = [architecture(best.net) for best in members]
+
+    def differ(i: int, j: int) -> str | None:
+        if not members[i].preprocessing.equals(members[j].preprocessing):
+            return "its rows are encoded or scaled otherwise"
+        return difference(architectures[i], architectures[j])
+
+    group = largest_group(lambda i, j: differ(i, j) is None, range(len(members)))
+    reasons = {i: differ(i, group[0]) or "" for i in range(len(members)) if i not in group}
+    if len(group) == 1:
+        reason = next(iter(reasons.values()), "there is only one")
+        raise ValueError(
+            f"weights are averaged where architectures agree, and no two of these "
+            f"{len(members)} do: {reason}"
+        )
+    return group, reasons
+
+
 def make_soup(
-    members: Sequence[Best],
+    members: Mapping[int, Best],
     *,
     recipe: str,
     evaluate: Evaluate,
     score: Callable[[Metrics], float],
     restore_statistics: Callable[[nn.Module], None],
 ) -> Soup:
-    """Average the weights of the largest group of members that can be averaged.
-
-    They can where architecture, features and scaling agree.
+    """Average the weights of members that agree.
 
     Args:
-        members: Trained models, evaluated on the same rows.
+        members: By position; evaluated on the same rows.
         recipe: `greedy` or `uniform`; see `models.training.soup`.
-        evaluate: Metrics on held-out rows.
-        score: One number of these metrics, more is better.
+        evaluate: Metrics on these rows.
+        score: One number of the metrics, more is better.
         restore_statistics: Re-estimates a network's batch norms in place.
 
     Raises:
-        ValueError: There is no such recipe, no two members agree, or one was trained on other rows.
+        ValueError: There is no such recipe, or a member was trained on other rows.
     """
-    recipes = {
+    recipes: dict[str, Callable[..., tuple[nn.Module, list[int]]]] = {
         "greedy": partial(greedy_soup, score=lambda net: score(evaluate(net))),
         "uniform": uniform_soup,
     }
-    cook: Callable[..., tuple[nn.Module, list[int]]] = choose(recipes, recipe, key="recipe")
-    group, left_out = _agreeing(members)
-    scores = {i: score(_same_rows(i, members[i], evaluate(members[i].net))) for i in group}
-    group.sort(key=scores.__getitem__, reverse=True)
+    cook = choose(recipes, recipe, key="recipe")
+    scores = {i: score(_same_rows(i, best, evaluate(best.net))) for i, best in members.items()}
+    ranked = sorted(members, key=scores.__getitem__, reverse=True)
     net, chosen = cook(
-        [members[i].net for i in group],
+        [members[i].net for i in ranked],
         average=partial(averaged, restore_statistics=restore_statistics),
     )
-    ingredients = tuple(group[i] for i in chosen)
-    left_out |= {i: "it makes the soup worse" for i in group if i not in ingredients}
-    best = _best(net, members[ingredients[0]], evaluate)
-    return Soup(best=best, ingredients=ingredients, left_out=dict(sorted(left_out.items())))
+    ingredients = tuple(ranked[i] for i in chosen)
+    return Soup(
+        best=_best(net, members[ingredients[0]], evaluate),
+        ingredients=ingredients,
+        left_out={i: "it makes the soup worse" for i in members if i not in ingredients},
+    )
 
 
 def make_ensemble(net: nn.Module, members: Sequence[Best], *, evaluate: Evaluate) -> Best:
@@ -104,26 +130,6 @@ def make_ensemble(net: nn.Module, members: Sequence[Best], *, evaluate: Evaluate
         load_weights(network, best.net.state_dict())
         _same_rows(i, best, evaluate(part.eval()))
     return _best(net.eval(), members[0], evaluate)
-
-
-def _agreeing(members: Sequence[Best]) -> tuple[list[int], dict[int, str]]:
-    """The largest group of members that can be averaged, and in what the others differ from it."""
-    architectures = [architecture(best.net) for best in members]
-
-    def differ(i: int, j: int) -> str | None:
-        if not members[i].preprocessing.equals(members[j].preprocessing):
-            return "its rows are encoded or scaled otherwise"
-        return difference(architectures[i], architectures[j])
-
-    group = largest_group(lambda i, j: differ(i, j) is None, range(len(members)))
-    reasons = {i: differ(i, group[0]) or "" for i in range(len(members)) if i not in group}
-    if len(group) == 1:
-        reason = next(iter(reasons.values()), "there is only one")
-        raise ValueError(
-            f"weights are averaged where architectures agree, and no two of these "
-            f"{len(members)} do: {reason}"
-        )
-    return group, reasons
 
 
 def _check_features(i: int, own: Preprocessing, first: Preprocessing) -> None:

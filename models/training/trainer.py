@@ -6,7 +6,7 @@ import copy
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,8 +16,11 @@ from torch import Tensor, nn
 
 from models.choices import miss
 from models.data import Dataset, Preprocessing, Split
+from models.layers import precise_batch_norm
 from models.networks.predict import predict_logits, predict_proba
+from models.training.batches import batch_sizes, batches, epoch_order
 from models.training.checkpoint import load_checkpoint, save_checkpoint
+from models.training.combine import Soup, agreeing, make_ensemble, make_soup
 from models.training.export import Best, read_best, write_export
 from models.training.run import BestEpoch, Run, load_weights
 from models.training.seeding import derive_seed, num_threads, seeded, set_dropout_generator
@@ -206,6 +209,55 @@ class Trainer:
         """Write `weights.safetensors` and `model.json`, all that `load` needs beside the parts."""
         return write_export(best, Path(folder))
 
+    def soup(
+        self,
+        members: Sequence[Best],
+        parts: Sequence[Mapping[str, Any]],
+        *,
+        recipe: str,
+        score: Callable[[Mapping[str, float]], float],
+    ) -> Soup:
+        """The average of the weights of those members whose architectures agree.
+
+        Args:
+            members: Loaded models, best first.
+            parts: Those that each was built from.
+            recipe: `greedy` or `uniform`; see `models.training.soup`.
+            score: One number of the metrics that `evaluate` gives, more is better.
+
+        Raises:
+            ValueError: No two members agree, or one was trained on other rows.
+        """
+        group, left_out = agreeing(members)
+        first = group[0]
+        self._parts, self._preprocessing = parts[first], members[first].preprocessing
+        soup = make_soup(
+            {i: members[i] for i in group},
+            recipe=recipe,
+            evaluate=lambda net: self.evaluate(net, "validation"),
+            score=score,
+            restore_statistics=self._restore_statistics,
+        )
+        return replace(soup, left_out={**left_out, **soup.left_out})
+
+    def ensemble(self, members: Sequence[Best], parts: Mapping[str, Any]) -> Best:
+        """A network that gives the average of the members' probabilities.
+
+        Args:
+            members: Loaded models, best first.
+            parts: Those of the first member, with a `model` as `ensemble_model` describes it.
+
+        Raises:
+            ValueError: A member has other features or classes, or was trained on other rows.
+        """
+        net = self._build(parts, members[0].preprocessing)
+        return make_ensemble(net, members, evaluate=lambda part: self.evaluate(part, "validation"))
+
+    @staticmethod
+    def ensemble_model(models: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """The config of an ensemble's `model`, of its members' ones."""
+        return {"_target_": "models.Ensemble", "_partial_": True, "members": list(models)}
+
     def _device(self) -> torch.device:
         if self.device == "auto":
             return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -216,6 +268,15 @@ class Trainer:
         with seeded(derive_seed(parts["seed"], "weights"), torch.device("cpu")):
             net: nn.Module = parts["model"](len(preprocessing.mean), len(preprocessing.classes))
         return net.to(self._device())
+
+    def _restore_statistics(self, net: nn.Module) -> None:
+        """Re-estimate batch norms over the training rows, in batches as training saw them."""
+        assert self._parts is not None
+        train: Split = self._parts["data"].load().train.to(next(net.parameters()).device)
+        sizes = batch_sizes(len(train.y), self.batch_size)
+        order = epoch_order(len(train.y), seed=self._parts["seed"], epoch=0)
+        with num_threads(self.threads):
+            precise_batch_norm(net, (x for x, _ in batches(train, order, sizes)))
 
     def _run(self, parts: Mapping[str, Any]) -> Run:
         net, device = self.build(parts), self._device()
