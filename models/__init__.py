@@ -27,6 +27,7 @@ from models.layers import (
 )
 from models.networks import (
     MLP,
+    Ensemble,
     SoftmaxRegression,
     expected_calibration_error,
     fit_temperature,
@@ -44,6 +45,7 @@ from models.training import (
     Exponential,
     Fit,
     Schedule,
+    Soup,
     Step,
     Trainer,
     load_checkpoint,
@@ -63,6 +65,7 @@ __all__ = [
     "Dataset",
     "Digits",
     "Dropout",
+    "Ensemble",
     "Exponential",
     "Fit",
     "GhostBatchNorm",
@@ -70,6 +73,7 @@ __all__ = [
     "Preprocessing",
     "Schedule",
     "SoftmaxRegression",
+    "Soup",
     "Split",
     "Step",
     "SyncBatchNorm",

@@ -282,11 +282,8 @@ def _write(
     write_config(partial, combined.config)
     check_reloaded(combined.members[0].trained, partial, validation)
     test = test_metrics(trainer, combined.stored.net)
-    single = Single(
-        trial=best.number,
-        validation=best.validation,
-        test=test_metrics(best.trainer, best.stored.net),
-    )
+    single_test = test_metrics(best.trainer, best.stored.net)
+    single = Single(trial=best.number, validation=best.validation, test=single_test)
     card = CombinedCard(
         trained=combined.members[0].trained,
         folder=place,

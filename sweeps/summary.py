@@ -125,10 +125,24 @@ def _facts(sweep: SweepResults, export: ExportResult | None) -> Iterator[Text]:
 
 def _export_facts(export: ExportResult) -> Iterator[Text]:
     yield _fact("model", _exported(export))
+    combined = export.combined
+    if combined is not None:
+        yield _fact(combined.kind, f"of trial {', '.join(map(str, combined.trials))}")
+        for trial, reason in combined.left_out.items():
+            yield _fact("left out", f"trial {trial}: {reason}")
     if export.validation is not None:
-        yield _fact("validation", render.number(export.validation))
+        alone = render.number(combined.single_validation) if combined else None
+        yield _fact("validation", _beside(render.number(export.validation), alone, export))
     if export.test:
-        yield _fact("test", _metrics(export.test))
+        single = combined.single_test if combined else None
+        alone = _metrics(single) if single else None
+        yield _fact("test", _beside(_metrics(export.test), alone, export))
+
+
+def _beside(value: str, alone: str | None, export: ExportResult) -> Text:
+    """A metric, and what the best trial alone has."""
+    behind = f"   trial {export.trial} alone: {alone}" if alone is not None else ""
+    return Text.assemble(value, (behind, "dim"))
 
 
 def _fact(name: str, value: Text | str) -> Text:

@@ -1,6 +1,7 @@
 """Networks: they take features and return logits, and know nothing of data or devices."""
 
 from models.networks.calibration import expected_calibration_error, fit_temperature
+from models.networks.ensemble import Ensemble
 from models.networks.mlp import MLP
 from models.networks.predict import predict_proba
 from models.networks.registry import NETWORKS, Network, make_network
@@ -9,6 +10,7 @@ from models.networks.softmax_regression import SoftmaxRegression
 __all__ = [
     "MLP",
     "NETWORKS",
+    "Ensemble",
     "Network",
     "SoftmaxRegression",
     "expected_calibration_error",

@@ -46,3 +46,12 @@ def batches(
         row += len(rows)
         x, y = split.x.index_select(0, rows), split.y.index_select(0, rows)
         yield from zip(torch.split(x, block), torch.split(y, block), strict=True)
+
+
+def epoch_inputs(
+    split: Split, device: torch.device, batch_size: int, seed: int
+) -> Iterator[Tensor]:
+    """The inputs of a run's first epoch, on a device."""
+    sizes = batch_sizes(len(split.y), batch_size)
+    order = epoch_order(len(split.y), seed=seed, epoch=0)
+    return (x for x, _ in batches(split.to(device), order, sizes))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -76,7 +76,7 @@ def make_soup(
     recipe: str,
     evaluate: Evaluate,
     score: Callable[[Metrics], float],
-    restore_statistics: Callable[[nn.Module], None],
+    inputs: Callable[[], Iterable[Tensor]],
 ) -> Soup:
     """Average the weights of members that agree.
 
@@ -85,7 +85,7 @@ def make_soup(
         recipe: `greedy` or `uniform`; see `models.training.soup`.
         evaluate: Metrics on these rows.
         score: One number of the metrics, more is better.
-        restore_statistics: Re-estimates a network's batch norms in place.
+        inputs: Training batches, from which batch norms' mean and variance are re-estimated.
 
     Raises:
         ValueError: There is no such recipe, or a member was trained on other rows.
@@ -99,7 +99,7 @@ def make_soup(
     ranked = sorted(members, key=scores.__getitem__, reverse=True)
     net, chosen = cook(
         [members[i].net for i in ranked],
-        average=partial(averaged, restore_statistics=restore_statistics),
+        average=partial(averaged, inputs=inputs),
     )
     ingredients = tuple(ranked[i] for i in chosen)
     return Soup(

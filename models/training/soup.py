@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from models.layers import Dropout
+from models.layers import Dropout, precise_batch_norm
 
 Score = Callable[[nn.Module], float]
 """How good a network is on held-out rows; more is better."""
@@ -62,20 +62,20 @@ def greedy_soup(
     return soup, chosen
 
 
-def averaged(
-    nets: Sequence[nn.Module], restore_statistics: Callable[[nn.Module], None]
-) -> nn.Module:
+def averaged(nets: Sequence[nn.Module], inputs: Callable[[], Iterable[Tensor]]) -> nn.Module:
     """A new network with the mean of the weights of networks of one architecture.
+
+    The batch norms' mean and variance are re-estimated: an average of running statistics is not
+    what the averaged weights give.
 
     Args:
         nets: One alone is copied as it is.
-        restore_statistics: Re-estimates the batch norms' mean and variance, in place: the average
-            of running statistics is not what the averaged weights give.
+        inputs: Training batches; asked for where there are several networks.
     """
     soup = copy.deepcopy(nets[0])
     if len(nets) > 1:
         soup.load_state_dict(average_weights([net.state_dict() for net in nets]))
-        restore_statistics(soup)
+        precise_batch_norm(soup, inputs())
     return soup
 
 

@@ -16,9 +16,8 @@ from torch import Tensor, nn
 
 from models.choices import miss
 from models.data import Dataset, Preprocessing, Split
-from models.layers import precise_batch_norm
 from models.networks.predict import predict_logits, predict_proba
-from models.training.batches import batch_sizes, batches, epoch_order
+from models.training.batches import epoch_inputs
 from models.training.checkpoint import load_checkpoint, save_checkpoint
 from models.training.combine import Soup, agreeing, make_ensemble, make_soup
 from models.training.export import Best, read_best, write_export
@@ -231,13 +230,15 @@ class Trainer:
         group, left_out = agreeing(members)
         first = group[0]
         self._parts, self._preprocessing = parts[first], members[first].preprocessing
-        soup = make_soup(
-            {i: members[i] for i in group},
-            recipe=recipe,
-            evaluate=lambda net: self.evaluate(net, "validation"),
-            score=score,
-            restore_statistics=self._restore_statistics,
-        )
+        train, seed = parts[first]["data"].load().train, parts[first]["seed"]
+        with num_threads(self.threads):
+            soup = make_soup(
+                {i: members[i] for i in group},
+                recipe=recipe,
+                evaluate=lambda net: self.evaluate(net, "validation"),
+                score=score,
+                inputs=lambda: epoch_inputs(train, self._device(), self.batch_size, seed),
+            )
         return replace(soup, left_out={**left_out, **soup.left_out})
 
     def ensemble(self, members: Sequence[Best], parts: Mapping[str, Any]) -> Best:
@@ -268,15 +269,6 @@ class Trainer:
         with seeded(derive_seed(parts["seed"], "weights"), torch.device("cpu")):
             net: nn.Module = parts["model"](len(preprocessing.mean), len(preprocessing.classes))
         return net.to(self._device())
-
-    def _restore_statistics(self, net: nn.Module) -> None:
-        """Re-estimate batch norms over the training rows, in batches as training saw them."""
-        assert self._parts is not None
-        train: Split = self._parts["data"].load().train.to(next(net.parameters()).device)
-        sizes = batch_sizes(len(train.y), self.batch_size)
-        order = epoch_order(len(train.y), seed=self._parts["seed"], epoch=0)
-        with num_threads(self.threads):
-            precise_batch_norm(net, (x for x, _ in batches(train, order, sizes)))
 
     def _run(self, parts: Mapping[str, Any]) -> Run:
         net, device = self.build(parts), self._device()
