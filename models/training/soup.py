@@ -102,9 +102,9 @@ def architecture(net: nn.Module) -> dict[str, str]:
 def difference(one: Mapping[str, str], other: Mapping[str, str]) -> str | None:
     """The first thing in which one architecture is not as another, or None."""
     for name in dict.fromkeys([*one, *other]):
-        mine, others = one.get(name), other.get(name)
-        if mine != others:
-            return f"{name} is {mine or 'not there'}, not {others or 'absent'}"
+        mine, its = one.get(name, "absent"), other.get(name, "absent")
+        if mine != its:
+            return f"{name} is {mine}, not {its}"
     return None
 
 
