@@ -296,17 +296,19 @@ def _write(
     )
     write_card(partial, card)
     sweep = best.trained.sweep
+    value, alone = _objective(sweep, validation), _objective(sweep, best.validation)
     return ExportResult(
         folder=place,
         trial=best.number,
         verified=True,
-        validation=_objective(sweep, validation),
+        validation=value,
         test=test,
         combined=CombinedResult(
             kind=kind,
             trials=tuple(member.number for member in combined.members),
             left_out=combined.left_out,
-            single_validation=_objective(sweep, best.validation),
+            single_validation=alone,
             single_test=single_test,
+            worse=sweep.objective.is_better(alone, value),
         ),
     )

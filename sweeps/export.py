@@ -52,6 +52,8 @@ class CombinedResult:
     single_validation: float
     """The objective of the best trial."""
     single_test: dict[str, float] | None
+    worse: bool
+    """Whether the best trial alone has the better objective."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -168,12 +168,20 @@ def test_the_cards_code_runs(folder, monkeypatch, capsys):
 def test_the_command_tells_both_and_what_it_does(folder, capsys):
     assert main(["export", str(folder.path), "--soup", "4"]) == 0
     told = capsys.readouterr()
-    assert re.search(r"soup +of trial \d", told.out)
+    assert re.search(r"soup +of trials? \d", told.out)
     assert "left out    trial 3: blocks.0.0 is Linear" in told.out
     assert re.search(r"validation +0\.\d+ +trial \d alone: 0\.\d+", told.out)
     assert re.search(r"test +accuracy 0\.\d+ +loss .* alone: accuracy", told.out)
     assert "loading and evaluating trial" in told.err
     assert "averaging weights: 2 evaluated" in told.err
+
+
+def test_where_the_best_trial_alone_is_better_it_says_so(folder, capsys):
+    assert main(["export", str(folder.path), "--soup", "3", "--recipe", "uniform"]) == 0
+    told = capsys.readouterr().out
+    result = export_combined(folder, kind="soup", count=3, recipe="uniform")
+    assert result.combined.worse == (result.validation < result.combined.single_validation)
+    assert ("alone is better: combine fewer trials" in told) == result.combined.worse
 
 
 @pytest.mark.parametrize("wrong", [["--ensemble", "1"], ["--soup", "x"], ["--recipe", "greedy"]])
