@@ -50,7 +50,7 @@ def precise_batch_norm(
         return
     local = _collect(net, layers, batches)
     rows = gather_rows(torch.cat(list(local.values())), shared_group(process_group))
-    pooled = rows.split([len(row) for row in local.values()], dim=1)
+    pooled = torch.split(rows, [len(row) for row in local.values()], dim=1)
     seen = [
         _set_statistics(layer, merge_moments(p)) for layer, p in zip(layers, pooled, strict=True)
     ]
