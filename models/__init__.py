@@ -3,15 +3,7 @@
 Nothing here knows of sweeps, clusters or Hydra: configs reach it by `_target_`.
 """
 
-from models.data import (
-    Column,
-    Dataset,
-    Digits,
-    Npz,
-    Preprocessing,
-    Split,
-    Table,
-)
+from models.data import Column, Dataset, Digits, Npz, Preprocessing, Split, Table
 from models.layers import (
     Dropout,
     GhostBatchNorm,
@@ -27,12 +19,22 @@ from models.layers import (
 )
 from models.networks import (
     MLP,
+    CompoundScaling,
+    ConvNet,
+    DartsNet,
+    DartsSupernet,
     Ensemble,
+    Genotype,
+    InceptionNet,
+    ResNet,
     SoftmaxRegression,
+    compound_coefficients,
+    compound_grid,
     expected_calibration_error,
     fit_temperature,
     make_network,
     predict_proba,
+    read_genotype,
 )
 from models.training import (
     SGD,
@@ -42,6 +44,7 @@ from models.training import (
     CheckpointError,
     Constant,
     Cosine,
+    DartsTrainer,
     Exponential,
     Fit,
     Schedule,
@@ -60,17 +63,25 @@ __all__ = [
     "Best",
     "CheckpointError",
     "Column",
+    "CompoundScaling",
     "Constant",
+    "ConvNet",
     "Cosine",
+    "DartsNet",
+    "DartsSupernet",
+    "DartsTrainer",
     "Dataset",
     "Digits",
     "Dropout",
     "Ensemble",
     "Exponential",
     "Fit",
+    "Genotype",
     "GhostBatchNorm",
+    "InceptionNet",
     "Npz",
     "Preprocessing",
+    "ResNet",
     "Schedule",
     "SoftmaxRegression",
     "Soup",
@@ -80,6 +91,8 @@ __all__ = [
     "Table",
     "Trainer",
     "class_weights",
+    "compound_coefficients",
+    "compound_grid",
     "convert_sync_batch_norm",
     "cross_entropy",
     "expected_calibration_error",
@@ -92,5 +105,6 @@ __all__ = [
     "make_norm",
     "precise_batch_norm",
     "predict_proba",
+    "read_genotype",
     "save_checkpoint",
 ]

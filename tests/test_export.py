@@ -104,9 +104,9 @@ def test_an_export_holds_weights_config_metrics_and_a_card(sweep):
         "README.md",
     }
     assert safetensors.torch.load_file(result.folder / "weights.safetensors")
-    assert (
-        len(json.loads((result.folder / "model.json").read_text())["preprocessing"]["mean"]) == 64
-    )
+    preprocessing = json.loads((result.folder / "model.json").read_text())["preprocessing"]
+    assert preprocessing["shape"] == [1, 8, 8]
+    assert len(preprocessing["classes"]) == 10
     metrics = json.loads((result.folder / "metrics.json").read_text())
     assert metrics["verified"]
     assert metrics["validation"]["accuracy"] == result.validation

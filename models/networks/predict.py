@@ -20,7 +20,7 @@ def predict_logits(net: nn.Module, x: Tensor, *, rows: int = 8192) -> Tensor:
 def predict_proba(
     net: nn.Module, x: Tensor, *, rows: int = 8192, temperature: float = 1.0
 ) -> Tensor:
-    """Class probabilities `[n, classes]` of standardised features, softmax(logits / temperature).
+    """Class probabilities `[n, classes]` of scaled inputs, softmax(logits / temperature).
 
     `fit_temperature` finds the temperature that calibrates them.
     """

@@ -2,6 +2,7 @@
 
 from models.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from models.training.combine import Soup
+from models.training.darts import DartsTrainer
 from models.training.export import Best
 from models.training.optimizers import SGD, Adam, AdamW
 from models.training.schedules import Constant, Cosine, Exponential, Schedule, Step
@@ -16,6 +17,7 @@ __all__ = [
     "CheckpointError",
     "Constant",
     "Cosine",
+    "DartsTrainer",
     "Exponential",
     "Fit",
     "Schedule",

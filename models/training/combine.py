@@ -112,7 +112,7 @@ def make_soup(
 def make_ensemble(net: nn.Module, members: Sequence[Best], *, evaluate: Evaluate) -> Best:
     """Fill an `Ensemble` that takes rows as the first member's preprocessing scales them.
 
-    What is missing in a row then counts as the first one's mean for every member.
+    What is missing in a row is then filled in by the first one's preprocessing for every member.
 
     Raises:
         ValueError: The network is no ensemble of such members, or one of them has other features or
@@ -133,19 +133,17 @@ def make_ensemble(net: nn.Module, members: Sequence[Best], *, evaluate: Evaluate
 
 
 def _check_features(i: int, own: Preprocessing, first: Preprocessing) -> None:
-    for what in ("columns", "classes"):
+    for what in ("columns", "classes", "shape"):
         if getattr(own, what) != getattr(first, what):
-            raise ValueError(f"the {what} of {_nth(i)} are not those of the first")
+            raise ValueError(f"{_nth(i)} has other {what} than the first")
 
 
 def _set_scale(rescale: Rescale, given: Preprocessing, own: Preprocessing) -> None:
-    """From (x - mean_given) / std_given to (x - mean_own) / std_own, in float64."""
+    """From (x - shift_given) / scale_given to (x - shift_own) / scale_own, in float64."""
     if own.equals(given):
         return
-    scale = given.std / own.std
-    shift = (given.mean - own.mean) / own.std
-    rescale.scale.copy_(scale.reshape(rescale.scale.shape))
-    rescale.shift.copy_(shift.reshape(rescale.shift.shape))
+    rescale.scale.copy_(given.scale / own.scale)
+    rescale.shift.copy_((given.shift - own.shift) / own.scale)
 
 
 def _same_rows(i: int, best: Best, measured: Metrics) -> Metrics:
