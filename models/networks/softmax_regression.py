@@ -15,7 +15,7 @@ class SoftmaxRegression(nn.Module):
     """Multinomial logistic regression; convex in its weights under cross entropy.
 
     Args:
-        in_shape: Shape of a row; images are flattened.
+        in_shape: Shape of one input, or its number of features; images are flattened.
         out_features: Classes.
         init: Name of the initial weights; the problem is convex, so zeros will do.
         generator: Where the initial weights are drawn from; None is torch's global one.
