@@ -242,7 +242,8 @@ def test_memory_does_not_grow_with_the_files(tmp_path):
     rows_of_large, large = most_held(tmp_path / "b.parquet", 32)
     assert rows <= 1024
     assert rows_of_large <= 1024
-    assert large < 1.5 * small < 0.5 * pq.read_table(tmp_path / "b.parquet").nbytes
+    assert large < 1.2 * small
+    assert large < 0.5 * pq.read_table(tmp_path / "b.parquet").nbytes
 
 
 # Training
