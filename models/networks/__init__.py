@@ -2,6 +2,7 @@
 
 from models.networks.compound import CompoundScaling, compound_coefficients, compound_grid
 from models.networks.convnet import ConvNet
+from models.networks.darts import DartsNet, DartsSupernet, Genotype, read_genotype
 from models.networks.inception import InceptionNet
 from models.networks.mlp import MLP
 from models.networks.predict import predict_proba
@@ -14,6 +15,9 @@ __all__ = [
     "NETWORKS",
     "CompoundScaling",
     "ConvNet",
+    "DartsNet",
+    "DartsSupernet",
+    "Genotype",
     "InceptionNet",
     "Network",
     "ResNet",
@@ -22,4 +26,5 @@ __all__ = [
     "compound_grid",
     "make_network",
     "predict_proba",
+    "read_genotype",
 ]

@@ -9,6 +9,7 @@ from torch import nn
 
 from models.choices import choose
 from models.networks.convnet import ConvNet
+from models.networks.darts import DartsNet, DartsSupernet
 from models.networks.inception import InceptionNet
 from models.networks.mlp import MLP
 from models.networks.resnet import ResNet
@@ -19,6 +20,8 @@ Network = Callable[..., nn.Module]
 
 NETWORKS: Mapping[str, Network] = {
     "convnet": ConvNet,
+    "darts": DartsNet,
+    "darts_supernet": DartsSupernet,
     "inception": InceptionNet,
     "mlp": MLP,
     "resnet": ResNet,

@@ -1,6 +1,7 @@
 """Training of one model: optimizers, schedules, the trainer and its checkpoints."""
 
 from models.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from models.training.darts import DartsTrainer
 from models.training.export import Best
 from models.training.optimizers import SGD, Adam, AdamW
 from models.training.schedules import Constant, Cosine, Exponential, Schedule, Step
@@ -15,6 +16,7 @@ __all__ = [
     "CheckpointError",
     "Constant",
     "Cosine",
+    "DartsTrainer",
     "Exponential",
     "Fit",
     "Schedule",
