@@ -3,7 +3,7 @@
 Nothing here knows of sweeps, clusters or Hydra: configs reach it by `_target_`.
 """
 
-from models.data import Column, Dataset, Digits, Npz, Preprocessing, Split, Table
+from models.data import Column, Dataset, Digits, Npz, Parquet, Preprocessing, Split, Table
 from models.layers import (
     Dropout,
     GhostBatchNorm,
@@ -80,6 +80,7 @@ __all__ = [
     "GhostBatchNorm",
     "InceptionNet",
     "Npz",
+    "Parquet",
     "Preprocessing",
     "ResNet",
     "Schedule",

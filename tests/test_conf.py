@@ -13,7 +13,8 @@ import models
 CONF = Path(__file__).resolve().parents[1] / "conf"
 GROUPS = {"model", "data", "optimizer", "lr_schedule", "trainer"}
 REQUIRED = {"npz": ["data.path=a.npz"], "mnist": ["data.path=a.npz"]} | {
-    "table": ["data.path=a.csv", "data.target=y"]
+    "table": ["data.path=a.csv", "data.target=y"],
+    "parquet": ["data.path=folder", "data.target=y"],
 }
 
 

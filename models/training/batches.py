@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from models.data import Split
+from models.data import Split, Stream
 from models.training.seeding import derive_seed
 
 GATHER_BYTES = 1 << 22
@@ -20,6 +20,16 @@ def batch_sizes(n_rows: int, batch_size: int) -> list[int]:
     if len(sizes) > 1 and sizes[-1] == 1 < batch_size:
         sizes[-2:] = [sizes[-2] + 1]
     return sizes
+
+
+def epoch_batches(
+    split: Split | Stream, sizes: list[int], *, seed: int, epoch: int, start: int = 0
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """The batches of an epoch from step `start` on; what was before it costs nothing."""
+    if isinstance(split, Split):
+        order = epoch_order(split.n_rows, seed=seed, epoch=epoch)
+        return batches(split, order, sizes, start=start)
+    return split.batches(sizes, seed=derive_seed(seed, "order", epoch), start=start)
 
 
 def epoch_order(n_rows: int, *, seed: int, epoch: int) -> Tensor:

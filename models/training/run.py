@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.data import Split
-from models.training.batches import batch_sizes, batches, epoch_order
+from models.data import Split, Stream
+from models.training.batches import batch_sizes, epoch_batches
 from models.training.optimizers import Optimizer
 from models.training.schedules import Schedule
 
@@ -48,7 +48,7 @@ class Run:
 
     def train_epoch(
         self,
-        split: Split,
+        split: Split | Stream,
         *,
         batch_size: int,
         label_smoothing: float,
@@ -59,11 +59,11 @@ class Run:
         Returns:
             The training loss, a mean over the rows as they were seen; None if `stop` said so.
         """
-        sizes = batch_sizes(len(split.y), batch_size)
-        order = epoch_order(len(split.y), seed=self.seed, epoch=self.epoch)
+        sizes = batch_sizes(split.n_rows, batch_size)
+        seed, epoch, start = self.seed, self.epoch, self.step
         parameters = [p for p in self.net.parameters() if p.requires_grad]
         self.net.train()
-        for x, y in batches(split, order, sizes, start=self.step):
+        for x, y in epoch_batches(split, sizes, seed=seed, epoch=epoch, start=start):
             self._set_lr(len(sizes))
             loss = F.cross_entropy(self.net(x), y, label_smoothing=label_smoothing)
             for parameter in parameters:  # Optimizer.zero_grad takes 35 us more

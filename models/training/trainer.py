@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.choices import miss
-from models.data import Dataset, Preprocessing, Split
+from models.data import Dataset, Preprocessing, Split, Stream
 from models.networks.predict import predict_logits, predict_proba
 from models.training.batches import epoch_inputs
 from models.training.checkpoint import load_checkpoint, save_checkpoint
@@ -162,8 +162,8 @@ class Trainer:
         """
         if self._parts is None:
             raise RuntimeError("build, load or fit a network first")
-        rows: Split = self._parts["data"].load().split(split)
-        if not len(rows.y):
+        rows: Split | Stream = self._parts["data"].load().split(split)
+        if not rows.n_rows:
             raise ValueError(f"the split {split!r} has no rows")
         with num_threads(self.threads):
             return evaluate(net, rows.to(next(net.parameters()).device))
@@ -348,13 +348,15 @@ class Trainer:
         )
 
 
-def evaluate(net: nn.Module, split: Split) -> dict[str, float]:
+def evaluate(net: nn.Module, split: Split | Stream) -> dict[str, float]:
     """Accuracy, and cross entropy in nats, both means over the rows."""
-    logits = predict_logits(net, split.x)
-    return {
-        "accuracy": int((logits.argmax(1) == split.y).sum()) / len(split.y),
-        "loss": float(F.cross_entropy(logits, split.y)),
-    }
+    rows, right, loss = 0, 0, 0.0
+    for x, y in split.parts():
+        logits = predict_logits(net, x)
+        rows += len(y)
+        right += int((logits.argmax(1) == y).sum())
+        loss += float(F.cross_entropy(logits, y)) * len(y)
+    return {"accuracy": right / rows, "loss": loss / rows}
 
 
 def epoch_metrics(train_loss: float, validation: Mapping[str, float]) -> dict[str, float]:
