@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -58,10 +60,10 @@ def batches(
         yield from zip(torch.split(x, block), torch.split(y, block), strict=True)
 
 
-def epoch_inputs(
-    split: Split, device: torch.device, batch_size: int, seed: int
+def some_inputs(
+    split: Split | Stream, device: torch.device, batch_size: int, *, seed: int, rows: int
 ) -> Iterator[Tensor]:
-    """The inputs of a run's first epoch, on a device."""
-    sizes = batch_sizes(len(split.y), batch_size)
-    order = epoch_order(len(split.y), seed=seed, epoch=0)
-    return (x for x, _ in batches(split.to(device), order, sizes))
+    """The inputs of the batches that a run begins with, at least so many rows or all there are."""
+    sizes = batch_sizes(split.n_rows, batch_size)
+    epoch = epoch_batches(split.to(device), sizes, seed=seed, epoch=0)
+    return (x for x, _ in islice(epoch, math.ceil(rows / batch_size)))

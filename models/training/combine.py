@@ -27,6 +27,8 @@ Metrics = Mapping[str, float]
 Evaluate = Callable[[nn.Module], Metrics]
 """Metrics on the validation split."""
 
+STATISTICS_ROWS = 10_000
+"""Training rows from which a soup's batch norms are re-estimated."""
 SAME_ROWS = 1e-4
 """How far a metric on the same rows may lie from what training reported, relative above 1."""
 

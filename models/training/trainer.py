@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from models.choices import miss
 from models.data import Dataset, Preprocessing, Split, Stream
 from models.networks.predict import predict_logits, predict_proba
-from models.training.batches import epoch_inputs
+from models.training.batches import some_inputs
 from models.training.checkpoint import load_checkpoint, save_checkpoint
-from models.training.combine import Soup, agreeing, make_ensemble, make_soup
+from models.training.combine import STATISTICS_ROWS, Soup, agreeing, make_ensemble, make_soup
 from models.training.export import Best, read_best, write_export
 from models.training.run import BestEpoch, Run, load_weights
 from models.training.seeding import derive_seed, num_threads, seeded, set_dropout_generator
@@ -238,7 +238,9 @@ class Trainer:
                 recipe=recipe,
                 evaluate=lambda net: self.evaluate(net, "validation"),
                 score=score,
-                inputs=lambda: epoch_inputs(train, self._device(), self.batch_size, seed),
+                inputs=lambda: some_inputs(
+                    train, self._device(), self.batch_size, seed=seed, rows=STATISTICS_ROWS
+                ),
             )
         return replace(soup, left_out={**left_out, **soup.left_out})
 

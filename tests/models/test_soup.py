@@ -8,7 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from models import MLP, Ensemble, SoftmaxRegression, predict_proba
+from models import MLP, Best, Ensemble, SoftmaxRegression, Split, predict_proba
+from models.training.batches import some_inputs
+from models.training.combine import make_ensemble, make_soup
 from models.training.soup import (
     architecture,
     average_weights,
@@ -131,6 +133,53 @@ def test_the_largest_group_wins_and_of_equal_ones_the_earliest():
     alike = lambda i, j: kinds[i] == kinds[j]  # noqa: E731
     assert largest_group(alike, range(5)) == [0, 3]
     assert largest_group(alike, range(1, 5)) == [1, 2]
+
+
+def best(net, **metrics):
+    """A trained model whose data do not matter."""
+    return Best(net=net, epoch=1, metrics=metrics, preprocessing=None)
+
+
+def soup_of(*members, recipe="greedy"):
+    return make_soup(
+        dict(enumerate(members)),
+        recipe=recipe,
+        evaluate=lambda net: {"loss": abs(net.weight.item())},
+        score=lambda metrics: -metrics["loss"],
+        inputs=list,
+    )
+
+
+def test_members_are_taken_in_the_order_of_their_score_and_those_left_out_are_named():
+    soup = soup_of(best(of_value(3.0)), best(of_value(1.0)), best(of_value(-1.0)))
+    assert soup.ingredients == (1, 2)
+    assert soup.left_out == {0: "it makes the soup worse"}
+    assert soup.best.metrics == {"val_loss": 0.0}
+
+
+def test_a_member_that_had_other_rows_is_refused():
+    members = best(of_value(1.0), val_loss=1.0), best(of_value(2.0), val_loss=1.9)
+    with pytest.raises(ValueError, match=r"member 2 gives loss 2 .* gave 1\.9 in its training"):
+        soup_of(*members)
+
+
+def test_an_unknown_recipe_lists_what_there_is():
+    with pytest.raises(ValueError, match=r"recipe is 'gredy'; did you mean 'greedy'.*uniform"):
+        soup_of(best(of_value(1.0)), recipe="gredy")
+
+
+def test_weights_for_an_ensemble_need_an_ensemble():
+    with pytest.raises(ValueError, match="model is a Linear; expected an Ensemble of 1"):
+        make_ensemble(of_value(1.0), [best(of_value(1.0))], evaluate=lambda net: {})
+
+
+def test_batch_norms_are_estimated_from_no_more_rows_than_it_takes():
+    split = Split(torch.arange(50.0).unsqueeze(1), torch.zeros(50, dtype=torch.int64))
+    inputs = list(some_inputs(split, torch.device("cpu"), 8, seed=3, rows=20))
+    assert [len(x) for x in inputs] == [8, 8, 8]
+    everything = torch.cat(list(some_inputs(split, torch.device("cpu"), 8, seed=3, rows=1000)))
+    assert torch.equal(everything[:24], torch.cat(inputs))
+    assert sorted(everything.flatten().tolist()) == list(range(50))
 
 
 # Ensembles
