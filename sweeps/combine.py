@@ -31,6 +31,7 @@ from sweeps.verify import (
     load,
     objective_of,
     test_metrics,
+    write,
 )
 
 Kind = Literal["ensemble", "soup"]
@@ -278,7 +279,7 @@ def _write(
 ) -> ExportResult:
     trainer: ModelTrainer = combined.parts["trainer"]
     validation = evaluate(trainer, combined.stored.net)
-    trainer.export(combined.stored, partial)
+    write(trainer, combined.stored, partial)
     write_config(partial, combined.config)
     check_reloaded(combined.members[0].trained, partial, validation)
     test = test_metrics(trainer, combined.stored.net)

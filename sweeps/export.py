@@ -34,6 +34,7 @@ from sweeps.verify import (
     load,
     objective_of,
     test_metrics,
+    write,
 )
 
 _MARK = "metrics.json"
@@ -223,7 +224,7 @@ def _write_model(
         reason = f"evaluate gives {', '.join(validation)}, not {trained.sweep.objective.metric}"
         return _write_as_it_is(trained, config, partial, place, reason)
     check_recorded(trained, value, stored.epoch)
-    trainer.export(stored, partial)
+    write(trainer, stored, partial)
     write_config(partial, whole)
     check_reloaded(trained, partial, validation)
     test = test_metrics(trainer, stored.net)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,6 +14,8 @@ from omegaconf import DictConfig, OmegaConf
 from sweeps.errors import SweepError
 from sweeps.objective import Objective
 from sweeps.trained import TrainedTrial
+
+log = logging.getLogger(__name__)
 
 TOLERANCE = 1e-4
 """How far the exported model's metric may lie from the recorded one, relative above 1.
@@ -77,6 +80,21 @@ def load(trainer: ModelTrainer, folder: Path, parts: Mapping[str, Any]) -> Store
         raise SweepError(f"nothing was exported: {folder} cannot be loaded: {error}") from error
 
 
+def write(trainer: ModelTrainer, stored: Stored, folder: Path) -> None:
+    """Write a model to a folder.
+
+    Raises:
+        SweepError: The trainer refuses to.
+        OSError: The file system does.
+    """
+    try:
+        trainer.export(stored, folder)
+    except OSError:
+        raise
+    except Exception as error:
+        raise SweepError(f"nothing was exported: the model cannot be written: {error}") from error
+
+
 def evaluate(trainer: ModelTrainer, net: Any) -> dict[str, float]:
     """Metrics on the validation split.
 
@@ -94,7 +112,8 @@ def test_metrics(trainer: ModelTrainer, net: Any) -> dict[str, float] | None:
     """Metrics on the test split, where there is one."""
     try:
         return {name: float(value) for name, value in trainer.evaluate(net, "test").items()}
-    except ValueError:  # there is no such split
+    except ValueError as error:  # there is no such split
+        log.info("no test metrics: %s", error)
         return None
 
 

@@ -90,7 +90,8 @@ def make_soup(
         inputs: Training batches, from which batch norms' mean and variance are re-estimated.
 
     Raises:
-        ValueError: There is no such recipe, or a member was trained on other rows.
+        ValueError: There is no such recipe, a member was trained on other rows, or the soup gives
+            no finite metrics.
     """
     recipes: dict[str, Callable[..., tuple[nn.Module, list[int]]]] = {
         "greedy": partial(greedy_soup, score=lambda net: score(evaluate(net))),
@@ -165,6 +166,8 @@ def _same_rows(i: int, best: Best, measured: Metrics) -> Metrics:
 
 def _best(net: nn.Module, like: Best, evaluate: Evaluate) -> Best:
     metrics = {f"val_{name}": value for name, value in evaluate(net).items()}
+    if not all(map(math.isfinite, metrics.values())):
+        raise ValueError(f"together they give {metrics}")
     return Best(net=net, epoch=like.epoch, metrics=metrics, preprocessing=like.preprocessing)
 
 

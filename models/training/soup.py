@@ -9,7 +9,7 @@ greedy recipe is the safe one: it keeps nothing that makes the soup worse.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -83,20 +83,26 @@ def averaged(nets: Sequence[nn.Module], inputs: Callable[[], Iterable[Tensor]]) 
 
 
 def architecture(net: nn.Module) -> dict[str, str]:
-    """What each module and each tensor of a network is, by name, as torch prints them.
+    """What a network is made of, by name: modules as torch prints them, their options, tensors.
 
-    Dropout is left out: it does nothing in evaluation. What a module holds beside its submodules,
-    its tensors and its `extra_repr` is not seen.
+    Options are attributes that are numbers, text or tuples of them. Dropout is left out: it does
+    nothing in evaluation.
     """
-    modules = {
-        name: f"{type(module).__name__}({module.extra_repr()})"
-        for name, module in net.named_modules()
-        if not isinstance(module, _DROPOUTS)
-    }
-    tensors = {
-        name: f"{tensor.dtype} {list(tensor.shape)}" for name, tensor in net.state_dict().items()
-    }
-    return modules | tensors
+    parts = {}
+    for name, module in net.named_modules():
+        if not isinstance(module, _DROPOUTS):
+            parts[name or "the network"] = f"{type(module).__name__}({module.extra_repr()})"
+            parts |= {f"{name}.{key}".lstrip("."): text for key, text in _options(module)}
+    for name, tensor in net.state_dict().items():
+        parts[name] = f"{tensor.dtype} {list(tensor.shape)}"
+    return parts
+
+
+def _options(module: nn.Module) -> Iterator[tuple[str, str]]:
+    for key, value in vars(module).items():
+        hidden = key.startswith("_") or key == "training"
+        if not hidden and isinstance(value, bool | int | float | str | tuple):
+            yield key, repr(value)
 
 
 def difference(one: Mapping[str, str], other: Mapping[str, str]) -> str | None:

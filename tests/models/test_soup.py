@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from models import MLP, Best, Ensemble, SoftmaxRegression, Split, predict_proba
+from models import MLP, Best, Ensemble, ResNet, SoftmaxRegression, Split, predict_proba
 from models.training.batches import some_inputs
 from models.training.combine import make_ensemble, make_soup
 from models.training.soup import (
@@ -115,12 +115,19 @@ def test_a_uniform_soup_takes_them_all():
         ({"width": 9}, r"blocks\.0\.0 is Linear\(.*out_features=8.* not Linear\(.*features=9"),
         ({"activation": "tanh"}, r"blocks\.0\.2 is ReLU\(\), not Tanh\(\)"),
         ({"depth": 2}, r"blocks\.1 is absent, not Sequential"),
+        ({"init": "zeros"}, "None"),
         ({"norm": "none"}, r"blocks\.0\.0 is Linear.*bias=False.*bias=True"),
     ],
 )
 def test_networks_that_cannot_be_averaged_differ_in_words(options, what):
     said = difference(architecture(mlp()), architecture(mlp(**options)))
-    assert re.search(what, said), said
+    assert re.search(what, str(said)), said
+
+
+def test_options_that_no_layer_shows_make_another_architecture():
+    one, other = (ResNet((1, 8, 8), N_OUT, depth=1, width=8, gamma=g, phi=1) for g in (1.0, 1.5))
+    said = difference(architecture(one), architecture(other))
+    assert said == "size is (8, 8), not (12, 12)"
 
 
 def test_dropout_makes_no_other_architecture():
@@ -161,6 +168,12 @@ def test_a_member_that_had_other_rows_is_refused():
     members = best(of_value(1.0), val_loss=1.0), best(of_value(2.0), val_loss=1.9)
     with pytest.raises(ValueError, match=r"member 2 gives loss 2 .* gave 1\.9 in its training"):
         soup_of(*members)
+
+
+def test_a_soup_that_gives_no_number_is_refused():
+    members = best(of_value(1.0)), best(of_value(float("inf")))
+    with pytest.raises(ValueError, match=r"together they give .*inf"):
+        soup_of(*members, recipe="uniform")
 
 
 def test_an_unknown_recipe_lists_what_there_is():
