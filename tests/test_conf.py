@@ -11,7 +11,7 @@ from hydra.core.plugins import Plugins
 import models
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
-GROUPS = {"model", "data", "optimizer", "lr_schedule", "trainer"}
+GROUPS = {"model", "data", "optimizer", "lr_schedule", "averaging", "trainer"}
 REQUIRED = {"npz": ["data.path=a.npz"], "mnist": ["data.path=a.npz"]} | {
     "table": ["data.path=a.csv", "data.target=y"],
     "parquet": ["data.path=folder", "data.target=y"],
@@ -51,7 +51,8 @@ def test_a_file_begins_with_a_command_that_uses_it(file):
 
 @pytest.mark.parametrize("name", choices("model"))
 def test_a_model_can_be_built(name):
-    assert instantiate(f"model={name}")["model"](4, 3)(torch.randn(5, 4)).shape == (5, 3)
+    net = instantiate(f"model={name}")["model"]((1, 8, 8), 3)
+    assert net(torch.randn(5, 1, 8, 8)).shape == (5, 3)
 
 
 @pytest.mark.parametrize("name", choices("data"))
@@ -68,7 +69,14 @@ def test_an_optimizer_can_be_built(name):
 @pytest.mark.parametrize("name", choices("lr_schedule"))
 def test_a_schedule_can_be_built(name):
     schedule = instantiate(f"lr_schedule={name}")["lr_schedule"](epochs=3)
-    assert schedule.factor(0, 10) == 1
+    factors = [schedule.factor(step, 10) for step in range(30)]
+    assert all(0 < factor <= 1 for factor in factors)
+    assert max(factors) == pytest.approx(1, abs=0.01)
+
+
+@pytest.mark.parametrize("name", choices("averaging"))
+def test_an_averaging_can_be_built(name):
+    assert instantiate(f"averaging={name}")["averaging"](small(), epochs=3).net is None
 
 
 @pytest.mark.parametrize("name", choices("trainer"))
@@ -76,12 +84,20 @@ def test_a_trainer_can_be_built(name):
     assert instantiate(f"trainer={name}")["trainer"].epochs > 0
 
 
-@pytest.mark.parametrize("model", choices("model"))
+@pytest.mark.parametrize("model", ["mlp", "softmax"])
 @pytest.mark.parametrize("optimizer", choices("optimizer"))
-def test_every_model_trains_with_every_optimizer(model, optimizer):
+def test_models_train_with_every_optimizer(model, optimizer):
     parts = instantiate(f"model={model}", f"optimizer={optimizer}", "trainer.epochs=2")
     fit = parts["trainer"].fit(parts)
     assert fit.objective > 0.8
+
+
+@pytest.mark.parametrize("model", sorted(set(choices("model")) - {"mlp", "softmax"}))
+def test_a_model_for_images_trains(model):
+    few = ["model.operations=[none,skip_connect,max_pool_3x3]"] * (model == "darts_supernet")
+    parts = instantiate(f"model={model}", "trainer.epochs=2", *few)
+    fit = parts["trainer"].fit(parts)
+    assert fit.objective > 0.4
 
 
 def test_the_parts_are_plain():

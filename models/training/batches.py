@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
-from itertools import islice
 
 import torch
 from torch import Tensor
@@ -61,9 +59,9 @@ def batches(
 
 
 def some_inputs(
-    split: Split | Stream, device: torch.device, batch_size: int, *, seed: int, rows: int
+    split: Split | Stream, batch_size: int, *, seed: int, epoch: int, rows: int | None
 ) -> Iterator[Tensor]:
-    """The inputs of the batches that a run begins with, at least so many rows or all there are."""
-    sizes = batch_sizes(split.n_rows, batch_size)
-    epoch = epoch_batches(split.to(device), sizes, seed=seed, epoch=0)
-    return (x for x, _ in islice(epoch, math.ceil(rows / batch_size)))
+    """The inputs of the first `rows` rows of an epoch, or of all for None, in batches."""
+    n_rows = split.n_rows if rows is None else min(rows, split.n_rows)
+    sizes = batch_sizes(n_rows, batch_size)
+    return (x for x, _ in epoch_batches(split, sizes, seed=seed, epoch=epoch))
