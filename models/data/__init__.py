@@ -1,7 +1,7 @@
 """Data in memory or as streams, split, and scaled with the training split's statistics."""
 
 from models.data.cache import clear_cache
-from models.data.dataset import Data, Dataset, Split, Stream
+from models.data.dataset import Data, Dataset, Split, Stream, in_memory
 from models.data.digits import Digits
 from models.data.npz import Npz
 from models.data.parquet import Parquet
@@ -22,5 +22,6 @@ __all__ = [
     "Stream",
     "Table",
     "clear_cache",
+    "in_memory",
     "split_rows",
 ]

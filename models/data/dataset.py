@@ -64,6 +64,19 @@ class Stream(Protocol):
         ...
 
 
+def in_memory(split: Split | Stream, *, needed_by: str) -> Split:
+    """A split whose rows are all in memory.
+
+    Raises:
+        ValueError: It is a stream; the message says that `needed_by` takes none.
+    """
+    if not isinstance(split, Split):
+        raise ValueError(
+            f"{needed_by} takes data that fit into memory; choose another than parquet"
+        )
+    return split
+
+
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
     """A classification task."""

@@ -27,15 +27,20 @@ def epoch_batches(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """The batches of an epoch from step `start` on; what was before it costs nothing."""
     if isinstance(split, Split):
-        order = epoch_order(split.n_rows, seed=seed, epoch=epoch)
+        order = epoch_order(split.n_rows, seed=seed, epoch=epoch, device=split.y.device)
         return batches(split, order, sizes, start=start)
     return split.batches(sizes, seed=derive_seed(seed, "order", epoch), start=start)
 
 
-def epoch_order(n_rows: int, *, seed: int, epoch: int) -> Tensor:
-    """The order of the rows in an epoch: a function of seed and epoch, so nothing to store."""
-    generator = torch.Generator().manual_seed(derive_seed(seed, "order", epoch))
-    return torch.randperm(n_rows, generator=generator)
+def epoch_order(
+    n_rows: int, *, seed: int, epoch: int, device: torch.device | str = "cpu"
+) -> Tensor:
+    """The order of the rows in an epoch: a function of seed and epoch, so nothing to store.
+
+    It is drawn where the rows lie, so that an epoch copies nothing to the device.
+    """
+    generator = torch.Generator(device).manual_seed(derive_seed(seed, "order", epoch))
+    return torch.randperm(n_rows, generator=generator, device=device)
 
 
 def batches(
@@ -46,7 +51,6 @@ def batches(
     Rows are gathered a few megabytes at a time and the batches are views of that: a gather for
     each batch costs more than it moves.
     """
-    order = order.to(split.x.device)
     row_bytes = max(1, split.x[:1].nbytes)
     per_block = max(1, GATHER_BYTES // (row_bytes * max(sizes)))
     row = sum(sizes[:start])
