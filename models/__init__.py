@@ -3,15 +3,7 @@
 Nothing here knows of sweeps, clusters or Hydra: configs reach it by `_target_`.
 """
 
-from models.data import (
-    Column,
-    Dataset,
-    Digits,
-    Npz,
-    Preprocessing,
-    Split,
-    Table,
-)
+from models.data import Column, Dataset, Digits, Npz, Parquet, Preprocessing, Split, Table
 from models.layers import (
     Dropout,
     GhostBatchNorm,
@@ -31,6 +23,7 @@ from models.networks import (
     ConvNet,
     DartsNet,
     DartsSupernet,
+    Ensemble,
     Genotype,
     InceptionNet,
     ResNet,
@@ -63,6 +56,7 @@ from models.training import (
     ReduceOnPlateau,
     RMSProp,
     Schedule,
+    Soup,
     Step,
     Trainer,
     load_checkpoint,
@@ -90,6 +84,7 @@ __all__ = [
     "Dataset",
     "Digits",
     "Dropout",
+    "Ensemble",
     "Exponential",
     "Fit",
     "Genotype",
@@ -99,12 +94,14 @@ __all__ = [
     "NoAveraging",
     "Npz",
     "OneCycle",
+    "Parquet",
     "Preprocessing",
     "RMSProp",
     "ReduceOnPlateau",
     "ResNet",
     "Schedule",
     "SoftmaxRegression",
+    "Soup",
     "Split",
     "Step",
     "SyncBatchNorm",

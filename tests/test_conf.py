@@ -7,13 +7,16 @@ import pytest
 import torch
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
+from omegaconf import OmegaConf
+from omegaconf.errors import MissingMandatoryValue
 
 import models
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 GROUPS = {"model", "data", "optimizer", "lr_schedule", "averaging", "trainer"}
 REQUIRED = {"npz": ["data.path=a.npz"], "mnist": ["data.path=a.npz"]} | {
-    "table": ["data.path=a.csv", "data.target=y"]
+    "table": ["data.path=a.csv", "data.target=y"],
+    "parquet": ["data.path=folder", "data.target=y"],
 }
 
 
@@ -110,12 +113,19 @@ def test_every_group_is_tested():
     assert {p.name for p in CONF.iterdir() if p.is_dir()} - {"experiment", "cluster"} == GROUPS
 
 
+def experiments(*, swept):
+    texts = {
+        name: (CONF / "experiment" / f"{name}.yaml").read_text() for name in choices("experiment")
+    }
+    return [name for name, text in texts.items() if ("hydra/sweeper" in text) == swept]
+
+
 def has_sweeper():
     return any("ray_tune" in p.__module__ for p in Plugins.instance().discover())
 
 
 @pytest.mark.skipif(not has_sweeper(), reason="the sweeper plugin is not installed")
-@pytest.mark.parametrize("name", choices("experiment"))
+@pytest.mark.parametrize("name", experiments(swept=True))
 def test_an_experiment_composes_and_trains_as_long_as_its_scheduler_says(name):
     config = compose(f"experiment={name}", "data.path=a.npz" if "mnist" in name else "seed=0",
                      hydra_too=True)  # fmt: skip
@@ -126,11 +136,22 @@ def test_an_experiment_composes_and_trains_as_long_as_its_scheduler_says(name):
 
 
 @pytest.mark.skipif(not has_sweeper(), reason="the sweeper plugin is not installed")
-@pytest.mark.parametrize("name", choices("experiment"))
+@pytest.mark.parametrize("name", experiments(swept=True))
 def test_an_experiment_searches_keys_that_exist(name):
-    from omegaconf import OmegaConf
-
     config = compose(f"experiment={name}", hydra_too=True)
     missing = object()
     for key in config.hydra.sweeper.params:
         assert OmegaConf.select(config, key, default=missing) is not missing, key
+
+
+@pytest.mark.parametrize("name", experiments(swept=False))
+def test_an_experiment_to_train_can_be_built_and_asks_for_the_path_of_its_data(name):
+    assert compose(f"experiment={name}", hydra_too=True).hydra.sweeper._target_.endswith(
+        "BasicSweeper"
+    )
+    with pytest.raises(MissingMandatoryValue, match=r"data\.path"):
+        OmegaConf.to_container(compose(f"experiment={name}"), throw_on_missing=True)
+    parts = instantiate(f"experiment={name}", "data.path=a.file")
+    assert parts["data"].path == "a.file"
+    shape = (14,) if name == "adult_mlp" else (1, 28, 28)
+    assert parts["model"](shape, 3)(torch.randn(2, *shape)).shape == (2, 3)

@@ -1,9 +1,10 @@
-"""Data as tensors in memory, split and standardised with the training split's statistics."""
+"""Data in memory or as streams, split, and scaled with the training split's statistics."""
 
 from models.data.cache import clear_cache
-from models.data.dataset import Data, Dataset, Split
+from models.data.dataset import Data, Dataset, Split, Stream, in_memory
 from models.data.digits import Digits
 from models.data.npz import Npz
+from models.data.parquet import Parquet
 from models.data.preprocessing import Column, Preprocessing
 from models.data.split import SplitRows, split_rows
 from models.data.table import Table
@@ -14,10 +15,13 @@ __all__ = [
     "Dataset",
     "Digits",
     "Npz",
+    "Parquet",
     "Preprocessing",
     "Split",
     "SplitRows",
+    "Stream",
     "Table",
     "clear_cache",
+    "in_memory",
     "split_rows",
 ]

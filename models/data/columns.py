@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Literal
 
 import pyarrow as pa
@@ -22,20 +23,39 @@ def fit_column(
     Raises:
         ValueError: The column's type is neither a number nor text, or it has too many values.
     """
-    if is_number(values.type):
+    if is_feature_number(name, values.type):
         return Column(name=name)
-    if not is_text(values.type):
+    return text_column(name, pc.unique(as_text(values)).drop_null().to_pylist(), categorical)
+
+
+def is_feature_number(name: str, kind: pa.DataType) -> bool:
+    """Whether a column that is to become features holds numbers; else it holds text.
+
+    Raises:
+        ValueError: It holds neither.
+    """
+    if not (is_number(kind) or is_text(kind)):
         raise ValueError(
-            f"column {name!r} has type {values.type}; only numbers, booleans and text become "
+            f"column {name!r} has type {kind}; only numbers, booleans and text become "
             f"features: leave it out with data.drop=[{name}]"
         )
-    categories = tuple(sorted(pc.unique(as_text(values)).drop_null().to_pylist()))
+    return is_number(kind)
+
+
+def text_column(
+    name: str, categories: Collection[str], categorical: Literal["onehot", "integer"]
+) -> Column:
+    """A column of text with the values that training has seen.
+
+    Raises:
+        ValueError: There are too many.
+    """
     if categorical == "onehot" and len(categories) > MAX_CATEGORIES:
         raise ValueError(
             f"column {name!r} has {len(categories)} different values, more than {MAX_CATEGORIES}: "
             f"set data.categorical=integer, or leave it out with data.drop=[{name}]"
         )
-    return Column(name=name, encoding=categorical, categories=categories)
+    return Column(name=name, encoding=categorical, categories=tuple(sorted(categories)))
 
 
 def encode_column(column: Column, values: pa.ChunkedArray) -> Tensor:
@@ -79,9 +99,13 @@ def is_text(kind: pa.DataType) -> bool:
 
 def as_text(values: pa.ChunkedArray) -> pa.ChunkedArray:
     """A text or dictionary column as plain text."""
-    if pa.types.is_dictionary(values.type):
-        values = values.cast(values.type.value_type)
-    return values.cast(pa.large_string())
+    return without_dictionary(values).cast(pa.large_string())
+
+
+def without_dictionary(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A dictionary column as its values."""
+    is_dictionary = pa.types.is_dictionary(values.type)
+    return values.cast(values.type.value_type) if is_dictionary else values
 
 
 def _numbers(values: pa.ChunkedArray) -> Tensor:

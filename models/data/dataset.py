@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -22,18 +23,67 @@ class Split(NamedTuple):
     y: Tensor
     """Classes `[n]`, int64."""
 
+    @property
+    def n_rows(self) -> int:
+        """How many rows there are."""
+        return len(self.y)
+
     def to(self, device: torch.device) -> Split:
         """The same rows on a device."""
         return Split(self.x.to(device), self.y.to(device))
+
+    def parts(self) -> Iterator[Split]:
+        """Every row once, in order: itself."""
+        yield self
+
+
+class Stream(Protocol):
+    """Rows that are read when they are needed, in the place of a `Split`."""
+
+    @property
+    def n_rows(self) -> int:
+        """How many rows an epoch has."""
+        ...
+
+    def to(self, device: torch.device) -> Stream:
+        """The same rows, handed out on a device."""
+        ...
+
+    def part(self, rank: int, ranks: int) -> Stream:
+        """One of `ranks` disjoint parts of each epoch; all have the same number of rows."""
+        ...
+
+    def batches(
+        self, sizes: Sequence[int], *, seed: int, start: int = 0
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """The batches, of these sizes, of the epoch of this seed, from step `start` on."""
+        ...
+
+    def parts(self) -> Iterator[Split]:
+        """Every row once, in order, some at a time."""
+        ...
+
+
+def in_memory(split: Split | Stream, *, needed_by: str) -> Split:
+    """A split whose rows are all in memory.
+
+    Raises:
+        ValueError: It is a stream; the message says that `needed_by` takes none.
+    """
+    if not isinstance(split, Split):
+        raise ValueError(
+            f"{needed_by} takes data that fit into memory; choose another than parquet"
+        )
+    return split
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
     """A classification task."""
 
-    train: Split
-    validation: Split
-    test: Split
+    train: Split | Stream
+    validation: Split | Stream
+    test: Split | Stream
     preprocessing: Preprocessing
 
     @property
@@ -41,12 +91,13 @@ class Dataset:
         """Of a row: `(features,)`, or `(channels, height, width)`."""
         return self.preprocessing.shape
 
-    def split(self, name: str) -> Split:
+    def split(self, name: str) -> Split | Stream:
         """The split `train`, `validation` or `test`.
 
         Raises:
             ValueError: There is no such split.
         """
+        splits: dict[str, Split | Stream]
         splits = {"train": self.train, "validation": self.validation, "test": self.test}
         return choose(splits, name, key="split")
 

@@ -1,12 +1,12 @@
-"""Finding the file of a data set."""
+"""Finding the files of a data set."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 
-def find_file(path: str) -> Path:
-    """The file at `data.path`; `~` is the home folder.
+def find_file(path: str, *, key: str = "data.path") -> Path:
+    """The file at `path`; `~` is the home folder.
 
     Raises:
         FileNotFoundError: There is no such file; the message names the key.
@@ -14,8 +14,23 @@ def find_file(path: str) -> Path:
     file = Path(path).expanduser()
     if not file.is_file():
         what = "is a folder, not a file" if file.is_dir() else "does not exist"
-        raise FileNotFoundError(f"data.path is {path!r}, which {what} (looked in {Path.cwd()})")
+        raise FileNotFoundError(f"{key} is {path!r}, which {what} (looked in {Path.cwd()})")
     return file
+
+
+def find_files(path: str, pattern: str, *, key: str = "data.path") -> list[Path]:
+    """The file at `path`, or every file of a folder that fits the pattern, by name.
+
+    Raises:
+        FileNotFoundError: There is none; the message names the key.
+    """
+    folder = Path(path).expanduser()
+    if not folder.is_dir():
+        return [find_file(path, key=key)]
+    files = sorted(file for file in folder.rglob(pattern) if file.is_file())
+    if not files:
+        raise FileNotFoundError(f"{key} is {path!r}, a folder without any {pattern}")
+    return files
 
 
 def version(file: Path) -> tuple[str, int, int]:

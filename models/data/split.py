@@ -48,7 +48,7 @@ def split_rows(
         torch.tensor_split(rows, (a, a + b))
         for rows, a, b in zip(classes, n_test, n_validation, strict=True)
     ]
-    n_train = _shares([len(train) for _, _, train in parts], fraction)
+    n_train = _nested_shares([len(train) for _, _, train in parts], fraction)
     parts = [(a, b, train[:n]) for (a, b, train), n in zip(parts, n_train, strict=True)]
     test_rows, validation_rows, train_rows = (
         torch.cat(part).sort().values for part in zip(*parts, strict=True)
@@ -70,4 +70,17 @@ def _shares(counts: list[int], fraction: float) -> list[int]:
     by_remainder = sorted(range(len(counts)), key=lambda i: shares[i] - exact[i])
     for i in by_remainder[:missing]:
         shares[i] += 1
+    return shares
+
+
+def _nested_shares(counts: list[int], fraction: float) -> list[int]:
+    """The same so that no class's share falls as the fraction grows.
+
+    Row i of a class of n stands at (i + 1/2) / n, and the first rows of all count: the divisor
+    method of Sainte-Lague. With largest remainders a class can lose a row (the Alabama paradox).
+    """
+    places = torch.cat([(torch.arange(n).double() + 0.5) / n for n in counts])
+    classes = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
+    kept = places.argsort(stable=True)[: round(sum(counts) * fraction)]
+    shares: list[int] = classes[kept].bincount(minlength=len(counts)).tolist()
     return shares

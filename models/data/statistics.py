@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
 from functools import reduce
 
 import torch
@@ -60,6 +60,15 @@ class Statistics:
             low=torch.minimum(self.low, other.low),
             high=torch.maximum(self.high, other.high),
         )
+
+    @classmethod
+    def joined(cls, parts: Sequence[Statistics]) -> Statistics:
+        """The columns of all parts, side by side."""
+        return cls(**{f.name: torch.cat([getattr(p, f.name) for p in parts]) for f in fields(cls)})
+
+    def column(self, index: int) -> Statistics:
+        """One of the columns."""
+        return Statistics(**{f.name: getattr(self, f.name)[index, None] for f in fields(self)})
 
     @property
     def std(self) -> Tensor:

@@ -124,8 +124,23 @@ def encode_target(name: str, values: pa.ChunkedArray) -> tuple[Tensor, tuple[str
     Raises:
         ValueError: Values are missing, or are real numbers.
     """
-    import pyarrow as pa
     import pyarrow.compute as pc
+
+    values = target_values(name, values)
+    known = pc.unique(values).sort()
+    codes = pc.index_in(values, value_set=known).to_numpy()
+    return torch.from_numpy(codes.astype("int64")), tuple(map(str, known.to_pylist()))
+
+
+def target_values(name: str, values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The values of a target column, none missing.
+
+    Raises:
+        ValueError: Values are missing, or are real numbers.
+    """
+    import pyarrow as pa
+
+    from models.data.columns import without_dictionary
 
     if pa.types.is_floating(values.type) or pa.types.is_decimal(values.type):
         raise ValueError(
@@ -133,8 +148,4 @@ def encode_target(name: str, values: pa.ChunkedArray) -> tuple[Tensor, tuple[str
         )
     if values.null_count:
         raise ValueError(f"data.target is {name!r}, which misses {values.null_count} values")
-    if pa.types.is_dictionary(values.type):
-        values = values.cast(values.type.value_type)
-    known = pc.unique(values).sort()
-    codes = pc.index_in(values, value_set=known).to_numpy()
-    return torch.from_numpy(codes.astype("int64")), tuple(map(str, known.to_pylist()))
+    return without_dictionary(values)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from models.data import Split
+from models.data import Split, Stream
 from models.training.seeding import derive_seed
 
 GATHER_BYTES = 1 << 22
@@ -22,10 +22,25 @@ def batch_sizes(n_rows: int, batch_size: int) -> list[int]:
     return sizes
 
 
-def epoch_order(n_rows: int, *, seed: int, epoch: int) -> Tensor:
-    """The order of the rows in an epoch: a function of seed and epoch, so nothing to store."""
-    generator = torch.Generator().manual_seed(derive_seed(seed, "order", epoch))
-    return torch.randperm(n_rows, generator=generator)
+def epoch_batches(
+    split: Split | Stream, sizes: list[int], *, seed: int, epoch: int, start: int = 0
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """The batches of an epoch from step `start` on; what was before it costs nothing."""
+    if isinstance(split, Split):
+        order = epoch_order(split.n_rows, seed=seed, epoch=epoch, device=split.y.device)
+        return batches(split, order, sizes, start=start)
+    return split.batches(sizes, seed=derive_seed(seed, "order", epoch), start=start)
+
+
+def epoch_order(
+    n_rows: int, *, seed: int, epoch: int, device: torch.device | str = "cpu"
+) -> Tensor:
+    """The order of the rows in an epoch: a function of seed and epoch, so nothing to store.
+
+    It is drawn where the rows lie, so that an epoch copies nothing to the device.
+    """
+    generator = torch.Generator(device).manual_seed(derive_seed(seed, "order", epoch))
+    return torch.randperm(n_rows, generator=generator, device=device)
 
 
 def batches(
@@ -36,7 +51,6 @@ def batches(
     Rows are gathered a few megabytes at a time and the batches are views of that: a gather for
     each batch costs more than it moves.
     """
-    order = order.to(split.x.device)
     row_bytes = max(1, split.x[:1].nbytes)
     per_block = max(1, GATHER_BYTES // (row_bytes * max(sizes)))
     row = sum(sizes[:start])
@@ -46,3 +60,12 @@ def batches(
         row += len(rows)
         x, y = split.x.index_select(0, rows), split.y.index_select(0, rows)
         yield from zip(torch.split(x, block), torch.split(y, block), strict=True)
+
+
+def some_inputs(
+    split: Split | Stream, batch_size: int, *, seed: int, epoch: int, rows: int | None
+) -> Iterator[Tensor]:
+    """The inputs of the first `rows` rows of an epoch, or of all for None, in batches."""
+    n_rows = split.n_rows if rows is None else min(rows, split.n_rows)
+    sizes = batch_sizes(n_rows, batch_size)
+    return (x for x, _ in epoch_batches(split, sizes, seed=seed, epoch=epoch))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from models.choices import miss
-from models.data import Dataset, Split
+from models.data import Dataset, Split, in_memory
 from models.data.split import split_rows
 from models.networks.darts import DartsSupernet
 from models.networks.darts.genotype import FILE
@@ -104,7 +104,7 @@ class DartsTrainer(Trainer):
         seed: int,
     ) -> ArchitectureSearch:
         device = next(net.parameters()).device
-        train = data.load().train.to(device)
+        train = in_memory(data.load().train, needed_by="trainer=darts").to(device)
         return ArchitectureSearch(
             net,
             weights,
@@ -137,7 +137,7 @@ class _SharedRows:
     @cached_property
     def _both(self) -> tuple[Dataset, Split]:
         dataset: Dataset = self._data.load()
-        x, y = dataset.train
+        x, y = in_memory(dataset.train, needed_by="trainer=darts")
         rows = split_rows(y, validation=self._share, test=0.0, seed=self._seed)
         train, other = (Split(x[part], y[part]) for part in (rows.train, rows.validation))
         return replace(dataset, train=train), other

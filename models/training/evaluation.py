@@ -8,19 +8,21 @@ from collections.abc import Mapping
 import torch.nn.functional as F
 from torch import nn
 
-from models.data import Split
+from models.data import Split, Stream
 from models.networks.predict import predict_logits
 
 METRICS = ("train_loss", "val_loss", "val_accuracy")
 
 
-def evaluate(net: nn.Module, split: Split) -> dict[str, float]:
+def evaluate(net: nn.Module, split: Split | Stream) -> dict[str, float]:
     """Accuracy, and cross entropy in nats, both means over the rows."""
-    logits = predict_logits(net, split.x)
-    return {
-        "accuracy": int((logits.argmax(1) == split.y).sum()) / len(split.y),
-        "loss": float(F.cross_entropy(logits, split.y)),
-    }
+    rows, right, loss = 0, 0, 0.0
+    for x, y in split.parts():
+        logits = predict_logits(net, x)
+        rows += len(y)
+        right += int((logits.argmax(1) == y).sum())
+        loss += float(F.cross_entropy(logits, y)) * len(y)
+    return {"accuracy": right / rows, "loss": loss / rows}
 
 
 def epoch_metrics(train_loss: float, validation: Mapping[str, float]) -> dict[str, float]:

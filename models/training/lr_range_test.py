@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,8 +11,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from models.data import Split
-from models.training.batches import batch_sizes, batches, epoch_order
+from models.data import Split, Stream
+from models.training.batches import batch_sizes, epoch_batches
 from models.training.step import GradientStep
 
 SMOOTHING = 0.9
@@ -55,7 +56,7 @@ class LrRangeTest:
 
 def lr_range_test(
     step: GradientStep,
-    split: Split,
+    split: Split | Stream,
     *,
     batch_size: int,
     seed: int,
@@ -88,10 +89,10 @@ def lr_range_test(
     return LrRangeTest(lrs=lrs, losses=losses)
 
 
-def _endless(split: Split, *, batch_size: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+def _endless(
+    split: Split | Stream, *, batch_size: int, seed: int
+) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches of one epoch after another."""
-    sizes = batch_sizes(len(split.y), batch_size)
-    epoch = 0
-    while True:
-        yield from batches(split, epoch_order(len(split.y), seed=seed, epoch=epoch), sizes)
-        epoch += 1
+    sizes = batch_sizes(split.n_rows, batch_size)
+    for epoch in itertools.count():
+        yield from epoch_batches(split, sizes, seed=seed, epoch=epoch)

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.data import Split
+from models.data import Split, Stream
 from models.layers import precise_batch_norm
 from models.training.averaging import NoAveraging
-from models.training.batches import batch_sizes, batches, epoch_order
+from models.training.batches import batch_sizes, epoch_batches, some_inputs
 from models.training.optimizers import Optimizer
 from models.training.schedules import Schedule
 from models.training.seeding import get_rng, set_rng
@@ -59,7 +59,7 @@ class Run:
 
     def train_epoch(
         self,
-        split: Split,
+        split: Split | Stream,
         take_step: GradientStep,
         *,
         batch_size: int,
@@ -78,11 +78,11 @@ class Run:
         Returns:
             The training loss, a mean over the rows as they were seen; None if `stop` said so.
         """
-        sizes = batch_sizes(len(split.y), batch_size)
-        order = epoch_order(len(split.y), seed=self.seed, epoch=self.epoch)
-        check_every = 1 if split.y.device.type == "cpu" else CHECK_EVERY
+        sizes = batch_sizes(split.n_rows, batch_size)
+        seed, epoch, start = self.seed, self.epoch, self.step
+        check_every = 1 if self.dropout.device.type == "cpu" else CHECK_EVERY
         self.net.train()
-        for x, y in batches(split, order, sizes, start=self.step):
+        for x, y in epoch_batches(split, sizes, seed=seed, epoch=epoch, start=start):
             self._set_lr(len(sizes))
             if statistics and self.step == 0:
                 loss = self._observed(take_step, x, y)
@@ -122,7 +122,7 @@ class Run:
         self.averaging.after_epoch(self.epoch)
         return float(losses @ rows / rows.sum())
 
-    def evaluated_net(self, split: Split, *, batch_size: int) -> nn.Module:
+    def evaluated_net(self, split: Split | Stream, *, batch_size: int) -> nn.Module:
         """The network that counts: averaged where there is an average, else as it is.
 
         The batch norms of an average have seen none of their inputs: their statistics are estimated
@@ -131,9 +131,8 @@ class Run:
         averaged = self.averaging.net
         if averaged is None:
             return self.net
-        order = epoch_order(len(split.y), seed=self.seed, epoch=self.epoch)
-        order = order[: self.averaging.batch_norm_rows]
-        inputs = (x for x, _ in batches(split, order, batch_sizes(len(order), batch_size)))
+        rows = self.averaging.batch_norm_rows
+        inputs = some_inputs(split, batch_size, seed=self.seed, epoch=self.epoch, rows=rows)
         precise_batch_norm(averaged, inputs)
         return averaged
 

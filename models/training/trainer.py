@@ -6,19 +6,21 @@ import copy
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from models.data import Dataset, Preprocessing, Split
+from models.data import Dataset, Preprocessing, Split, Stream
 from models.layers import class_weights
 from models.networks.predict import predict_proba
 from models.training.averaging import NoAveraging
+from models.training.batches import some_inputs
 from models.training.checkpoint import load_checkpoint, save_checkpoint
 from models.training.checks import require
+from models.training.combine import STATISTICS_ROWS, Soup, agreeing, make_ensemble, make_soup
 from models.training.compilation import compiled
 from models.training.early_stopping import has_stalled
 from models.training.evaluation import diverged_metrics, epoch_metrics, evaluate
@@ -148,8 +150,8 @@ class Trainer(TrainerOptions):
         """
         if self._parts is None:
             raise RuntimeError("build, load or fit a network first")
-        rows: Split = self._parts["data"].load().split(split)
-        if not len(rows.y):
+        rows: Split | Stream = self._parts["data"].load().split(split)
+        if not rows.n_rows:
             raise ValueError(f"the split {split!r} has no rows")
         with num_threads(self.threads):
             return evaluate(net, rows.to(next(net.parameters()).device))
@@ -195,6 +197,63 @@ class Trainer(TrainerOptions):
         """Write `weights.safetensors` and `model.json`, all that `load` needs beside the parts."""
         return write_export(best, Path(folder))
 
+    def soup(
+        self,
+        members: Sequence[Best],
+        parts: Sequence[Mapping[str, Any]],
+        *,
+        recipe: str,
+        score: Callable[[Mapping[str, float]], float],
+    ) -> Soup:
+        """The average of the weights of those members whose architectures agree.
+
+        Args:
+            members: Loaded models, best first.
+            parts: Those that each was built from.
+            recipe: `greedy` or `uniform`; see `models.training.soup`.
+            score: One number of the metrics that `evaluate` gives, more is better.
+
+        Raises:
+            ValueError: No two members agree, or one was trained on other rows.
+        """
+        group, left_out = agreeing(members)
+        first = group[0]
+        self._parts, self._preprocessing = parts[first], members[first].preprocessing
+        train = parts[first]["data"].load().train.to(self._device())
+        with num_threads(self.threads):
+            soup = make_soup(
+                {i: members[i] for i in group},
+                recipe=recipe,
+                evaluate=lambda net: self.evaluate(net, "validation"),
+                score=score,
+                inputs=lambda: some_inputs(
+                    train,
+                    self.batch_size,
+                    seed=parts[first]["seed"],
+                    epoch=0,
+                    rows=STATISTICS_ROWS,
+                ),
+            )
+        return replace(soup, left_out={**left_out, **soup.left_out})
+
+    def ensemble(self, members: Sequence[Best], parts: Mapping[str, Any]) -> Best:
+        """A network that gives the average of the members' probabilities.
+
+        Args:
+            members: Loaded models, best first.
+            parts: Those of the first member, with a `model` as `ensemble_model` describes it.
+
+        Raises:
+            ValueError: A member has other features or classes, or was trained on other rows.
+        """
+        net = self._build(parts, members[0].preprocessing)
+        return make_ensemble(net, members, evaluate=lambda part: self.evaluate(part, "validation"))
+
+    @staticmethod
+    def ensemble_model(models: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """The config of an ensemble's `model`, of its members' ones."""
+        return {"_target_": "models.Ensemble", "_partial_": True, "members": list(models)}
+
     def _device(self) -> torch.device:
         if self.device == "auto":
             return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -223,10 +282,10 @@ class Trainer(TrainerOptions):
             dropout=generator,
         )
 
-    def _step(self, run: Run, train: Split) -> GradientStep:
+    def _step(self, run: Run, train: Split | Stream) -> GradientStep:
         """How the run's weights move, with what is switched on and nothing else."""
         return GradientStep(
-            forward=self._forward(run.net, train.y.device),
+            forward=self._forward(run.net, run.dropout.device),
             parameters=[p for p in run.net.parameters() if p.requires_grad],
             optimizer=run.optimizer,
             loss=self._loss(train),
@@ -239,12 +298,15 @@ class Trainer(TrainerOptions):
         forward: Forward = compiled(net, device) if self.compile else net
         return in_bfloat16(forward, device) if self.precision == "bf16" else forward
 
-    def _loss(self, train: Split) -> Loss:
-        counts = torch.bincount(train.y, minlength=len(self.preprocessing.classes))
-        weights = class_weights(self.class_weights, counts)
+    def _loss(self, train: Split | Stream) -> Loss:
+        weights = None
+        if self.class_weights != "none":  # of a stream it takes a pass over the rows
+            classes = len(self.preprocessing.classes)
+            counts = [torch.bincount(y, minlength=classes) for _, y in train.parts()]
+            weights = class_weights(self.class_weights, torch.stack(counts).sum(0))
         return Loss(
             label_smoothing=self.label_smoothing,
-            class_weights=None if weights is None else weights.to(train.x.dtype),
+            class_weights=None if weights is None else weights.float(),
             gradient_penalty=self.gradient_penalty,
         )
 
@@ -283,7 +345,7 @@ class Trainer(TrainerOptions):
         return ended
 
     def _end_epoch(
-        self, run: Run, loss: float, train: Split, validation: Split
+        self, run: Run, loss: float, train: Split | Stream, validation: Split | Stream
     ) -> dict[str, float]:
         """Evaluate the network, and keep it if it is the best."""
         if not math.isfinite(loss):

@@ -160,7 +160,7 @@ def test_metrics_best_epoch_and_export_are_the_averages(tmp_path, name):
 @pytest.mark.parametrize("name", AVERAGES)
 def test_batch_norm_of_an_average_has_the_statistics_of_its_own_inputs(tmp_path, name):
     _, _, done, _ = fit(AVERAGES[name], tmp_path)
-    x = Digits().load().train.x
+    x = Digits().load().train.x.flatten(1)
     linear, norm = done.net.blocks[0][:2]
     inputs = linear(x).detach().double()
     torch.testing.assert_close(norm.running_mean.double(), inputs.mean(0), rtol=1e-4, atol=1e-5)

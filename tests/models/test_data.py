@@ -1,5 +1,6 @@
 """Data sets: splits, standardisation, encodings, and messages that name the key."""
 
+import itertools
 import os
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import pyarrow.csv
 import pyarrow.parquet
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from models import Digits, Npz, Preprocessing, Table
 from models.data import clear_cache, split_rows
@@ -66,6 +69,35 @@ def test_a_fraction_of_the_training_rows_is_stratified_and_within_every_larger_o
     assert set(tenth.train.tolist()) < set(half.train.tolist()) < set(whole.train.tolist())
     assert torch.equal(half.validation, whole.validation)
     assert torch.equal(half.test, whole.test)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    counts=st.lists(st.integers(1, 60), min_size=2, max_size=6),
+    fractions=st.tuples(st.floats(0.1, 1), st.floats(0.1, 1)).map(sorted),
+    seed=st.integers(0, 3),
+)
+def test_every_fraction_is_within_every_larger_one_and_near_its_classes_shares(
+    counts, fractions, seed
+):
+    y = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
+    y = torch.cat([y, torch.zeros(50, dtype=torch.long)])
+    whole, smaller, larger = (
+        split_rows(y, validation=0.1, test=0.1, seed=seed, fraction=f) for f in (1.0, *fractions)
+    )
+    assert set(smaller.train.tolist()) <= set(larger.train.tolist()) <= set(whole.train.tolist())
+    exact = y[whole.train].bincount(minlength=len(counts)) * fractions[1]
+    kept = y[larger.train].bincount(minlength=len(counts))
+    assert (kept - exact).abs().max() < len(counts)
+
+
+def test_a_class_keeps_its_rows_where_rounding_would_take_one():
+    y = torch.repeat_interleave(torch.arange(3), torch.tensor([60, 60, 20]))
+    seen = [
+        set(split_rows(y, validation=0.2, test=0.2, seed=0, fraction=i / 84).train.tolist())
+        for i in range(1, 85)
+    ]
+    assert all(a < b for a, b in itertools.pairwise(seen))
 
 
 @pytest.mark.parametrize("fraction", [0.0, 1.5, float("nan")])

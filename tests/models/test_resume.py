@@ -1,5 +1,6 @@
 """A run that was cut at any step and goes on equals the unbroken one, whatever is switched on."""
 
+import math
 import random
 from functools import partial
 
@@ -18,14 +19,14 @@ STEPS = 5  # an epoch of the digits in batches of 256
 class Noisy(nn.Module):
     """A user's network that draws from every global generator."""
 
-    def __init__(self, n_in, n_out):
+    def __init__(self, in_shape, n_out):
         super().__init__()
-        self.linear = nn.Linear(n_in, n_out)
+        self.linear = nn.Linear(math.prod(in_shape), n_out)
 
     def forward(self, x):
         if self.training:
             x = x * (1 + 0.1 * torch.randn(1) + 0.1 * np.random.randn() + random.gauss(0, 0.1))
-        return self.linear(x)
+        return self.linear(x.flatten(1))
 
 
 OPTIMIZERS = {

@@ -1,6 +1,7 @@
 """The trainer repeats bit for bit, goes on bit for bit, and keeps the best epoch."""
 
 import dataclasses
+import json
 import math
 from functools import partial
 
@@ -349,3 +350,35 @@ def test_an_unknown_split_is_named():
 def test_a_wrong_option_names_its_key(options, message):
     with pytest.raises(ValueError, match=message):
         trainer(**options).fit(parts())
+
+
+def test_images_and_flat_rows_are_predicted_alike(tmp_path):
+    t = trainer(epochs=1)
+    given = parts(model=partial(models.ConvNet, width=[4]))
+    fit = t.fit(given)
+    images = torch.randint(0, 17, (5, 1, 8, 8))
+    p = t.predict(fit.net, images)
+    assert torch.equal(t.predict(fit.net, images.flatten(1)), p)
+    assert torch.equal(t.predict(fit.net, images[:, 0].numpy()), p)
+    fit.save(tmp_path / "c")
+    t.export(t.load(tmp_path / "c", given), tmp_path / "e")
+    fresh = trainer()
+    assert torch.equal(fresh.predict(fresh.load(tmp_path / "e", given).net, images), p)
+
+
+def test_an_export_of_before_images_had_a_shape_loads(tmp_path):
+    t = trainer(epochs=1)
+    fit = t.fit(parts())
+    fit.save(tmp_path / "c")
+    t.export(t.load(tmp_path / "c", parts()), tmp_path / "e")
+    file = tmp_path / "e" / "model.json"
+    model = json.loads(file.read_text())
+    stored = model["preprocessing"]
+    del stored["shape"], stored["fill"]
+    stored["mean"] = [stored.pop("shift")[0][0][0]] * 64
+    stored["std"] = [stored.pop("scale")[0][0][0]] * 64
+    file.write_text(json.dumps(model))
+    fresh, rows = trainer(), torch.randint(0, 17, (5, 64))
+    net = fresh.load(tmp_path / "e", parts()).net
+    assert torch.equal(fresh.predict(net, rows), t.predict(fit.net, rows))
+    assert fresh.evaluate(net, "test") == t.evaluate(fit.net, "test")
