@@ -16,6 +16,9 @@ import pyarrow.parquet
 SLICE_ROWS = 8192
 """Rows that are decoded at a time."""
 
+_PAGE_BY_PAGE = {"pre_buffer": False, "buffer_size": 1 << 16}
+"""Otherwise a reader holds the bytes of a whole row group."""
+
 
 @dataclass(frozen=True)
 class Share:
@@ -58,7 +61,7 @@ class RowGroup:
         Raises:
             ValueError: The file is damaged.
         """
-        with readable(self.file), pa.parquet.ParquetFile(self.file, buffer_size=1 << 16) as file:
+        with readable(self.file), pa.parquet.ParquetFile(self.file, **_PAGE_BY_PAGE) as file:
             row = self.first
             for batch in file.iter_batches(SLICE_ROWS, row_groups=[self.index], columns=columns):
                 hashes = row_hashes(self.key, row, row + len(batch))

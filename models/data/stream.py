@@ -18,7 +18,7 @@ from models.data.row_groups import RowGroup, Share
 
 LANES = 4
 """Places of the files that a buffer is filled from, so that sorted files are mixed too. Each holds
-a page of each column, 1 MB as most writers make them."""
+a page and perhaps a dictionary of each column, 1 MB each as most writers make them."""
 
 T = TypeVar("T")
 
