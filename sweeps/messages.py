@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from hydra.core.config_search_path import ConfigSearchPath
 from sweeps.app import App
 from sweeps.compose import Patch
 from sweeps.objective import Objective
+from sweeps.resources import Resources
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +31,7 @@ class LaneSettings:
     preload: Sequence[str]
     """Modules that the configs' `_target_`s come from."""
     teardown_timeout_s: float
+    resources: Resources = field(default_factory=Resources)
     by_rung: bool = False
     """Whether a segment trains anew at a fidelity of its own: then only its result is judged."""
 
@@ -116,3 +118,7 @@ Message = Idle | Left | Report | Returned | Raised | Unusable
 
 class StuckTaskError(RuntimeError):
     """The task did not end in time when it was told to; the lane must be replaced."""
+
+
+class LostRankError(RuntimeError):
+    """A rank's process died; the lane and the trial's other ranks must be replaced."""
