@@ -12,8 +12,27 @@ from models.data import (
     Split,
     Table,
 )
-from models.layers import Dropout, make_activation, make_norm
-from models.networks import MLP, SoftmaxRegression, make_network, predict_proba
+from models.layers import (
+    Dropout,
+    GhostBatchNorm,
+    SyncBatchNorm,
+    class_weights,
+    convert_sync_batch_norm,
+    cross_entropy,
+    make_activation,
+    make_conv,
+    make_linear,
+    make_norm,
+    precise_batch_norm,
+)
+from models.networks import (
+    MLP,
+    SoftmaxRegression,
+    expected_calibration_error,
+    fit_temperature,
+    make_network,
+    predict_proba,
+)
 from models.training import (
     SGD,
     Adam,
@@ -46,18 +65,28 @@ __all__ = [
     "Dropout",
     "Exponential",
     "Fit",
+    "GhostBatchNorm",
     "Npz",
     "Preprocessing",
     "Schedule",
     "SoftmaxRegression",
     "Split",
     "Step",
+    "SyncBatchNorm",
     "Table",
     "Trainer",
+    "class_weights",
+    "convert_sync_batch_norm",
+    "cross_entropy",
+    "expected_calibration_error",
+    "fit_temperature",
     "load_checkpoint",
     "make_activation",
+    "make_conv",
+    "make_linear",
     "make_network",
     "make_norm",
+    "precise_batch_norm",
     "predict_proba",
     "save_checkpoint",
 ]

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from models.layers.init import init_weight
+from models.layers.weight_norm import add_weight_norm
 
 
 class Linear(nn.Linear):
@@ -22,10 +23,15 @@ def make_linear(
     bias: bool,
     init: str,
     generator: torch.Generator | None = None,
+    weight_norm: bool = False,
 ) -> nn.Linear:
-    """`[n, n_in] -> [n, n_out]`; the bias, where there is one, begins at zero."""
+    """`[n, n_in] -> [n, n_out]`; the bias, where there is one, begins at zero.
+
+    Raises:
+        ValueError: There is no init of this name, or it does not go with weight norm.
+    """
     layer = Linear(n_in, n_out, bias=bias)
     init_weight(layer.weight, init, generator=generator)
     if bias:
         nn.init.zeros_(layer.bias)
-    return layer
+    return add_weight_norm(layer) if weight_norm else layer
