@@ -34,7 +34,10 @@ from models.networks import (
     predict_proba,
 )
 from models.training import (
+    EMA,
     SGD,
+    SWA,
+    Adagrad,
     Adam,
     AdamW,
     Best,
@@ -43,6 +46,11 @@ from models.training import (
     Cosine,
     Exponential,
     Fit,
+    LrRangeTest,
+    NoAveraging,
+    OneCycle,
+    ReduceOnPlateau,
+    RMSProp,
     Schedule,
     Step,
     Trainer,
@@ -51,8 +59,11 @@ from models.training import (
 )
 
 __all__ = [
+    "EMA",
     "MLP",
     "SGD",
+    "SWA",
+    "Adagrad",
     "Adam",
     "AdamW",
     "Best",
@@ -66,8 +77,13 @@ __all__ = [
     "Exponential",
     "Fit",
     "GhostBatchNorm",
+    "LrRangeTest",
+    "NoAveraging",
     "Npz",
+    "OneCycle",
     "Preprocessing",
+    "RMSProp",
+    "ReduceOnPlateau",
     "Schedule",
     "SoftmaxRegression",
     "Split",

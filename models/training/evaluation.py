@@ -1,0 +1,39 @@
+"""How good a network is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch.nn.functional as F
+from torch import nn
+
+from models.data import Split
+from models.networks.predict import predict_logits
+
+METRICS = ("train_loss", "val_loss", "val_accuracy")
+
+
+def evaluate(net: nn.Module, split: Split) -> dict[str, float]:
+    """Accuracy, and cross entropy in nats, both means over the rows."""
+    logits = predict_logits(net, split.x)
+    return {
+        "accuracy": int((logits.argmax(1) == split.y).sum()) / len(split.y),
+        "loss": float(F.cross_entropy(logits, split.y)),
+    }
+
+
+def epoch_metrics(train_loss: float, validation: Mapping[str, float]) -> dict[str, float]:
+    """An epoch's report; a diverged network has no accuracy, though `argmax` finds one."""
+    if not (math.isfinite(train_loss) and math.isfinite(validation["loss"])):
+        return diverged_metrics(train_loss)
+    return {
+        "train_loss": train_loss,
+        "val_loss": validation["loss"],
+        "val_accuracy": validation["accuracy"],
+    }
+
+
+def diverged_metrics(train_loss: float) -> dict[str, float]:
+    """The report of an epoch that ended in NaN or infinity."""
+    return {"train_loss": train_loss, "val_loss": math.nan, "val_accuracy": math.nan}
