@@ -15,6 +15,7 @@ from models.data import Split
 from models.layers import precise_batch_norm
 from models.training.averaging import NoAveraging
 from models.training.batches import batch_sizes, batches, epoch_order
+from models.training.distributed import Ranks
 from models.training.optimizers import Optimizer
 from models.training.schedules import Schedule
 from models.training.seeding import get_rng, set_rng
@@ -47,6 +48,8 @@ class Run:
     averaging: NoAveraging
     dropout: torch.Generator
     """Dropout's own generator, on the network's device."""
+    ranks: Ranks | None = None
+    """Where several processes train the network."""
     epoch: int = 0
     """Epochs done."""
     step: int = 0
@@ -134,6 +137,8 @@ class Run:
         order = epoch_order(len(split.y), seed=self.seed, epoch=self.epoch)
         order = order[: self.averaging.batch_norm_rows]
         inputs = (x for x, _ in batches(split, order, batch_sizes(len(order), batch_size)))
+        if self.ranks is not None:
+            inputs = (x[self.ranks.own(len(x))] for x in inputs)
         precise_batch_norm(averaged, inputs)
         return averaged
 

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import time
+from functools import partial
 from pathlib import Path
 
 import hydra
@@ -32,7 +33,7 @@ def main(cfg: DictConfig) -> None:
             dist.all_reduce(total)
             metrics = {"loss": cfg.x / epoch + 0 * total.item(), "total": total.item()}
             if rank == 0 or cfg.get("all_report", True):
-                sweeps.report(metrics, step=epoch, checkpoint=lambda to: save(to, epoch))
+                sweeps.report(metrics, step=epoch, checkpoint=partial(save, epoch=epoch))
     finally:
         note(output, "ends.jsonl", {"rank": rank, "time": time.time()})
 
