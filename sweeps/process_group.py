@@ -30,8 +30,6 @@ class Seat:
 
     node: str
     """The node's id."""
-    address: str
-    """The node's address."""
     devices: str | None
     """The process's `CUDA_VISIBLE_DEVICES`."""
 
@@ -69,7 +67,9 @@ class World:
         }
 
 
-def worlds(seats: Sequence[Seat], *, gpus: float, port: int, segment: int) -> list[World]:
+def worlds(
+    seats: Sequence[Seat], *, gpus: float, address: str, port: int, segment: int
+) -> list[World]:
     """What each rank knows, in the order of their seats."""
     nodes = [seat.node for seat in seats]
     return [
@@ -79,7 +79,7 @@ def worlds(seats: Sequence[Seat], *, gpus: float, port: int, segment: int) -> li
             size=len(seats),
             local_rank=(local_rank := nodes[:rank].count(seat.node)),
             local_size=nodes.count(seat.node),
-            address=seats[0].address,
+            address=address,
             port=port,
             device=_device(local_rank, gpus),
             shares_device=gpus < 1,

@@ -22,7 +22,6 @@ from typing import Any
 
 import ray
 from ray.exceptions import RayError
-from ray.util import get_node_ip_address
 from ray.util.placement_group import get_current_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
@@ -138,6 +137,7 @@ class Gang:
     def load(self) -> list[Any]:
         """Let every rank import the app; references that are ready when it has."""
         self._seats = [_seat(), *ray.get([rank.seat.remote() for rank in self._ranks])]
+        self._address = _address(self._seats)
         first, *others = visible_devices(self._seats, gpus=self._settings.resources.gpus)
         _see(first)
         return [
@@ -153,10 +153,11 @@ class Gang:
             RankFailedError: Another rank failed.
         """
         segment = next(self._segments)
-        with hosting(self._seats[0].address) as store:
+        with hosting(self._address) as store:
             first, *others = worlds(
                 self._seats,
                 gpus=self._settings.resources.gpus,
+                address=self._address,
                 port=store.port,
                 segment=segment,
             )
@@ -270,9 +271,17 @@ def _cause(parts: Sequence[_Part]) -> Failure | None:
 def _seat() -> Seat:
     return Seat(
         node=ray.get_runtime_context().get_node_id(),
-        address=get_node_ip_address(),  # type: ignore[no-untyped-call]
         devices=os.environ.get("CUDA_VISIBLE_DEVICES"),
     )
+
+
+def _address(seats: Sequence[Seat]) -> str:
+    """Where all ranks reach the first: on one node through the loopback device."""
+    first = seats[0].node
+    if all(seat.node == first for seat in seats):
+        return "127.0.0.1"
+    nodes: Any = ray.nodes()  # type: ignore[no-untyped-call]
+    return next(str(node["NodeManagerAddress"]) for node in nodes if node["NodeID"] == first)
 
 
 def _see(devices: str | None) -> None:
