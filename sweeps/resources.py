@@ -30,6 +30,8 @@ def resources_of_a_trial(settings: Settings, there: Mapping[str, float]) -> Reso
         ConfigError: More than there is: no trial could ever start.
     """
     each = _asked(settings, there)
+    if not each.cpus and not each.gpus:
+        raise ConfigError("hydra.sweeper.resources has neither cpus nor gpus: a trial needs some")
     for key, name in _NAMES:
         asked = each.workers * getattr(each, key)
         if asked > there.get(name, 0):
