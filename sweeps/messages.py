@@ -31,6 +31,8 @@ class LaneSettings:
     preload: Sequence[str]
     """Modules that the configs' `_target_`s come from."""
     teardown_timeout_s: float
+    judged_between: bool
+    """Whether it judges the reports between them too."""
     resources: Resources = field(default_factory=Resources)
     by_rung: bool = False
     """Whether a segment trains anew at a fidelity of its own: then only its result is judged."""
@@ -53,6 +55,8 @@ class Job:
     checkpoint: Path | None
     best: float | None
     best_step: int | None
+    says_left: bool
+    """Whether to say when the lane's last segment has ended, before this one begins."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,8 @@ class Rest:
     """Nothing to do for some seconds; ask again then."""
 
     seconds: float
+    says_left: bool = False
+    """As a job's."""
 
 
 # Lane to driver
@@ -77,7 +83,7 @@ class Left:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """The task reported, and waits for the decision."""
+    """The task reported; it stands still for the decision, unless further messages follow."""
 
     trial: int
     step: int

@@ -17,7 +17,6 @@ from concurrent.futures import Future, as_completed
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -29,8 +28,9 @@ from sweeps import session
 from sweeps.memory import was_killed_for_memory
 from sweeps.messages import Job, LaneSettings, LostRankError, Raised
 from sweeps.process_group import Seat, World, hosting, release_devices, visible_devices, worlds
+from sweeps.session import Send
 from sweeps.status import Decision
-from sweeps.worker import Send, Worker, raised
+from sweeps.worker import Worker, raised
 
 Failure = Raised | LostRankError
 
@@ -92,7 +92,7 @@ class Rank:
         """A `send` that waits for the decision on rank 0's report."""
         over = False
 
-        def send(step: int, metrics: dict[str, float], checkpoint: Path | None) -> Decision:
+        def send(*report: Any) -> Decision:
             nonlocal over
             heard, decision = -1, None
             while not over and heard != segment:
@@ -210,10 +210,10 @@ class Gang:
     def _passing_on(self, send: Send, segment: int) -> Send:
         """A `send` that lets the other ranks know what it answers."""
 
-        def pass_on(step: int, metrics: dict[str, float], checkpoint: Path | None) -> Decision:
+        def pass_on(*report: Any) -> Decision:
             decision = None
             try:
-                decision = send(step, metrics, checkpoint)
+                decision = send(*report)
             finally:
                 self._tell(segment, decision)
             return decision

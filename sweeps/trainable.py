@@ -1,9 +1,10 @@
 """A lane: a Ray actor that trains one segment after another, of whatever trials come.
 
 A Tune trial is a lane, not one of our trials: to Tune, a lane is a training that never ends. Its
-`step` hands over one message, and the driver answers it before the next `step`: by `assign` with
+`step` hands over messages, and the driver answers them before the next `step`: by `assign` with
 something else to do, or by nothing, which means "go on". So a pause, a stop and the start of the
-next trial cost one message each, and no actor is made, reset or waited for.
+next trial cost one step each, and no actor is made, reset or waited for. Reports that nobody judges
+go along with the next that somebody does, or with the first after `HOLD_S`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import math
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,10 @@ from sweeps.objective import Objective
 from sweeps.process_group import release_devices
 from sweeps.ranks import Gang, RankFailedError
 from sweeps.status import Decision
-from sweeps.worker import Send, Worker, raised, traceback_of
+from sweeps.worker import Worker, raised, traceback_of
+
+HOLD_S = 0.5
+"""So long a lane may hold reports back: one in every step costs more than a short epoch."""
 
 
 class Lane(Trainable):
@@ -60,7 +64,7 @@ class Lane(Trainable):
 
     def step(self) -> dict[str, Any]:
         """Go on until there is something to say."""
-        return {"message": self._next_message()}
+        return {"messages": self._next_messages()}
 
     def cleanup(self) -> None:
         """End what runs; without its thread's consent if need be, since the process ends too."""
@@ -69,21 +73,21 @@ class Lane(Trainable):
         if self._gang is not None:
             self._gang.kill()
 
-    def _next_message(self) -> Message:
+    def _next_messages(self) -> Sequence[Message]:
         order, self._order = self._order, None
         if self._worker is None:
-            return self._load()
+            return [self._load()]
         if order is None:
             return self._go_on()
-        if self._end_segment():
+        if self._end_segment() and order.says_left:
             self._order = order
-            return Left()
+            return [Left()]
         if isinstance(order, Rest):
             time.sleep(order.seconds)
-            return Idle()
+            return [Idle()]
         gathered = _Gathered(self._settings.objective) if self._settings.by_rung else None
         self._segment = self._begin(order, gathered)
-        return self._segment.next_message()
+        return self._segment.next_messages()
 
     def _begin(self, job: Job, gathered: _Gathered | None) -> _Segment:
         assert self._worker is not None
@@ -102,11 +106,11 @@ class Lane(Trainable):
             return Unusable(error=traceback_of(error))
         return Idle()
 
-    def _go_on(self) -> Message:
+    def _go_on(self) -> Sequence[Message]:
         if self._segment is None:
-            return Idle()
+            return [Idle()]
         self._segment.answer(Decision.CONTINUE)
-        return self._segment.next_message()
+        return self._segment.next_messages()
 
     def _end_segment(self) -> bool:
         """See that no task runs any more; whether one had to be told so."""
@@ -129,14 +133,19 @@ class _Segment:
     def __init__(
         self,
         job: Job,
-        train: Callable[[Job, Send], Any],
+        train: Callable[[Job, session.Send], Any],
         gathered: _Gathered | None = None,
         gang: Gang | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.job = job
         self._train = train
         self._gathered = gathered
-        self._messages: queue.SimpleQueue[Message | LostRankError] = queue.SimpleQueue()
+        self._clock = clock
+        self._messages: queue.SimpleQueue[Sequence[Message] | LostRankError] = queue.SimpleQueue()
+        self._held: list[Message] = []
+        """Reports that wait for the next message."""
+        self._spoke = clock()
         self._answers: queue.SimpleQueue[Decision | None] = queue.SimpleQueue()
         self._ending = False
         self.stands = False
@@ -148,17 +157,17 @@ class _Segment:
         self._thread = threading.Thread(target=self._run, name=f"trial-{job.trial}", daemon=True)
         self._thread.start()
 
-    def next_message(self) -> Message:
-        """Wait until the task has something to say.
+    def next_messages(self) -> Sequence[Message]:
+        """Wait until the task has something to say; what it has not said yet comes first.
 
         Raises:
             LostRankError: One of its ranks died.
         """
-        message = self._messages.get()
-        if isinstance(message, LostRankError):
-            raise message
-        self.stands = isinstance(message, Report)
-        return message
+        messages = self._messages.get()
+        if isinstance(messages, LostRankError):
+            raise messages
+        self.stands = isinstance(messages[-1], Report)
+        return messages
 
     def answer(self, decision: Decision) -> None:
         """Let a task that stands at a report go on, or end it."""
@@ -178,22 +187,26 @@ class _Segment:
         return not self._thread.is_alive()
 
     def _interrupt(self, failure: Raised | LostRankError) -> None:
-        """Another rank failed: say so, whatever this one does."""
+        """Another rank failed: say so, whatever this one does; what it holds back is lost."""
         self.interrupted = True
-        self._messages.put(failure)
+        self._messages.put([failure] if isinstance(failure, Raised) else failure)
 
     def _run(self) -> None:
         try:
             result = self._train(self.job, self._send)
-            self._messages.put(self._returned(_metrics(result)))
+            self._say(self._returned(_metrics(result)))
         except session.TrialEnded:
             if self._gathered is not None and not self._ending:  # its result is that it diverged
-                self._messages.put(self._returned({}))
+                self._say(self._returned({}))
         except RankFailedError as error:
             self._interrupt(error.failure)
         except BaseException as error:  # noqa: BLE001 - told to the driver, SystemExit included
-            self._messages.put(raised(self.job, error))
+            self._say(raised(self.job, error))
         release_devices()
+
+    def _say(self, message: Message) -> None:
+        self._messages.put((*self._held, message))
+        self._held = []
 
     def _returned(self, metrics: dict[str, float]) -> Returned:
         if self._gathered is None:
@@ -204,15 +217,20 @@ class _Segment:
             checkpoint=self._gathered.checkpoint,
         )
 
-    def _send(self, step: int, metrics: dict[str, float], checkpoint: Path | None) -> Decision:
+    def _send(
+        self, step: int, metrics: dict[str, float], checkpoint: Path | None, can_wait: bool
+    ) -> Decision:
         if self._ending:  # the task caught what should end it, and reports on
             raise session.TrialEnded
         if self._gathered is not None:
             return self._gathered.take(metrics, checkpoint)
-        self._messages.put(
-            Report(trial=self.job.trial, step=step, metrics=metrics, checkpoint=checkpoint)
-        )
+        report = Report(trial=self.job.trial, step=step, metrics=metrics, checkpoint=checkpoint)
+        if can_wait and self._clock() - self._spoke < HOLD_S:
+            self._held.append(report)
+            return Decision.CONTINUE
+        self._say(report)
         decision = self._answers.get()
+        self._spoke = self._clock()
         if decision is None:
             raise session.TrialEnded
         return decision

@@ -6,8 +6,7 @@ import contextlib
 import gc
 import importlib
 import traceback
-from collections.abc import Callable, Iterable
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Any
 
 import ray
@@ -20,9 +19,6 @@ from sweeps.job import JobRunner, trial_seed
 from sweeps.memory import OUT_OF_MEMORY, ran_out_of_memory
 from sweeps.messages import Job, LaneSettings, Raised
 from sweeps.process_group import World, process_group
-from sweeps.status import Decision
-
-Send = Callable[[int, dict[str, float], Path | None], Decision]
 
 
 class Worker:
@@ -37,7 +33,9 @@ class Worker:
         self._bases: dict[str, Base] = {}
         _spare_the_collector()
 
-    def train(self, job: Job, send: Send, world: World | None = None, store: Any = None) -> Any:
+    def train(
+        self, job: Job, send: session.Send, world: World | None = None, store: Any = None
+    ) -> Any:
         """Run the task function for a segment; what it returns.
 
         Args:
@@ -64,6 +62,7 @@ class Worker:
                 send=send,
                 objective=settings.objective,
                 rungs=settings.rungs,
+                judged_between=settings.judged_between,
                 always=settings.by_rung,
                 best=job.best,
                 best_step=job.best_step,

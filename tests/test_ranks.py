@@ -141,7 +141,7 @@ def test_the_other_ranks_write_no_checkpoint_and_hear_the_decision(tmp_path: Pat
         session.Session(
             job_folder=tmp_path / "job",
             checkpoint=tmp_path / "000003",
-            send=lambda step, metrics, checkpoint: decisions.pop(0),
+            send=lambda *report: decisions.pop(0),
             objective=Objective(metric="loss", mode="min"),
             always=True,
             rank=1,

@@ -1,4 +1,4 @@
-"""Three splits of standardised rows, and what stands behind them."""
+"""Three splits of scaled rows, and what stands behind them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from models.choices import choose
-from models.data.preprocessing import Column, Preprocessing, Standardize, fit_statistics
+from models.data.preprocessing import Column, Preprocessing
+from models.data.scaling import fit_scaling, fit_statistics
 from models.data.split import SplitRows
 
 
@@ -17,7 +18,7 @@ class Split(NamedTuple):
     """Rows a network takes."""
 
     x: Tensor
-    """Standardised features `[n, features]`, float32."""
+    """Scaled inputs `[n, *shape]`, float32: `[n, features]`, or `[n, channels, height, width]`."""
     y: Tensor
     """Classes `[n]`, int64."""
 
@@ -35,6 +36,11 @@ class Dataset:
     test: Split
     preprocessing: Preprocessing
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of a row: `(features,)`, or `(channels, height, width)`."""
+        return self.preprocessing.shape
+
     def split(self, name: str) -> Split:
         """The split `train`, `validation` or `test`.
 
@@ -49,7 +55,7 @@ class Data(Protocol):
     """A data set that is read when first asked for; reading it again in a process is free."""
 
     def load(self) -> Dataset:
-        """Read, split and standardise.
+        """Read, split and scale.
 
         Raises:
             ValueError: The options do not fit the data.
@@ -63,18 +69,26 @@ class RawRows:
     """Rows as they were read."""
 
     x: Tensor
-    """`[n, features]`, any numeric type."""
+    """`[n, features]`, or `[n, channels, height, width]`, any numeric type."""
     y: Tensor
     """`[n]`, int64, from 0 to the number of classes."""
     columns: tuple[Column, ...]
     classes: tuple[str, ...]
 
 
-def make_dataset(raw: RawRows, rows: SplitRows, *, standardize: Standardize) -> Dataset:
-    """Standardise raw rows with the statistics of the training split alone."""
+def make_dataset(raw: RawRows, rows: SplitRows, *, scaling: str) -> Dataset:
+    """Scale raw rows with the statistics of the training split alone."""
     train = raw.x[rows.train]
-    mean, std = fit_statistics(train, standardize)
-    preprocessing = Preprocessing(columns=raw.columns, classes=raw.classes, mean=mean, std=std)
+    statistics = fit_statistics(train)
+    shift, scale = fit_scaling(statistics, scaling)
+    preprocessing = Preprocessing(
+        columns=raw.columns,
+        classes=raw.classes,
+        shape=tuple(raw.x.shape[1:]),
+        shift=shift,
+        scale=scale,
+        fill=statistics.mean,
+    )
 
     def prepare(x: Tensor, part: Tensor) -> Split:
         return Split(preprocessing.transform(x), raw.y[part])

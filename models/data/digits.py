@@ -11,13 +11,14 @@ import torch
 
 from models.data.cache import cached
 from models.data.dataset import Dataset, RawRows, make_dataset
-from models.data.preprocessing import Column, Standardize
+from models.data.preprocessing import Column
+from models.data.scaling import Scaling, chosen_scaling
 from models.data.split import split_rows
 
 
 @dataclass(frozen=True, kw_only=True)
 class Digits:
-    """The digits that scikit-learn's `load_digits` gives, stratified into three splits.
+    """The digits that scikit-learn's `load_digits` gives, `[n, 1, 8, 8]`, split stratified.
 
     Needs no network: the file comes with scikit-learn. UCI Optical Recognition of Handwritten
     Digits, the 1,797 images of its test set.
@@ -27,10 +28,15 @@ class Digits:
     test: float = 0.2
     split_seed: int = 0
     fraction: float = 1.0
-    standardize: Standardize = "feature"
+    scaling: Scaling = "standardize"
+    standardize: str | None = None  # what older configs call `scaling`
+
+    def __post_init__(self) -> None:
+        scaling = chosen_scaling(self.scaling, self.standardize)
+        object.__setattr__(self, "scaling", scaling)
 
     def load(self) -> Dataset:
-        """Read, split and standardise.
+        """Read, split and scale.
 
         Raises:
             ModuleNotFoundError: scikit-learn is not installed.
@@ -41,7 +47,7 @@ class Digits:
     def _read(self) -> Dataset:
         table = np.loadtxt(digits_file(), delimiter=",", dtype=np.uint8)
         raw = RawRows(
-            x=torch.from_numpy(table[:, :-1].copy()),
+            x=torch.from_numpy(table[:, :-1].copy()).view(-1, 1, 8, 8),
             y=torch.from_numpy(table[:, -1].astype(np.int64)),
             columns=tuple(Column(name=f"pixel_{i // 8}_{i % 8}") for i in range(64)),
             classes=tuple(map(str, range(10))),
@@ -53,7 +59,7 @@ class Digits:
             seed=self.split_seed,
             fraction=self.fraction,
         )
-        return make_dataset(raw, rows, standardize=self.standardize)
+        return make_dataset(raw, rows, scaling=self.scaling)
 
 
 def digits_file() -> Path:

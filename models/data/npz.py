@@ -13,10 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from models.choices import choose
 from models.data.cache import cached
 from models.data.dataset import Dataset, RawRows, make_dataset
 from models.data.files import find_file, version
-from models.data.preprocessing import Column, Standardize
+from models.data.layout import LAYOUTS, Layout, arrange
+from models.data.preprocessing import Column
+from models.data.scaling import Scaling, chosen_scaling
 from models.data.split import SplitRows, split_rows
 
 Arrays = Mapping[str, "np.ndarray[Any, Any]"]
@@ -26,8 +29,9 @@ Arrays = Mapping[str, "np.ndarray[Any, Any]"]
 class Npz:
     """A `.npz` file with `x`, `y`, or with `x_train`, `y_train`, `x_test`, `y_test`.
 
-    Rows of more than one axis are flattened. An array `classes` may name the classes; labels are
-    then indices into it. Nothing pickled is read.
+    Rows `[n, features]` are a table; `[n, height, width]`, with channels first or last too, are
+    images. An array `classes` may name the classes; labels are then indices into it. Nothing
+    pickled is read.
 
     Args:
         path: The file.
@@ -37,7 +41,9 @@ class Npz:
             set of its own.
         split_seed: The split is a function of it and of the labels.
         fraction: Share of the training split to keep; see `split_rows`.
-        standardize: `feature`, `global` (images) or `none`.
+        scaling: Of each column, of images of each channel; see `fit_scaling`.
+        layout: Axes of x after the first; see `arrange`.
+        standardize: What older configs call `scaling`.
     """
 
     path: str
@@ -45,10 +51,17 @@ class Npz:
     test: float | None = None
     split_seed: int = 0
     fraction: float = 1.0
-    standardize: Standardize = "feature"
+    scaling: Scaling = "standardize"
+    layout: Layout = "auto"
+    standardize: str | None = None
+
+    def __post_init__(self) -> None:
+        scaling = chosen_scaling(self.scaling, self.standardize)
+        object.__setattr__(self, "scaling", scaling)
+        choose(LAYOUTS, self.layout, key="data.layout")
 
     def load(self) -> Dataset:
-        """Read, split and standardise.
+        """Read, split and scale.
 
         Raises:
             FileNotFoundError: `path` is not a file.
@@ -59,9 +72,9 @@ class Npz:
 
     def _read(self, file: Path) -> Dataset:
         arrays = read_arrays(file)
-        raw, n_train = raw_rows(file, arrays)
+        raw, n_train = raw_rows(file, arrays, layout=self.layout)
         rows = self._split_own_test(raw.y, n_train) if n_train else self._split(raw.y)
-        return make_dataset(raw, rows, standardize=self.standardize)
+        return make_dataset(raw, rows, scaling=self.scaling)
 
     def _split(self, y: Tensor) -> SplitRows:
         test = 0.2 if self.test is None else self.test
@@ -100,18 +113,21 @@ def read_arrays(file: Path) -> Arrays:
         raise ValueError(f"data.path: cannot read {file}: {error}") from error
 
 
-def raw_rows(file: Path, arrays: Arrays) -> tuple[RawRows, int]:
+def raw_rows(file: Path, arrays: Arrays, *, layout: str) -> tuple[RawRows, int]:
     """All rows of a file, and how many come before its own test set (0: it has none).
 
     Raises:
         ValueError: The arrays are not of one of the two layouts.
     """
     if {"x_train", "y_train", "x_test", "y_test"} <= arrays.keys():
-        x = np.concatenate([_flat(arrays["x_train"]), _flat(arrays["x_test"])])
+        if arrays["x_train"].shape[1:] != arrays["x_test"].shape[1:]:
+            shapes = f"{arrays['x_train'].shape} and {arrays['x_test'].shape}"
+            raise ValueError(f"data.path: {file} has x_train and x_test of shapes {shapes}")
+        x = np.concatenate([arrays["x_train"], arrays["x_test"]])
         y = np.concatenate([arrays["y_train"], arrays["y_test"]])
         n_train = len(arrays["y_train"])
     elif {"x", "y"} <= arrays.keys():
-        x, y, n_train = _flat(arrays["x"]), arrays["y"], 0
+        x, y, n_train = arrays["x"], arrays["y"], 0
     else:
         raise ValueError(
             f"data.path: {file} holds {', '.join(sorted(arrays))}; expected x and y, or x_train, "
@@ -120,12 +136,9 @@ def raw_rows(file: Path, arrays: Arrays) -> tuple[RawRows, int]:
     if len(x) != len(y) or y.ndim != 1:
         raise ValueError(f"data.path: {file} has x of shape {x.shape} and y of shape {y.shape}")
     labels, classes = _labels(file, y, arrays.get("classes"))
-    columns = tuple(Column(name=f"x{i}") for i in range(x.shape[1]))
-    return RawRows(x=torch.from_numpy(x), y=labels, columns=columns, classes=classes), n_train
-
-
-def _flat(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    return x.reshape(len(x), -1)
+    rows = torch.from_numpy(arrange(x, layout, where=str(file)))
+    columns = tuple(Column(name=f"x{i}") for i in range(rows[:1].numel()))
+    return RawRows(x=rows, y=labels, columns=columns, classes=classes), n_train
 
 
 def _labels(

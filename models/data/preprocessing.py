@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,8 +17,9 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-Standardize = Literal["feature", "global", "none"]
 Encoding = Literal["number", "onehot", "integer"]
+
+_TENSORS = ("shift", "scale", "fill")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +41,7 @@ class Column:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Preprocessing:
-    """Standardisation and encodings, all learned from the training split.
+    """Scaling, encodings and the shape of a row, all learned from the training split.
 
     A missing number becomes the training mean. A category that training had not seen becomes all
     zeros (`onehot`) or a missing number (`integer`).
@@ -48,36 +50,56 @@ class Preprocessing:
     columns: tuple[Column, ...]
     classes: tuple[str, ...]
     """Names of the classes, in the order of the logits."""
-    mean: Tensor
-    """`[features]`, float64."""
-    std: Tensor
-    """`[features]`, float64, none of them zero."""
+    shape: tuple[int, ...]
+    """Of a row: `(features,)`, or `(channels, height, width)` of an image."""
+    shift: Tensor
+    """`[features]`, of images `[channels, 1, 1]`; float64."""
+    scale: Tensor
+    """Likewise, none of them zero: the network takes `(x - shift) / scale`."""
+    fill: Tensor
+    """Likewise: what stands in for a missing number, before scaling."""
 
     @property
     def features(self) -> tuple[str, ...]:
         """Names of the network's inputs."""
         return tuple(name for column in self.columns for name in column.features)
 
-    def transform(self, rows: Tensor | np.ndarray[Any, Any] | Sequence[Sequence[float]]) -> Tensor:
-        """Standardise raw numeric rows `[n, features]`; the result is float32.
+    def transform(self, rows: Tensor | np.ndarray[Any, Any] | Sequence[Any]) -> Tensor:
+        """Scale raw numeric rows; the result `[n, *shape]` is float32.
 
-        Doubles are standardised as doubles, so that large offsets such as times keep their digits.
+        Rows are `[n, features]` or `[n, *shape]`; images may also have their channels last, or no
+        axis for a single channel. Doubles are scaled as doubles, so that large offsets such as
+        times keep their digits.
 
         Raises:
-            ValueError: The number of columns is wrong, or a value is infinite.
+            ValueError: The shape is wrong, or a value is infinite.
         """
-        x = torch.as_tensor(rows)
-        if x.ndim != 2 or x.shape[1] != len(self.mean):
-            raise ValueError(
-                f"rows have shape {tuple(x.shape)}; expected [n, {len(self.mean)}] "
-                f"({', '.join(self.features[:3])}, ...)"
-            )
-        x = x.to(torch.float64 if x.dtype == torch.float64 else torch.float32, copy=True)
-        if bool(x.isinf().any()):
-            column = int(x.isinf().any(dim=0).nonzero()[0])
-            raise ValueError(f"rows hold an infinite value in {self.features[column]!r}")
-        x.sub_(self.mean.to(x.dtype)).div_(self.std.to(x.dtype))
-        return x.nan_to_num_(0.0).float()
+        x = self._shaped(torch.as_tensor(rows))
+        dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+        x = x.to(dtype, copy=True, memory_format=torch.contiguous_format)
+        if bool((infinite := x.isinf()).any()):
+            feature = int(infinite.flatten(1).any(dim=0).nonzero()[0])
+            raise ValueError(f"rows hold an infinite value in {self.features[feature]!r}")
+        if bool((missing := x.isnan()).any()):
+            x = torch.where(missing, self.fill.to(x.dtype), x)
+        return x.sub_(self.shift.to(x.dtype)).div_(self.scale.to(x.dtype)).float()
+
+    def _shaped(self, x: Tensor) -> Tensor:
+        """Rows of any of the accepted shapes as `[n, *shape]`."""
+        features, given = math.prod(self.shape), tuple(x.shape[1:])
+        if x.ndim > 1 and given in (self.shape, (features,)):
+            return x.reshape(-1, *self.shape)
+        if len(self.shape) == 3:
+            channels, *size = self.shape
+            if given == (*size, channels):
+                return x.movedim(-1, 1)
+            if channels == 1 and given == tuple(size):
+                return x.unsqueeze(1)
+        images = f" or [n, {', '.join(map(str, self.shape))}]" if len(self.shape) > 1 else ""
+        raise ValueError(
+            f"rows have shape {tuple(x.shape)}; expected [n, {features}]{images} "
+            f"({', '.join(self.features[:3])}, ...)"
+        )
 
     def encode(self, table: pa.Table) -> Tensor:
         """Raw numeric rows `[n, features]`, float64, of a table with the columns by name.
@@ -96,20 +118,25 @@ class Preprocessing:
 
     def equals(self, other: Preprocessing) -> bool:
         """Whether both do the same to every row."""
-        return (
-            (self.columns, self.classes) == (other.columns, other.classes)
-            and torch.equal(self.mean, other.mean)
-            and torch.equal(self.std, other.std)
-        )
+        return (self.columns, self.classes, self.shape) == (
+            other.columns,
+            other.classes,
+            other.shape,
+        ) and all(torch.equal(getattr(self, name), getattr(other, name)) for name in _TENSORS)
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain containers and two tensors, for a checkpoint."""
+        """As plain containers and three tensors, for a checkpoint."""
         columns = [
             {"name": c.name, "encoding": c.encoding, "categories": list(c.categories)}
             for c in self.columns
         ]
-        classes = list(self.classes)
-        return {"columns": columns, "classes": classes, "mean": self.mean, "std": self.std}
+        tensors = {name: getattr(self, name) for name in _TENSORS}
+        return {
+            "columns": columns,
+            "classes": list(self.classes),
+            "shape": list(self.shape),
+            **tensors,
+        }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Preprocessing:
@@ -119,6 +146,7 @@ class Preprocessing:
             ValueError: The values are not a preprocessing's.
         """
         try:
+            values = _with_shape(values)
             columns = tuple(
                 Column(name=c["name"], encoding=c["encoding"], categories=tuple(c["categories"]))
                 for c in values["columns"]
@@ -126,15 +154,15 @@ class Preprocessing:
             return cls(
                 columns=columns,
                 classes=tuple(values["classes"]),
-                mean=torch.as_tensor(values["mean"], dtype=torch.float64),
-                std=torch.as_tensor(values["std"], dtype=torch.float64),
+                shape=tuple(values["shape"]),
+                **{name: torch.as_tensor(values[name], dtype=torch.float64) for name in _TENSORS},
             )
         except (KeyError, TypeError) as error:
             raise ValueError(f"not a preprocessing: {error!r}") from error
 
     def to_json(self) -> str:
         """As strict JSON."""
-        values = self.to_dict() | {"mean": self.mean.tolist(), "std": self.std.tolist()}
+        values = self.to_dict() | {name: getattr(self, name).tolist() for name in _TENSORS}
         return json.dumps(values, indent=1, allow_nan=False) + "\n"
 
     @classmethod
@@ -147,34 +175,9 @@ class Preprocessing:
         return cls.from_dict(json.loads(text))
 
 
-def fit_statistics(train: Tensor, standardize: Standardize) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation `[features]` of raw training rows, in float64.
-
-    `feature` takes them column by column, `global` over all columns at once (images), `none` is 0
-    and 1. A column that is constant in training gets deviation 1. NaN counts as missing.
-
-    Raises:
-        ValueError: `standardize` is none of these.
-    """
-    features = train.shape[1]
-    zero, one = torch.zeros(features).double(), torch.ones(features).double()
-    if standardize == "none":
-        return zero, one
-    if standardize == "global":
-        mean, std = _moments(train.reshape(-1, 1))
-        return mean.expand(features).clone(), std.expand(features).clone()
-    if standardize == "feature":
-        return _moments(train)
-    raise ValueError(miss(standardize, ["feature", "global", "none"], key="data.standardize"))
-
-
-def _moments(x: Tensor, *, rows: int = 65536) -> tuple[Tensor, Tensor]:
-    """Two passes in float64, a block of rows at a time: no double copy of the whole."""
-    blocks = torch.split(x, rows)
-    missing = torch.stack([b.double().isnan().sum(0) for b in blocks]).sum(0)
-    count = (len(x) - missing).clamp(min=1)
-    mean = torch.stack([b.double().nansum(0) for b in blocks]).sum(0) / count
-    squares = [(b.double() - mean).square().nansum(0) for b in blocks]
-    std = (torch.stack(squares).sum(0) / count).sqrt()
-    constant = std <= 1e-12 * mean.abs()
-    return mean, torch.where(constant, torch.ones_like(std), std)
+def _with_shape(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What was stored before images had a shape: flat rows, always standardised."""
+    if "mean" not in values:
+        return values
+    mean, std = values["mean"], values["std"]
+    return {**values, "shape": [len(mean)], "shift": mean, "scale": std, "fill": mean}

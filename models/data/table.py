@@ -14,7 +14,7 @@ from models.choices import miss
 from models.data.cache import cached
 from models.data.dataset import Dataset, RawRows, make_dataset
 from models.data.files import find_file, version
-from models.data.preprocessing import Standardize
+from models.data.scaling import Scaling, chosen_scaling
 from models.data.split import split_rows
 
 if TYPE_CHECKING:
@@ -38,7 +38,8 @@ class Table:
         test: Fraction of the rows for the test.
         split_seed: The split is a function of it and of the target.
         fraction: Share of the training split to keep; see `split_rows`.
-        standardize: `feature` or `none`.
+        scaling: Of each column; see `fit_scaling`.
+        standardize: What older configs call `scaling`.
     """
 
     path: str
@@ -50,15 +51,18 @@ class Table:
     test: float = 0.2
     split_seed: int = 0
     fraction: float = 1.0
-    standardize: Standardize = "feature"
+    scaling: Scaling = "standardize"
+    standardize: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "drop", tuple(self.drop))
+        scaling = chosen_scaling(self.scaling, self.standardize)
+        object.__setattr__(self, "scaling", scaling)
         if self.categorical not in ("onehot", "integer"):
             raise ValueError(miss(self.categorical, ["onehot", "integer"], key="data.categorical"))
 
     def load(self) -> Dataset:
-        """Read, split, encode and standardise.
+        """Read, split, encode and scale.
 
         Raises:
             FileNotFoundError: `path` is not a file.
@@ -90,7 +94,7 @@ class Table:
         columns = tuple(fit_column(c, train[c], self.categorical) for c in train.column_names)
         x = torch.cat([encode_column(c, inputs[c.name]) for c in columns], dim=1)
         raw = RawRows(x=x, y=y, columns=columns, classes=classes)
-        return make_dataset(raw, rows, standardize=self.standardize)
+        return make_dataset(raw, rows, scaling=self.scaling)
 
 
 def read_table(file: Path, *, delimiter: str = ",") -> pa.Table:

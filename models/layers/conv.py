@@ -23,6 +23,7 @@ def make_conv(
     *,
     stride: int = 1,
     padding: int | None = None,
+    dilation: int = 1,
     groups: int = 1,
     bias: bool,
     init: str,
@@ -31,8 +32,8 @@ def make_conv(
 ) -> nn.Conv2d:
     """`[n, n_in, h, w] -> [n, n_out, h', w']`; the bias, where there is one, begins at zero.
 
-    Each of the `groups` begins as a convolution of its own. `padding` None is (kernel - 1) / 2:
-    height and width stay, or are divided by the stride and rounded up.
+    Each of the `groups` begins as a convolution of its own. `padding` None is
+    dilation * (kernel - 1) / 2: height and width stay, or are divided by the stride and rounded up.
 
     Raises:
         ValueError: The sizes do not go together, there is no init of this name, or it does not go
@@ -40,8 +41,8 @@ def make_conv(
     """
     if padding is None and kernel % 2 == 0:
         raise ValueError(f"kernel is {kernel}; an even one needs an explicit padding")
-    around = kernel // 2 if padding is None else padding
-    layer = Conv2d(n_in, n_out, kernel, stride, around, groups=groups, bias=bias)
+    around = dilation * (kernel // 2) if padding is None else padding
+    layer = Conv2d(n_in, n_out, kernel, stride, around, dilation, groups=groups, bias=bias)
     for part in layer.weight.detach().chunk(groups):
         init_weight(part, init, generator=generator)
     if layer.bias is not None:

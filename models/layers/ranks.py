@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias
 
+import torch
 import torch.distributed as dist
 from torch import Tensor
 
@@ -23,6 +24,6 @@ def gather_rows(row: Tensor, group: Group | None) -> Tensor:
     """`[size]` of each rank to `[ranks, size]` on all; of this process alone without a group."""
     if group is None:
         return row[None]
-    rows = row.new_empty(dist.get_world_size(group) * len(row))
-    dist.all_gather_into_tensor(rows, row, group=group)
-    return rows.view(-1, len(row))
+    rows = [torch.empty_like(row) for _ in range(dist.get_world_size(group))]
+    dist.all_gather(rows, row, group=group)
+    return torch.stack(rows)

@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
-from models.layers import Dropout, make_activation, make_linear, make_norm, norm_has_shift
+from models.layers import Dropout
+from models.networks.shape import flat_features
+from models.networks.style import Style, sequential
+from models.networks.widths import hidden_widths
 
 
 class MLP(nn.Module):
-    """Blocks of linear, norm, activation, dropout, and a linear head.
+    """Blocks of linear, norm, activation, dropout, and a linear head; images are flattened.
 
     A linear layer right under a norm with a shift of its own has no bias: the norm takes it out
     again. Layers that would do nothing (norm `none`, dropout 0) are not built.
 
     Args:
-        in_features: Columns of the input.
+        in_shape: Shape of one input, or its number of features.
         out_features: Classes.
         depth: Number of hidden layers, 0 or more; may be None where `width` is a list.
         width: Units of each hidden layer, or a list of one number a layer.
-        norm: `batch` or `none`.
+        norm: Name of the normalisation, `models.layers.make_norm`.
+        groups: Groups of norm `group`; None lets it choose.
+        ghost_batch_size: Rows of a part of the batch, for norm `ghost_batch`.
         activation: Name of the nonlinearity.
         dropout: Probability, in [0, 1), that a hidden unit is zeroed in training.
         init: Name of the initial weights.
@@ -33,52 +39,37 @@ class MLP(nn.Module):
 
     def __init__(
         self,
-        in_features: int,
+        in_shape: int | Sequence[int],
         out_features: int,
         *,
         depth: int | None = None,
         width: int | Sequence[int] = 128,
         norm: str = "batch",
+        groups: int | None = None,
+        ghost_batch_size: int = 32,
         activation: str = "relu",
         dropout: float = 0.0,
         init: str = "kaiming",
         generator: torch.Generator | None = None,
     ):
         super().__init__()
-        widths = hidden_widths(depth, width)
-        bias = not norm_has_shift(norm)
-        blocks: list[nn.Module] = []
-        for n_in, n_out in zip([in_features, *widths], widths, strict=False):
-            linear = make_linear(n_in, n_out, bias=bias, init=init, generator=generator)
-            layers = [linear, make_norm(norm, n_out), make_activation(activation), Dropout(dropout)]
-            blocks.append(nn.Sequential(*filter(_does_something, layers)))
+        style = Style(
+            norm=norm,
+            groups=groups,
+            ghost_batch_size=ghost_batch_size,
+            activation=activation,
+            init=init,
+            generator=generator,
+        )
+        widths = [flat_features(in_shape), *hidden_widths(depth, width)]
+        blocks = [
+            sequential(style.linear(a, b), style.norm1d(b), style.act(), Dropout(dropout))
+            for a, b in pairwise(widths)
+        ]
         self.blocks = nn.Sequential(*blocks)
-        n_last = widths[-1] if widths else in_features
-        self.head = make_linear(n_last, out_features, bias=True, init=init, generator=generator)
+        self.head = style.head(widths[-1], out_features)
 
     def forward(self, x: Tensor) -> Tensor:
-        """`[n, in_features]` to logits `[n, out_features]`."""
-        logits: Tensor = self.head(self.blocks(x))
+        """`[n, *in_shape]` to logits `[n, out_features]`."""
+        logits: Tensor = self.head(self.blocks(x.flatten(1)))
         return logits
-
-
-def hidden_widths(depth: int | None, width: int | Sequence[int]) -> list[int]:
-    """Units of each hidden layer from the two options that say so."""
-    if isinstance(width, int):
-        widths = [width] * (2 if depth is None else depth)
-    else:
-        widths = list(width)
-        if depth is not None and depth != len(widths):
-            raise ValueError(
-                f"model.depth is {depth} and model.width lists {len(widths)} layers; "
-                "they must agree, or model.depth be null"
-            )
-    if depth is not None and depth < 0:
-        raise ValueError(f"model.depth is {depth}; it must be 0 or more")
-    if any(units < 1 for units in widths):
-        raise ValueError(f"model.width is {width}; each layer needs at least 1 unit")
-    return widths
-
-
-def _does_something(layer: nn.Module) -> bool:
-    return not isinstance(layer, nn.Identity) and not (isinstance(layer, Dropout) and layer.p == 0)

@@ -2,6 +2,7 @@
 
 from models.training.averaging import EMA, SWA, NoAveraging
 from models.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from models.training.darts import DartsTrainer
 from models.training.export import Best
 from models.training.fit import Fit
 from models.training.lr_range_test import LrRangeTest
@@ -22,6 +23,7 @@ __all__ = [
     "CheckpointError",
     "Constant",
     "Cosine",
+    "DartsTrainer",
     "Exponential",
     "Fit",
     "LrRangeTest",

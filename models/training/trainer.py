@@ -48,7 +48,8 @@ class Trainer(TrainerOptions):
 
     `parts` below is a mapping with the keys
 
-    - `model`: `model(in_features, out_features) -> nn.Module` that returns logits;
+    - `model`: `model(in_shape, out_features) -> nn.Module` that returns logits; `in_shape` is
+      `(features,)`, or `(channels, height, width)` where the data are images;
     - `data`: an object with `load() -> Dataset`;
     - `optimizer`: `optimizer(net) -> Optimizer`, one of torch's own or of `models`;
     - `lr_schedule`: `lr_schedule(epochs=...) -> Schedule`;
@@ -163,8 +164,8 @@ class Trainer(TrainerOptions):
 
         Args:
             net: A network of that kind.
-            rows: Numeric rows `[n, features]` as they were before standardisation, or an Arrow
-                table with the training table's columns.
+            rows: Numeric rows as they were before scaling, `[n, features]` or images (see
+                `Preprocessing.transform`), or an Arrow table with the training table's columns.
 
         Raises:
             ValueError: The columns are not the training data's.
@@ -203,7 +204,7 @@ class Trainer(TrainerOptions):
     def _build(self, parts: Mapping[str, Any], preprocessing: Preprocessing) -> nn.Module:
         self._parts, self._preprocessing = parts, preprocessing
         with seeded(derive_seed(parts["seed"], "weights"), torch.device("cpu")):
-            net: nn.Module = parts["model"](len(preprocessing.mean), len(preprocessing.classes))
+            net: nn.Module = parts["model"](preprocessing.shape, len(preprocessing.classes))
         return net.to(self._device())
 
     def _run(self, parts: Mapping[str, Any]) -> Run:

@@ -12,6 +12,8 @@ import torch
 
 from models import Digits, Npz, Preprocessing, Table
 from models.data import clear_cache, split_rows
+from models.data.scaling import SCALINGS
+from models.data.statistics import Statistics
 
 SHARED = Path(
     os.environ.get(
@@ -97,10 +99,10 @@ def test_standardisation_uses_the_training_split_alone(tmp_path):
     y = np.arange(100) % 2
     data = Npz(path=write_npz(tmp_path / "a.npz", x, y)).load()
     train = x[split_rows(torch.from_numpy(y), validation=0.2, test=0.2, seed=0).train]
-    np.testing.assert_allclose(data.preprocessing.mean, train.astype(float).mean(0), rtol=1e-12)
-    np.testing.assert_allclose(data.preprocessing.std[0], train[:, 0].astype(float).std())
+    np.testing.assert_allclose(data.preprocessing.shift, train.astype(float).mean(0), rtol=1e-12)
+    np.testing.assert_allclose(data.preprocessing.scale[0], train[:, 0].astype(float).std())
     torch.testing.assert_close(data.train.x.mean(0), torch.zeros(2), atol=1e-6, rtol=0)
-    assert data.preprocessing.std[1] == 1
+    assert data.preprocessing.scale[1] == 1
     assert data.test.x.mean(0)[0].abs() > 1e-4
 
 
@@ -119,19 +121,129 @@ def test_large_offsets_keep_their_digits(tmp_path):
     assert len(data.train.x.unique()) == len(data.train.x)
 
 
-def test_global_standardisation_has_one_mean_for_all_pixels():
-    data = Digits(standardize="global").load()
-    assert len(data.preprocessing.mean.unique()) == 1
+def test_images_have_one_mean_and_deviation_a_channel():
+    data = Digits().load()
+    assert data.preprocessing.shift.shape == data.preprocessing.scale.shape == (1, 1, 1)
     assert data.train.x.std() == pytest.approx(1, abs=1e-3)
 
 
-def test_no_standardisation_leaves_the_rows():
-    assert set(Digits(standardize="none").load().train.x.unique().tolist()) == set(range(17))
+def test_no_scaling_leaves_the_rows():
+    assert set(Digits(scaling="none").load().train.x.unique().tolist()) == set(range(17))
 
 
-def test_an_unknown_standardisation_is_named():
-    with pytest.raises(ValueError, match=r"data\.standardize is 'featur'; did you mean 'feature'"):
-        Digits(standardize="featur").load()
+def test_an_unknown_scaling_is_named():
+    with pytest.raises(ValueError, match=r"data\.scaling is 'minmax'; did you mean 'min_max'"):
+        Digits(scaling="minmax")
+
+
+SCALED = {
+    "standardize": lambda x: (x - x.mean(0)) / x.std(0),
+    "min_max": lambda x: (x - x.min(0)) / (x.max(0) - x.min(0)),
+    "symmetric": lambda x: 2 * (x - x.min(0)) / (x.max(0) - x.min(0)) - 1,
+    "none": lambda x: x,
+}
+
+
+@pytest.mark.parametrize("scaling", SCALINGS)
+def test_each_scaling_is_its_formula_over_the_training_rows(tmp_path, scaling):
+    x = np.random.default_rng(0).normal(3, 5, (100, 2))
+    y = np.arange(100) % 2
+    data = Npz(path=write_npz(tmp_path / "a.npz", x, y), scaling=scaling).load()
+    train = x[split_rows(torch.from_numpy(y), validation=0.2, test=0.2, seed=0).train]
+    np.testing.assert_allclose(data.train.x, SCALED[scaling](train), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("scaling", SCALINGS)
+def test_a_missing_number_is_the_training_mean_and_a_constant_column_stays_finite(
+    tmp_path, scaling
+):
+    x = np.random.default_rng(0).normal(3, 5, (40, 3))
+    x[:, 1], x[::3, 0], x[:, 2] = 7, np.nan, np.nan
+    data = Npz(path=write_npz(tmp_path / "a.npz", x, np.arange(40) % 2), scaling=scaling).load()
+    p = data.preprocessing
+    assert p.scale[1:].tolist() == [1, 1]
+    assert p.shift.isfinite().all()
+    filled = p.transform(torch.tensor([[np.nan, 7, 1.0], [p.fill[0], 7, 1.0]]).double())
+    assert torch.equal(filled[0], filled[1])
+
+
+@pytest.mark.parametrize("scaling", SCALINGS)
+def test_images_are_scaled_by_channel(tmp_path, scaling):
+    x = np.random.default_rng(0).integers(0, 255, (60, 3, 4, 5), dtype=np.uint8)
+    x[:, 2] //= 10
+    y = np.arange(60) % 2
+    data = Npz(path=write_npz(tmp_path / "a.npz", x, y), scaling=scaling).load()
+    train = x[split_rows(torch.from_numpy(y), validation=0.2, test=0.2, seed=0).train]
+    by_channel = np.moveaxis(train, 1, -1).reshape(-1, 3).astype(float)
+    expected = np.moveaxis(SCALED[scaling](by_channel).reshape(len(train), 4, 5, 3), -1, 1)
+    np.testing.assert_allclose(data.train.x, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("sizes", [[1, 99], [50, 50], [7, 13, 80]])
+def test_pooled_statistics_are_those_of_all_rows(sizes):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(100, 3, generator=generator).double() * 1e-2 + 1e4
+    x[:60:2, 1] = torch.nan
+    x[:, 2] = torch.nan
+    whole, pooled = Statistics.of(x), Statistics.pooled(torch.split(x, sizes))
+    assert torch.equal(pooled.count, torch.tensor([100, 70, 0]).double())
+    for name in ("mean", "std", "low", "high"):
+        a, b = getattr(pooled, name), getattr(whole, name)
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=0, msg=name)
+    np.testing.assert_allclose(pooled.std[0], x[:, 0].numpy().std(), rtol=1e-9)
+
+
+# Shapes
+
+
+@pytest.mark.parametrize(
+    ("x_shape", "layout", "shape"),
+    [
+        ((7,), "auto", (7,)),
+        ((5, 6), "auto", (1, 5, 6)),
+        ((5, 6), "hw", (1, 5, 6)),
+        ((5, 6), "flat", (30,)),
+        ((5, 6, 3), "auto", (3, 5, 6)),
+        ((3, 5, 6), "auto", (3, 5, 6)),
+        ((1, 5, 6), "auto", (1, 5, 6)),
+        ((3, 5, 3), "chw", (3, 5, 3)),
+        ((3, 5, 4), "hwc", (4, 3, 5)),
+        ((5, 6, 3), "flat", (90,)),
+    ],
+)
+def test_images_are_recognized_or_said(tmp_path, x_shape, layout, shape):
+    x = np.random.default_rng(0).normal(size=(20, *x_shape)).astype(np.float32)
+    path = write_npz(tmp_path / "a.npz", x, np.arange(20) % 2)
+    data = Npz(path=path, layout=layout, scaling="none").load()
+    assert data.shape == data.preprocessing.shape == tuple(data.test.x.shape[1:]) == shape
+    assert data.train.x.is_contiguous()
+    last = (x_shape[-1] == shape[0]) and layout in ("auto", "hwc") and len(x_shape) == 3
+    first_row = x[split_rows(torch.arange(20) % 2, validation=0.2, test=0.2, seed=0).train[0]]
+    expected = np.moveaxis(first_row, -1, 0) if last else first_row.reshape(shape)
+    np.testing.assert_array_equal(data.train.x[0], expected)
+
+
+@pytest.mark.parametrize("x_shape", [(3, 5, 3), (5, 6, 7), (1, 2, 3, 4)])
+def test_images_that_cannot_be_recognized_name_the_option(tmp_path, x_shape):
+    path = write_npz(tmp_path / "a.npz", np.zeros((20, *x_shape)), np.arange(20) % 2)
+    with pytest.raises(ValueError, match=r"shape .*set data\.layout to hwc, chw or flat"):
+        Npz(path=path).load()
+
+
+def test_a_layout_of_other_axes_is_refused(tmp_path):
+    path = write_npz(tmp_path / "a.npz", np.zeros((20, 5)), np.arange(20) % 2)
+    with pytest.raises(ValueError, match=r"data\.layout is 'hwc', but x of .* shape \(20, 5\)"):
+        Npz(path=path, layout="hwc").load()
+
+
+def test_raw_images_may_be_flat_or_of_any_order_of_axes(tmp_path):
+    x = np.random.default_rng(0).integers(0, 255, (20, 5, 6, 3), dtype=np.uint8)
+    p = Npz(path=write_npz(tmp_path / "a.npz", x, np.arange(20) % 2)).load().preprocessing
+    first = torch.from_numpy(np.moveaxis(x, -1, 1).copy())
+    assert torch.equal(p.transform(x), p.transform(first))
+    assert torch.equal(p.transform(first.flatten(1)), p.transform(first))
+    grey = Digits().load().preprocessing
+    assert grey.transform(torch.zeros(2, 8, 8)).shape == (2, 1, 8, 8)
 
 
 def test_preprocessing_survives_json():
@@ -140,6 +252,27 @@ def test_preprocessing_survives_json():
     assert after.equals(before)
     rows = np.random.default_rng(0).uniform(0, 16, (5, 64))
     assert torch.equal(after.transform(rows), before.transform(rows))
+
+
+def test_preprocessing_of_before_images_had_a_shape_loads():
+    old = {
+        "columns": [{"name": "a", "encoding": "number", "categories": []}] * 2,
+        "classes": ["x", "y"],
+        "mean": [1.0, 2.0],
+        "std": [2.0, 4.0],
+    }
+    loaded = Preprocessing.from_dict(old)
+    assert loaded.shape == (2,)
+    rows = torch.tensor([[3.0, 10.0], [torch.nan, 2.0]])
+    assert loaded.transform(rows).tolist() == [[1, 2], [0, 0]]
+    assert Preprocessing.from_json(loaded.to_json()).equals(loaded)
+
+
+@pytest.mark.parametrize("older", ["feature", "global", "none"])
+def test_older_configs_say_standardize(older):
+    assert Digits(standardize=older).scaling == ("none" if older == "none" else "standardize")
+    with pytest.raises(ValueError, match=r"data\.standardize is 'min_max'"):
+        Digits(standardize="min_max")
 
 
 def test_rows_of_another_width_are_refused():
@@ -161,10 +294,10 @@ def test_digits_are_those_of_scikit_learn():
     from sklearn.datasets import load_digits
 
     x, y = load_digits(return_X_y=True)
-    data = Digits(standardize="none").load()
+    data = Digits(scaling="none").load()
     ours = torch.cat([data.train.x, data.validation.x, data.test.x])
-    assert (data.train.x.shape[1], len(data.preprocessing.classes)) == (64, 10)
-    np.testing.assert_array_equal(np.sort(ours.numpy(), axis=0), np.sort(x, axis=0))
+    assert (data.shape, len(data.preprocessing.classes)) == ((1, 8, 8), 10)
+    np.testing.assert_array_equal(np.sort(ours.flatten(1).numpy(), axis=0), np.sort(x, axis=0))
     assert torch.cat([data.train.y, data.validation.y, data.test.y]).bincount().tolist() == (
         np.bincount(y).tolist()
     )
@@ -357,9 +490,9 @@ def test_mnist_is_whole():
     file = SHARED / "mnist" / "mnist.npz"
     if not file.exists():
         pytest.skip(f"{file} is absent; CAVIAR_SHARED_DATA says where the data is")
-    data = Npz(path=str(file), validation=1 / 6, standardize="global").load()
+    data = Npz(path=str(file), validation=1 / 6).load()
     assert [len(s.y) for s in (data.train, data.validation, data.test)] == [50000, 10000, 10000]
-    assert data.preprocessing.mean[0] / 255 == pytest.approx(0.1307, abs=1e-3)
+    assert data.preprocessing.shift.item() / 255 == pytest.approx(0.1307, abs=1e-3)
 
 
 @pytest.mark.parametrize("name", ["vowel", "satellite", "dna"])

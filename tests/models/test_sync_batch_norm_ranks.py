@@ -43,9 +43,10 @@ COMPILED = ["compiled", "compiled_with_one_value_over_all_ranks"]
 
 def run_ranks(world, folder, cases):
     """The traceback of each case, None where it passed, of each rank."""
+    strict = [] if cases == COMPILED else ["-W", "error"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     commands = [
-        [sys.executable, str(SCRIPT), str(rank), str(world), str(folder), *cases]
+        [sys.executable, *strict, str(SCRIPT), str(rank), str(world), str(folder), *cases]
         for rank in range(world)
     ]
     processes = [
@@ -99,3 +100,8 @@ def test_four_ranks(four_ranks, case):
 @pytest.mark.parametrize("case", COMPILED)
 def test_two_compiled_ranks(compiled_ranks, case):
     check(compiled_ranks, case)
+
+
+@pytest.mark.gpu
+def test_two_ranks_on_a_cuda_device(tmp_path):
+    check(run_ranks(2, tmp_path, ["cuda"]), "cuda")

@@ -15,9 +15,12 @@ from models import CheckpointError, Digits, Npz, Trainer, load_checkpoint
 class ForeignNet(nn.Module):
     """A user's network: it draws from torch's global generator."""
 
-    def __init__(self, n_in, n_out):
+    def __init__(self, in_shape, n_out):
         super().__init__()
-        self.layers = nn.Sequential(nn.Linear(n_in, 16), nn.Dropout(0.3), nn.Linear(16, n_out))
+        n_in = math.prod(in_shape)
+        self.layers = nn.Sequential(
+            nn.Flatten(), nn.Linear(n_in, 16), nn.Dropout(0.3), nn.Linear(16, n_out)
+        )
 
     def forward(self, x):
         return self.layers(x)
@@ -289,7 +292,7 @@ def test_probabilities_of_raw_rows_agree_with_the_evaluation():
     t = trainer()
     fit = t.fit(parts())
     test = Digits().load().test
-    raw = test.x * t.preprocessing.std.float() + t.preprocessing.mean.float()
+    raw = test.x * t.preprocessing.scale.float() + t.preprocessing.shift.float()
     p = t.predict(fit.net, raw.round())
     assert p.shape == (len(test.y), 10)
     accuracy = (p.argmax(1) == test.y).double().mean()

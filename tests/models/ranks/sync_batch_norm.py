@@ -44,7 +44,14 @@ def close(a, b, tolerance):
 
 
 def same_as_one_process(
-    sizes, *features, dtype=torch.float64, tolerance=1e-12, shift=True, **options
+    sizes,
+    *features,
+    dtype=torch.float64,
+    tolerance=1e-12,
+    shift=True,
+    precise=False,
+    device="cpu",
+    **options,
 ):
     """Three training steps and an evaluation of one layer."""
     plain = PLAIN[1 + len(features)](features[0], dtype=dtype, **options)
@@ -52,10 +59,11 @@ def same_as_one_process(
         plain.weight.data, plain.bias.data = draw(2, features[0], seed=1, dtype=dtype)
     if not shift:
         plain.bias = None
-    layer = convert_sync_batch_norm(copy.deepcopy(plain))
+    plain = plain.to(device)
+    layer = convert_sync_batch_norm(copy.deepcopy(plain), precise=precise)
     for step in range(3):
-        x = draw(sum(sizes), *features, seed=step, dtype=dtype) * 3 + 2 * step
-        dy = draw(*x.shape, seed=9 + step, dtype=dtype)
+        x = (draw(sum(sizes), *features, seed=step, dtype=dtype) * 3 + 2 * step).to(device)
+        dy = draw(*x.shape, seed=9 + step, dtype=dtype).to(device)
         mine = rows_of(x, sizes).requires_grad_()
         x.requires_grad_()
         expected, y = plain(x), layer(mine)
@@ -297,6 +305,16 @@ def precise_statistics_of_synchronized_norms(world):
     )
     for key, tensor in expected.state_dict().items():
         close(net.state_dict()[key], tensor, 1e-12)
+
+
+def cuda(world):
+    """All ranks on one device, through gloo."""
+    for sizes in ([4] * world, UNEQUAL[world], EMPTY[world]):
+        for precise in (False, True):
+            options = {"precise": precise, "device": "cuda"}
+            same_as_one_process(sizes, 6, tolerance=1e-10, **options)
+            same_as_one_process(sizes, 4, 3, 3, tolerance=1e-10, momentum=None, **options)
+            same_as_one_process(sizes, 6, dtype=torch.float32, tolerance=1e-4, **options)
 
 
 def compiled(world):
