@@ -16,6 +16,7 @@ CASES = [
     "without_batch_norm",
     "unequal_parts",
     "fewer_rows_than_ranks_in_the_last_batch",
+    "images",
     "class_weights_and_label_smoothing",
     "clipping",
     "moving_average",
