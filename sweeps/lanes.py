@@ -22,6 +22,7 @@ from sweeps.messages import (
     Idle,
     Job,
     Left,
+    LostRankError,
     Message,
     Raised,
     Report,
@@ -257,4 +258,4 @@ def _loss(said: str) -> tuple[str, LostTo]:
         return f"Ray killed its process, since memory ran low on its node: {ADVICE}", OUT_OF_MEMORY
     if not lines or any(sign in line for line in lines for sign in _SIGNS_OF_DEATH):
         return "its process or node died (killed, or out of memory)", "lost"
-    return lines[-1], "lost"
+    return lines[-1].rpartition(f"{LostRankError.__name__}: ")[2], "lost"

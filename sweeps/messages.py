@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from hydra.core.config_search_path import ConfigSearchPath
 from sweeps.app import App
 from sweeps.compose import Patch
 from sweeps.objective import Objective
+from sweeps.resources import Resources
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +33,7 @@ class LaneSettings:
     teardown_timeout_s: float
     judged_between: bool
     """Whether it judges the reports between them too."""
+    resources: Resources = field(default_factory=Resources)
     by_rung: bool = False
     """Whether a segment trains anew at a fidelity of its own: then only its result is judged."""
 
@@ -122,3 +124,7 @@ Message = Idle | Left | Report | Returned | Raised | Unusable
 
 class StuckTaskError(RuntimeError):
     """The task did not end in time when it was told to; the lane must be replaced."""
+
+
+class LostRankError(RuntimeError):
+    """A rank's process died; the lane and the trial's other ranks must be replaced."""

@@ -63,6 +63,8 @@ class Session:
     best: float | None = None
     """The trial's best objective so far."""
     best_step: int | None = None
+    rank: int = 0
+    """Of a trial in several processes; the others only hear what becomes of rank 0's reports."""
     clock: Callable[[], float] = time.monotonic
 
     def __post_init__(self) -> None:
@@ -108,6 +110,11 @@ def in_sweep() -> bool:
     return _session is not None
 
 
+def rank() -> int:
+    """Which of its trial's processes this is; 0 is the one that reports and checkpoints."""
+    return _session.rank if _session else 0
+
+
 def get_checkpoint() -> Path | None:
     """The folder of the checkpoint to go on from; None for a fresh start, or outside a sweep."""
     return _session.checkpoint if _session else None
@@ -129,6 +136,9 @@ def report(
     checkpoint: str | os.PathLike[str] | WriteCheckpoint | None = None,
 ) -> None:
     """Report metrics at a step; the sweep may end the trial here.
+
+    A trial in several ranks calls it in each of them, at the same steps: what counts is rank 0's
+    report, and all end together.
 
     Args:
         metrics: Numbers by name; one of them is the sweep's `hydra.sweeper.metric`.
@@ -163,7 +173,7 @@ def _checkpoint(
     session: Session, step: int, given: str | os.PathLike[str] | WriteCheckpoint | None
 ) -> Path | None:
     """The durable checkpoint of a report, where it has one."""
-    if given is None:
+    if given is None or session.rank > 0:
         return None
     if callable(given):
         folder = session.job_folder / "checkpoints" / f"{step:06d}"

@@ -9,33 +9,26 @@ go along with the next that somebody does, or with the first after `HOLD_S`.
 
 from __future__ import annotations
 
-import contextlib
-import gc
-import importlib
 import math
 import queue
 import threading
 import time
-import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import ray
-from hydra.errors import InstantiationException
+from ray.exceptions import RayActorError
 from ray.tune import Trainable
 
 from sweeps import session
-from sweeps.app import load_app
-from sweeps.compose import Base, apply
-from sweeps.job import JobRunner, trial_seed
-from sweeps.memory import OUT_OF_MEMORY, ran_out_of_memory
 from sweeps.messages import (
     Idle,
     Job,
     LaneSettings,
     Left,
+    LostRankError,
     Message,
     Raised,
     Report,
@@ -45,7 +38,10 @@ from sweeps.messages import (
     Unusable,
 )
 from sweeps.objective import Objective
+from sweeps.process_group import release_devices
+from sweeps.ranks import Gang, RankFailedError
 from sweeps.status import Decision
+from sweeps.worker import Worker, raised, traceback_of
 
 HOLD_S = 0.5
 """So long a lane may hold reports back: one in every step costs more than a short epoch."""
@@ -57,8 +53,8 @@ class Lane(Trainable):
     def setup(self, config: dict[str, Any], settings: LaneSettings) -> None:  # type: ignore[override]
         """Remember the settings; the app is imported in the first `step`, where errors show."""
         self._settings = settings
-        self._app: tuple[JobRunner, ModuleType] | None = None
-        self._bases: dict[str, Base] = {}
+        self._gang = Gang(settings) if settings.resources.workers > 1 else None
+        self._worker: Worker | None = None
         self._segment: _Segment | None = None
         self._order: Job | Rest | None = None
 
@@ -72,12 +68,14 @@ class Lane(Trainable):
 
     def cleanup(self) -> None:
         """End what runs; without its thread's consent if need be, since the process ends too."""
-        if self._segment is not None:
+        if self._segment is not None and not self._segment.interrupted:
             self._segment.end(self._settings.teardown_timeout_s, decided=False)
+        if self._gang is not None:
+            self._gang.kill()
 
     def _next_messages(self) -> Sequence[Message]:
         order, self._order = self._order, None
-        if self._app is None:
+        if self._worker is None:
             return [self._load()]
         if order is None:
             return self._go_on()
@@ -88,18 +86,24 @@ class Lane(Trainable):
             time.sleep(order.seconds)
             return [Idle()]
         gathered = _Gathered(self._settings.objective) if self._settings.by_rung else None
-        self._segment = _Segment(order, self._train, gathered)
+        self._segment = self._begin(order, gathered)
         return self._segment.next_messages()
 
+    def _begin(self, job: Job, gathered: _Gathered | None) -> _Segment:
+        assert self._worker is not None
+        if self._gang is None:
+            return _Segment(job, self._worker.train, gathered)
+        return _Segment(job, partial(self._gang.train, self._worker), gathered, self._gang)
+
     def _load(self) -> Message:
-        settings = self._settings
+        others = [] if self._gang is None else self._gang.load()
         try:
-            task, module = load_app(settings.app)
+            self._worker = Worker(self._settings)
+            ray.get(others)
+        except RayActorError:  # a rank died: so does the lane
+            raise
         except BaseException as error:  # noqa: BLE001 - told to the driver, which ends the sweep
-            return Unusable(error=_traceback(error))
-        _preload(settings.preload)
-        self._app = JobRunner(settings.app, task, settings.search_path), module
-        _spare_the_collector()
+            return Unusable(error=traceback_of(error))
         return Idle()
 
     def _go_on(self) -> Sequence[Message]:
@@ -118,42 +122,9 @@ class Lane(Trainable):
                 f"trial {segment.job.trial} did not end within hydra.sweeper.teardown_timeout_s, "
                 f"{self._settings.teardown_timeout_s:g} s"
             )
+        if self._gang is not None and not self._gang.is_sound:
+            raise StuckTaskError(f"a rank of trial {segment.job.trial} failed when it was to end")
         return segment.stands
-
-    def _train(self, job: Job, send: session.Send) -> Any:
-        """The body of a segment's thread."""
-        assert self._app is not None
-        settings, (runner, module) = self._settings, self._app
-        config = apply(
-            self._base(job),
-            job.patch,
-            job_num=job.trial,
-            job_id=f"{settings.name}_{job.trial}",
-            main=module,
-        )
-        session.begin(
-            session.Session(
-                job_folder=job.folder,
-                checkpoint=job.checkpoint,
-                send=send,
-                objective=settings.objective,
-                rungs=settings.rungs,
-                judged_between=settings.judged_between,
-                always=settings.by_rung,
-                best=job.best,
-                best_step=job.best_step,
-            )
-        )
-        try:
-            seed = trial_seed(settings.seed, job.trial)
-            return runner.run(config, job.folder, seed=seed)
-        finally:
-            session.end()
-
-    def _base(self, job: Job) -> Base:
-        if job.base_id not in self._bases:
-            self._bases[job.base_id] = ray.get(job.base)
-        return self._bases[job.base_id]
 
 
 class _Segment:
@@ -164,13 +135,14 @@ class _Segment:
         job: Job,
         train: Callable[[Job, session.Send], Any],
         gathered: _Gathered | None = None,
+        gang: Gang | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.job = job
         self._train = train
         self._gathered = gathered
         self._clock = clock
-        self._messages: queue.SimpleQueue[Sequence[Message]] = queue.SimpleQueue()
+        self._messages: queue.SimpleQueue[Sequence[Message] | LostRankError] = queue.SimpleQueue()
         self._held: list[Message] = []
         """Reports that wait for the next message."""
         self._spoke = clock()
@@ -178,12 +150,22 @@ class _Segment:
         self._ending = False
         self.stands = False
         """Whether the task's last word was a report."""
+        self.interrupted = False
+        """Whether another rank failed, and this one may never end."""
+        if gang is not None:
+            gang.on_failure = self._interrupt
         self._thread = threading.Thread(target=self._run, name=f"trial-{job.trial}", daemon=True)
         self._thread.start()
 
     def next_messages(self) -> Sequence[Message]:
-        """Wait until the task has something to say; what it has not said yet comes first."""
+        """Wait until the task has something to say; what it has not said yet comes first.
+
+        Raises:
+            LostRankError: One of its ranks died.
+        """
         messages = self._messages.get()
+        if isinstance(messages, LostRankError):
+            raise messages
         self.stands = isinstance(messages[-1], Report)
         return messages
 
@@ -204,16 +186,23 @@ class _Segment:
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
+    def _interrupt(self, failure: Raised | LostRankError) -> None:
+        """Another rank failed: say so, whatever this one does; what it holds back is lost."""
+        self.interrupted = True
+        self._messages.put([failure] if isinstance(failure, Raised) else failure)
+
     def _run(self) -> None:
-        trial = self.job.trial
         try:
             result = self._train(self.job, self._send)
             self._say(self._returned(_metrics(result)))
         except session.TrialEnded:
             if self._gathered is not None and not self._ending:  # its result is that it diverged
                 self._say(self._returned({}))
+        except RankFailedError as error:
+            self._interrupt(error.failure)
         except BaseException as error:  # noqa: BLE001 - told to the driver, SystemExit included
-            self._say(Raised(trial=trial, error=_traceback(error), cause=_cause(error)))
+            self._say(raised(self.job, error))
+        release_devices()
 
     def _say(self, message: Message) -> None:
         self._messages.put((*self._held, message))
@@ -268,37 +257,9 @@ class _Gathered:
         return Decision.CONTINUE
 
 
-def _preload(modules: Iterable[str]) -> None:
-    """Import what trials will need, so that the first one does not pay for it.
-
-    What cannot be imported here fails in the trial that needs it, where the error is told.
-    """
-    for module in modules:
-        with contextlib.suppress(Exception):
-            importlib.import_module(module)
-
-
-def _spare_the_collector() -> None:
-    """Keep what is loaded for good out of every later collection: a fifth of a short segment."""
-    gc.collect()
-    gc.freeze()
-
-
 def _metrics(result: Any) -> dict[str, float]:
     """What a task function returned, as metrics by name; a bare number is called `objective`."""
     if result is None:
         return {}
     named = result if isinstance(result, Mapping) else {Objective().metric: result}
     return {str(name): session.number(str(name), value) for name, value in named.items()}
-
-
-def _traceback(error: BaseException) -> str:
-    return "".join(traceback.format_exception(error))
-
-
-def _cause(error: BaseException) -> str:
-    """Whether memory ran out, or it is something that no other trial can import either."""
-    if ran_out_of_memory(error):
-        return OUT_OF_MEMORY
-    missing = isinstance(error, InstantiationException) and "locating target" in str(error)
-    return "import" if missing or isinstance(error, ImportError) else "error"

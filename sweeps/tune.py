@@ -31,6 +31,7 @@ from sweeps.engine import Engine
 from sweeps.lanes import Lanes, MakeJob
 from sweeps.messages import Job, LaneSettings
 from sweeps.plan import Plan
+from sweeps.resources import Resources
 from sweeps.schedulers import Done
 from sweeps.segment import Segment
 from sweeps.trainable import Lane
@@ -161,14 +162,14 @@ def _last_error(trial: TuneTrial) -> str:
 
 
 def run_lanes(
-    plan: Plan, engine: Engine, each: Mapping[str, float], *, interrupted: Callable[[], bool]
+    plan: Plan, engine: Engine, each: Resources, *, interrupted: Callable[[], bool]
 ) -> str:
     """Let Ray Tune place and carry lanes until the sweep is over; `done`, or why it ends before.
 
     Args:
         plan: The sweep.
         engine: Its decisions, opened.
-        each: A lane's `cpus` and `gpus`.
+        each: What a lane gets.
         interrupted: Asked between any two events: whether to end now.
 
     Raises:
@@ -186,8 +187,8 @@ def run_lanes(
         interrupted=interrupted,
     )
     lane = tune.with_resources(
-        tune.with_parameters(Lane, settings=_lane_settings(plan)),
-        {"cpu": each["cpus"], "gpu": each["gpus"]},
+        tune.with_parameters(Lane, settings=_lane_settings(plan, each)),
+        tune.PlacementGroupFactory([{"CPU": each.cpus, "GPU": each.gpus}] * each.workers),
     )
     scheduler = LaneScheduler(lanes)
     with (
@@ -260,7 +261,7 @@ def _checkpoint_of(plan: Plan, engine: Engine, segment: Segment) -> Path | None:
     return folder.resolve(newest_left(folder, engine.trials[segment.trial]))
 
 
-def _lane_settings(plan: Plan) -> LaneSettings:
+def _lane_settings(plan: Plan, each: Resources) -> LaneSettings:
     return LaneSettings(
         name=plan.folder.name,
         app=plan.app,
@@ -272,6 +273,7 @@ def _lane_settings(plan: Plan) -> LaneSettings:
         by_rung=plan.settings.fidelity is not None,
         preload=plan.composer.target_modules(),
         teardown_timeout_s=plan.settings.teardown_timeout_s,
+        resources=each,
     )
 
 

@@ -15,13 +15,14 @@ from torch import Tensor, nn
 
 from models.data import Dataset, Preprocessing, Split, Stream
 from models.layers import class_weights
-from models.networks.predict import predict_proba
+from models.networks.predict import predict_logits, predict_proba
 from models.training.averaging import NoAveraging
 from models.training.batches import some_inputs
 from models.training.checkpoint import load_checkpoint, save_checkpoint
 from models.training.checks import require
 from models.training.combine import STATISTICS_ROWS, Soup, agreeing, make_ensemble, make_soup
 from models.training.compilation import compiled
+from models.training.distributed import Ranks
 from models.training.early_stopping import has_stalled
 from models.training.evaluation import diverged_metrics, epoch_metrics, evaluate
 from models.training.export import Best, read_best, write_export
@@ -269,6 +270,10 @@ class Trainer(TrainerOptions):
         net, device = self.build(parts), self._device()
         generator = torch.Generator(device).manual_seed(derive_seed(parts["seed"], "dropout"))
         set_dropout_generator(net, generator)
+        ranks = Ranks.current()
+        if ranks is not None:
+            ranks.check(net, batch_size=self.batch_size, gradient_penalty=self.gradient_penalty)
+            ranks.prepare(net)
         optimizer = parts["optimizer"](net)
         for group in optimizer.param_groups:
             group["base_lr"] = group["lr"]
@@ -280,11 +285,12 @@ class Trainer(TrainerOptions):
             schedule=parts["lr_schedule"](epochs=self.epochs),
             averaging=average(net, epochs=self.epochs),
             dropout=generator,
+            ranks=ranks,
         )
 
     def _step(self, run: Run, train: Split | Stream) -> GradientStep:
         """How the run's weights move, with what is switched on and nothing else."""
-        return GradientStep(
+        step = GradientStep(
             forward=self._forward(run.net, run.dropout.device),
             parameters=[p for p in run.net.parameters() if p.requires_grad],
             optimizer=run.optimizer,
@@ -293,6 +299,7 @@ class Trainer(TrainerOptions):
             clip_norm=self.clip_norm,
             clip_value=self.clip_value,
         )
+        return step if run.ranks is None else run.ranks.share(step)
 
     def _forward(self, net: nn.Module, device: torch.device) -> Forward:
         forward: Forward = compiled(net, device) if self.compile else net
@@ -328,16 +335,19 @@ class Trainer(TrainerOptions):
         """Train to the last epoch, an early stop, a divergence or an interruption."""
         device = run.dropout.device
         train, validation = dataset.train.to(device), dataset.validation.to(device)
+        rows, batch_size = train, self.batch_size
+        if run.ranks is not None:
+            rows, batch_size = run.ranks.part(train), run.ranks.batch_size(batch_size)
         step = self._step(run, train)
         ended = self._has_ended(run)  # a checkpoint may be a run's last
         while ended is None:
             run.schedule = run.schedule.after(self._losses(run))
             loss = run.train_epoch(
-                train, step, batch_size=self.batch_size, statistics=self.statistics, stop=stop
+                rows, step, batch_size=batch_size, statistics=self.statistics, stop=stop
             )
             if loss is None:
                 return "interrupted"
-            metrics = self._end_epoch(run, loss, train, validation)
+            metrics = self._end_epoch(run, loss, rows, validation, batch_size=batch_size)
             ended = self._has_ended(run)
             self._is_ending = ended is not None
             if on_epoch is not None:
@@ -345,14 +355,21 @@ class Trainer(TrainerOptions):
         return ended
 
     def _end_epoch(
-        self, run: Run, loss: float, train: Split | Stream, validation: Split | Stream
+        self,
+        run: Run,
+        loss: float,
+        train: Split | Stream,
+        validation: Split | Stream,
+        *,
+        batch_size: int,
     ) -> dict[str, float]:
         """Evaluate the network, and keep it if it is the best."""
         if not math.isfinite(loss):
             metrics = diverged_metrics(loss)
         else:
-            net = run.evaluated_net(train, batch_size=self.batch_size)
-            metrics = epoch_metrics(loss, evaluate(net, validation))
+            net = run.evaluated_net(train, batch_size=batch_size)
+            predict = predict_logits if run.ranks is None else run.ranks.predict_logits
+            metrics = epoch_metrics(loss, evaluate(net, validation, predict=predict))
         run.history.append(metrics)
         if not math.isnan(metrics["val_loss"]) and self._is_better(metrics, run.best):
             run.remember(metrics)
