@@ -1,5 +1,6 @@
 # Every target sets up .venv first, once; it is made anew when pyproject.toml or constraints.txt change.
 PYTHON ?= python3.11
+PYTEST = $(BIN)/python -m pytest -n 2 --dist loadfile
 BIN := .venv/bin
 READY := .venv/.ready
 
@@ -9,10 +10,10 @@ sweep: $(READY)  ## the main job: 32 configurations of a network on real data, a
 	$(BIN)/caviar sweep experiment=digits_asha
 
 test: $(READY)  ## the default tests, under 5 minutes on 2 cores
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-all: $(READY)  ## the slow ones too
-	$(BIN)/python -m pytest -m "not gpu"
+	$(PYTEST) -m "not gpu"
 
 check: $(READY)  ## lint, format and types
 	$(BIN)/ruff check .
