@@ -55,6 +55,11 @@ ASHA = "hydra/sweeper/scheduler=asha"
             [LR, "hydra.sweeper.metric=loss", "hydra.sweeper.mode=minimum"],
             ["hydra.sweeper.mode is 'minimum'", "choose min or max"],
         ),
+        (
+            "grouped.py",
+            [LR, "hydra.sweeper.metric=loss", "hydra.sweeper.mode=mxa"],
+            ["hydra.sweeper.mode is 'mxa'; choose min or max; did you mean max?"],
+        ),
         ("grouped.py", [LR, ASHA], ["hydra.sweeper.scheduler.max_t is not set", "asha needs it"]),
         (
             "grouped.py",
@@ -95,7 +100,27 @@ ASHA = "hydra/sweeper/scheduler=asha"
         (
             "grouped.py",
             [LR, "hydra.sweeper.max_retries=some"],
-            ["max_retries", "some", "Integer"],
+            ["hydra.sweeper.max_retries is 'some'; it must be a whole number\n"],
+        ),
+        (
+            "grouped.py",
+            [LR, "hydra.sweeper.num_samples=2.5"],
+            ["hydra.sweeper.num_samples is 2.5", "a whole number or null", "did you mean 2?"],
+        ),
+        (
+            "grouped.py",
+            [LR, "hydra/sweeper/searcher=cmaes", "hydra.sweeper.searcher.population_size=many"],
+            ["hydra.sweeper.searcher.population_size is 'many'", "a whole number or null"],
+        ),
+        (
+            "grouped.py",
+            [LR, ASHA, "hydra.sweeper.scheduler.max_t=long"],
+            ["hydra.sweeper.scheduler.max_t is 'long'; it must be a whole number\n"],
+        ),
+        (
+            "grouped.py",
+            [LR, "hydra.sweeper.searcher=tpee"],
+            ["hydra.sweeper.searcher is 'tpee'", "hydra/sweeper/searcher=NAME", "did you mean tpe"],
         ),
         (
             "grouped.py",
@@ -153,6 +178,23 @@ def test_a_mistake_is_answered_in_one_message_and_leaves_nothing(
     assert "Traceback" not in swept.err
     assert swept.out == ""
     assert not swept.folder.path.exists()
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("hydra.sweeper.num_samples=x", "hydra.sweeper.num_samples is 'x'; it must be a whole"),
+        ("hydra.sweeper.num_sample=3", "is not an option; did you mean hydra.sweeper.num_samples?"),
+    ],
+)
+def test_hydras_own_command_line_ends_with_the_same_message(
+    start, override: str, said: str
+) -> None:
+    driver = start.drive("grouped.py", LR, override)
+
+    assert driver.process.wait(timeout=60) == 2
+    assert said in driver.output
+    assert driver.output.count("\n") == 1
 
 
 def test_a_name_that_is_taken_is_refused_and_overwrites_nothing(start) -> None:
