@@ -234,6 +234,32 @@ def test_a_dry_run_shows_the_space_and_three_trials_and_starts_nothing(start) ->
     assert not swept.folder.path.exists()
 
 
+@pytest.mark.parametrize(
+    ("scheduler", "said"),
+    [
+        (["none"], "20 trials, each to its end;"),
+        (["asha", "max_t=9"], "compared at steps 1, 3, 9;"),
+        (["median"], "each to its end, or stopped from step 1 on where it is worse than the median "
+         "of 3 others or more;"),
+        (["median", "max_t=9", "grace_period=3"], "each to step 9, or stopped from step 3 on"),
+        (["learning_curve", "max_t=30"], "each to step 30, or stopped from step 8 on where its "
+         "chance of beating the best is under 0.05;"),
+        (["pbt", "max_t=30", "perturbation_interval=3", "hyperparam_mutations=[optimizer.lr]"],
+         "each to step 30, the worst as copies every 3 steps;"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else None,
+)  # fmt: skip
+def test_a_dry_run_says_what_becomes_of_a_trial(start, scheduler: list[str], said: str) -> None:
+    name, *given = scheduler
+    options = [f"hydra.sweeper.scheduler.{option}" for option in given]
+    swept = start(
+        "grouped.py", LR, f"hydra/sweeper/scheduler={name}", *options, "hydra.sweeper.dry_run=true"
+    )
+
+    assert swept.code == 0, swept.err
+    assert said in " ".join(swept.out.split())
+
+
 @pytest.mark.ray
 def test_more_resources_than_there_are_leave_nothing_behind(sweep) -> None:
     swept = sweep("grouped.py", LR, "hydra.sweeper.resources={cpus: 3}")
