@@ -80,6 +80,8 @@ class Setup:
     objective: Objective = field(default_factory=Objective)
     searcher: Mapping[str, Any] = field(default_factory=lambda: {"name": "tpe"})
     scheduler: Mapping[str, Any] = field(default_factory=lambda: {"name": "none"})
+    initial: Sequence[Mapping[str, Any]] = ()
+    """Configurations to begin with, as far as they are given; by parameter name."""
     workers: int = 1
     budget: Budget = field(default_factory=Budget)
     seconds: float = math.inf
@@ -177,6 +179,7 @@ class _Simulator:
                 seed=setup.seed,
                 rungs=scheduler.rungs(),
                 num_samples=setup.num_samples,
+                initial=setup.initial,
             ),
             scheduler=scheduler,
             limits=Limits(num_samples=setup.num_samples),
