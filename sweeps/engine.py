@@ -94,6 +94,8 @@ class Engine:
         for trial in self.trials.with_status(Status.RUNNING):
             if end := self._ends.interrupted(trial):
                 self._end(trial, end)
+            elif self.state.is_to_climb(trial):
+                self._slots.climb(trial)
             else:
                 self._slots.requeue(trial)
 

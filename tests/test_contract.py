@@ -13,11 +13,12 @@ import pytest
 
 from sweeps.compatible import refusal
 from sweeps.events import Asked, Closed, Created, Ended, Event, Opened, Started
+from sweeps.fidelity import Fidelity
 from sweeps.objective import Objective
 from sweeps.pareto import pareto_front
 from sweeps.schedulers import SCHEDULERS
 from sweeps.searchers import SEARCHERS
-from sweeps.simulate import Setup, Simulated, simulate
+from sweeps.simulate import Curve, Setup, Simulated, simulate
 from sweeps.space import Space, parse_space
 from sweeps.status import Status
 
@@ -97,7 +98,7 @@ IN_A_HARD_SPACE = {
     "coarse_to_fine": "successive_halving",
     "controller": "asha_stop",
     "genetic": "pbt",
-    "gp": "none",
+    "gp": "asha",
     "grid": "asha",
     "qmc": "learning_curve",
     "random": "pb2",
@@ -115,7 +116,7 @@ WITH_SEVERAL_OBJECTIVES = {
 """The searchers that take them, and with which scheduler each does."""
 PAIRS = [(s, p) for s in sorted(SEARCHERS) for p in sorted(SCHEDULERS)]
 TOGETHER = [(s, p) for s, p in PAIRS if refusal(s, p) is None]
-DEAR = [("gp", p) for p in SCHEDULERS if p != "asha"]
+DEAR = [("gp", p) for p in SCHEDULERS]
 
 
 def cases(pairs: Iterable[tuple[str, str]]) -> list[Any]:
@@ -209,11 +210,31 @@ def test_so_does_one_of_several_objectives(searcher: str, scheduler: str) -> Non
     assert all(trial.values for trial in pareto_front(unbroken.trials, objective))
 
 
-def check_cut_and_resumed(given: Setup, rng: random.Random) -> Simulated:
-    """Cut at two random events and resumed, the sweep decides as the unbroken one; that one."""
+def curve_of_share(values: Mapping[str, Any], trial: int) -> Iterable[Any]:
+    """The more of the data a trial gets, the better it is and the longer a step takes."""
+    for metrics, seconds in curve(values, trial):
+        yield {"loss": metrics["loss"] - values["share"]}, seconds * values["share"]
+
+
+@pytest.mark.parametrize("scheduler", ["asha", "asha_stop", "successive_halving", "hyperband"])
+def test_so_does_one_whose_fidelity_is_a_parameter(scheduler: str) -> None:
+    share = Fidelity(name="+share", min=0.1, max=1.0)
+    rng = random.Random(scheduler)
+    given = setup("tpe", scheduler, 1, fidelity=share)
+    unbroken = check_cut_and_resumed(given, rng, curve_of_share)
+    assert unbroken.trials.best is not None
+    assert unbroken.trials.best.step == share.rungs
+    given = setup("random", scheduler, 1, fidelity=share)
+    check_cut_and_resumed(given, rng, curve_of_share, cuts=20)
+
+
+def check_cut_and_resumed(
+    given: Setup, rng: random.Random, curve: Curve = curve, *, cuts: int = 2
+) -> Simulated:
+    """Cut at random events and resumed, the sweep decides as the unbroken one; that one."""
     unbroken = simulate(curve, given)
     check_whole(unbroken)
-    for kept in rng.sample(range(1, len(unbroken.events)), 2):
+    for kept in rng.sample(range(1, len(unbroken.events)), cuts):
         resumed = simulate(curve, given, history=unbroken.events[:kept])
         assert decisions(resumed.events) == decisions(unbroken.events), (given.seed, kept)
     return unbroken
