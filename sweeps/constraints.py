@@ -107,6 +107,8 @@ class _Reader:
                 warnings.simplefilter("ignore")  # of odd escapes and comparisons
                 return ast.parse(self._code, mode="eval").body
         except SyntaxError as error:
+            if error.offset == 0:  # so Python calls the end
+                self._fail(len(self._text) + 1, "it cannot be read: it ends too early")
             self._fail(error.offset or 1, f"it cannot be read: {error.msg}{_hint(self._text)}")
         except (ValueError, RecursionError, MemoryError) as error:
             self._fail(1, f"it cannot be read: {error or 'it is nested too deeply'}")

@@ -95,6 +95,8 @@ class Engine:
         for trial in self.trials.with_status(Status.RUNNING):
             if end := self._ends.interrupted(trial):
                 self._end(trial, end)
+            elif self.state.is_to_climb(trial):
+                self._slots.climb(trial)
             else:
                 self._slots.requeue(trial)
 
@@ -222,7 +224,7 @@ class Engine:
             log: The file that holds the traceback too, for the message.
 
         Raises:
-            SweepError: Too many trials failed; or this one could not import what it needs, and none
+            SweepError: Too many trials failed, or this one could not import what it needs, and none
                 has ever worked.
         """
         trial = self._slots.in_slot(trial_number)
@@ -239,7 +241,6 @@ class Engine:
                 f"trial {trial_number} cannot import what it needs, so none can: "
                 f"{headline(error)}" + (f"\nThe whole traceback is in {log}" if log else "")
             )
-        self._check_failures()
 
     def on_lost(
         self, trial_number: int, reason: str, *, cause: LostTo = "lost", counts: bool = True
@@ -257,7 +258,6 @@ class Engine:
             self._lose(trial, reason, cause)
         if end := self._ends.lost(trial, reason):
             self._end(trial, end)
-            self._check_failures()
         else:
             self._slots.requeue(trial)
 
@@ -265,7 +265,6 @@ class Engine:
         """The trial trains beyond its time limit without a report; its slot is about to die."""
         trial = self._slots.in_slot(trial_number)
         self._end(trial, self._ends.over_time(trial))
-        self._check_failures()
 
     # What follows from it
 
@@ -307,10 +306,9 @@ class Engine:
         self.state.commit(report)
         if report.decision in FINAL:
             self._end(trial, self._ends.decided(trial, report))
-            self._check_failures()
         elif report.decision is Decision.PAUSE:
             self._slots.release(trial)
-            self.state.check_cost()
+            self._check()
         return report.decision
 
     def _decide(self, trial: Trial, report: Reported) -> Decision:
@@ -337,14 +335,14 @@ class Engine:
         """
         self._slots.release(trial)
         self.state.commit(end.event(trial.number, self.state.now()))
-        if end.missing is not None:
-            if end.missing not in self.trials.metric_names:
-                raise SweepError(end.error)
-            self._check_failures()
-        self.state.check_cost()
+        if end.missing is not None and end.missing not in self.trials.metric_names:
+            raise SweepError(end.error)
+        self._check(failed=end.status is Status.FAILED)
 
-    def _check_failures(self) -> None:
-        self._limits.check_failures(self.trials.counts)
+    def _check(self, *, failed: bool = False) -> None:
+        """See that the sweep may go on after a trial has ended or paused."""
+        self._limits.check_failures(self.trials.counts, failed_now=failed)
+        self.state.check_cost()
 
 
 def _has_worked(trial: Trial) -> bool:

@@ -21,12 +21,13 @@ class ConfigError(ValueError):
 def nearest(name: str, known: Iterable[str]) -> list[str]:
     """The up to three known names that look most like `name`, best first.
 
-    A dotted name that ends in `name` comes before a look-alike: `lr` means `optimizer.lr`.
+    A dotted name that ends in `name` comes before a look-alike, as does one of which it is a first
+    part: `lr` means `optimizer.lr`, and `grace` means `grace_period`.
     """
     names = list(known)
-    ending = sorted((other for other in names if other.endswith(f".{name}")), key=len)
+    parts = [n for n in names if n.endswith(f".{name}") or n.startswith(f"{name}_")]
     alike = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
-    return list(dict.fromkeys(ending + alike))[:3]
+    return list(dict.fromkeys(sorted(parts, key=len) + alike))[:3]
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -11,7 +11,7 @@ from sweeps.status import Status
 from sweeps.trials import Trial
 
 _ENOUGH_TO_JUDGE = 5
-"""Trials that must have ended before their failures say anything."""
+"""Trials that must have ended or paused before their failures say anything."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ class Limits:
     trial_time_limit_s: float = math.inf
     """How long a trial may train, pauses not counted."""
     max_failure_rate: float = 1.0
-    """Share of ended trials that may fail; a sweep is only judged after five have ended."""
+    """Share of trials that may fail, of those that have ended or paused; judged from five on."""
 
     def is_over_time(self, seconds: float) -> bool:
         """Whether that is longer than a trial may train."""
@@ -39,20 +39,26 @@ class Limits:
         in_time = not self.is_over_time(trial.seconds_at(now))
         return in_time and len(trial.failures) < self.max_retries
 
-    def check_failures(self, counts: Mapping[Status, int]) -> None:
+    def check_failures(self, counts: Mapping[Status, int], *, failed_now: bool) -> None:
         """See that not too many trials have failed.
+
+        Only a failure tells something new, once there are enough to judge: a sweep that was mended
+        goes on though many failed before.
 
         Args:
             counts: How many trials stand at each status.
+            failed_now: Whether the trial that has just ended or paused failed.
 
         Raises:
             SweepError: They have.
         """
         failed = counts.get(Status.FAILED, 0)
-        ended = sum(n for status, n in counts.items() if status.is_final)
-        if ended >= _ENOUGH_TO_JUDGE and failed / ended > self.max_failure_rate:
+        tried = sum(n for s, n in counts.items() if s.is_final or s is Status.PAUSED)
+        if tried < _ENOUGH_TO_JUDGE or (tried > _ENOUGH_TO_JUDGE and not failed_now):
+            return
+        if failed / tried > self.max_failure_rate:
             raise SweepError(
-                f"{failed} of {ended} ended trials failed, more than "
+                f"{failed} of {tried} trials that ended or paused failed, more than "
                 f"hydra.sweeper.max_failure_rate, {self.max_failure_rate:g}, allows"
             )
 

@@ -18,7 +18,6 @@ from sweeps.errors import ConfigError
 from sweeps.folder import Record, SweepFolder, environment
 from sweeps.schedulers import Scheduler, make_scheduler
 from sweeps.searchers import Searcher, View, make_searcher
-from sweeps.searchers.initial import InitialPoints
 from sweeps.settings import DEFAULT_NUM_SAMPLES, Settings
 from sweeps.space import Space, parse_space
 from sweeps.warm import known_trials
@@ -40,19 +39,16 @@ class Plan:
     def searcher(self, view: View) -> Searcher:
         """The searcher over a view."""
         options = dict(self.settings.searcher)
-        seed, space = self.settings.seed, self.space
-        searcher = make_searcher(
+        return make_searcher(
             options.pop("name"),
-            space=space,
+            space=self.space,
             view=view,
-            seed=seed,
+            seed=self.settings.seed,
             rungs=self.rungs,
             num_samples=self.settings.num_samples,
+            initial=self.settings.initial,
             **options,
         )
-        if not self.settings.initial:
-            return searcher
-        return InitialPoints(searcher, self.settings.initial, space=space, view=view, seed=seed)
 
     @cached_property
     def known(self) -> list[Mapping[str, Any]]:

@@ -47,9 +47,7 @@ def _judged(plan: Plan) -> str:
     if fidelity is not None:
         values = ", ".join(f"{fidelity.value(rung):.4g}" for rung in plan.rungs)
         return f"trained anew at {fidelity.name} {values}"
-    return (
-        f"compared at steps {', '.join(map(str, plan.rungs))}" if plan.rungs else "each to its end"
-    )
+    return plan.scheduler.describe()
 
 
 def _first_values(plan: Plan) -> Iterator[dict[str, Any]]:

@@ -86,9 +86,9 @@ def run(plan: Plan) -> float | None:
 
 def _drive(plan: Plan, lease: Lease, console: Console) -> None:
     """Open the journal, connect to Ray and run lanes until the sweep is over."""
-    _announce(plan, console)
     history = list(read_journal(plan.folder.journal)) if plan.folder.journal.exists() else []
     check_grows(plan.num_samples, sum(isinstance(event, Asked) for event in history))
+    _announce(plan, console)
     known = [] if history else plan.known
     with _connected(console) as there, _noting_signals() as interrupted:
         lease.renew()

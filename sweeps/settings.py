@@ -72,7 +72,6 @@ class Settings:
         Raises:
             ConfigError: A value out of its rule; the key, the value and the rule are named.
         """
-        _refuse_retired(options)
         objective, fidelity = _objective(options), _fidelity(options)
         if fidelity is not None:
             objective = replace(objective, at="last")
@@ -108,9 +107,14 @@ class Settings:
         )
 
 
-def _refuse_retired(options: Mapping[str, Any]) -> None:
+def refuse_retired(options: Mapping[str, Any]) -> None:
+    """Answer a key of hydra-optuna-sweeper with ours.
+
+    Raises:
+        ConfigError: There is one.
+    """
     for key, ours in _RETIRED.items():
-        if options.get(key) is not None:
+        if key in options:
             raise ConfigError(
                 f"hydra.sweeper.{key} is a key of hydra-optuna-sweeper; caviar's is "
                 f"hydra.sweeper.{ours}"
@@ -137,6 +141,10 @@ def _objective(options: Mapping[str, Any]) -> Objective:
             f"hydra.sweeper.metric is {metric!r} and hydra.sweeper.mode is {mode!r}: say min or "
             f"max for each metric"
         )
+    if not all(isinstance(name, str) and name for name in metrics):
+        raise ConfigError(
+            f"hydra.sweeper.metric is {metric!r}; it must be a name, or a list of names"
+        )
     if len(set(metrics)) < len(metrics):
         raise ConfigError(f"hydra.sweeper.metric is {metric!r}: each metric may be there once")
     try:
@@ -154,9 +162,9 @@ def _seed(options: Mapping[str, Any]) -> int:
 
 
 def _listed(given: Any, default: str) -> list[Any]:
-    if isinstance(given, list) and given:
-        return given
-    return [given or default]
+    if given is None:
+        return [default]
+    return given if isinstance(given, list) and given else [given]
 
 
 def _fidelity(options: Mapping[str, Any]) -> Fidelity | None:
@@ -195,7 +203,8 @@ def _scheduler(options: Mapping[str, Any], fidelity: Fidelity | None) -> dict[st
 
 
 def _budget(options: Mapping[str, Any], objective: Objective) -> Budget:
-    cost, stop = options["cost"] or {}, options["stop"] or {}
+    cost = {} if options["cost"] is None else options["cost"]
+    stop = {} if options["stop"] is None else options["stop"]
     rule = "a mapping of metric and budget such as {metric: gpu_seconds, budget: 3600}"
     _check_mapping("cost", cost, ("metric", "budget"), rule, every=bool(cost))
     rule = "a mapping of target, patience and tolerance such as {target: 0.99, patience: 20}"
@@ -220,7 +229,7 @@ def _budget(options: Mapping[str, Any], objective: Objective) -> Budget:
 
 def _scalarization(given: Any, objective: Objective) -> Scalarization:
     rule = "a mapping of name and weights such as {name: chebyshev, weights: {loss: 2, latency: 1}}"
-    given = {"name": given} if isinstance(given, str) else given or {}
+    given = {"name": given} if isinstance(given, str) else {} if given is None else given
     _check_mapping("scalarization", given, ("name", "weights"), rule)
     try:
         return Scalarization(

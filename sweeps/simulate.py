@@ -4,7 +4,8 @@
     result = simulate(curve, setup)
 
 A slot trains one step at a time. Steps in training wait in a heap by the time they end; the
-earliest is reported to the engine, and every free slot then asks for its next segment.
+earliest is reported to the engine, and every free slot then asks for its next segment. Where the
+fidelity is a parameter, a slot trains a whole curve at once, and its best step is what comes back.
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count, islice, zip_longest
 from typing import Any
 
 from sweeps.budget import Budget
 from sweeps.engine import Engine
 from sweeps.events import Asked, Event, Lost, Reported, Started
+from sweeps.fidelity import Fidelity
 from sweeps.limits import Limits
 from sweeps.objective import Objective
 from sweeps.schedulers import make_scheduler
@@ -35,7 +37,8 @@ Outcome = tuple[Mapping[str, float], float]
 Curve = Callable[[Mapping[str, Any], int], Iterable[Outcome]]
 """(values by parameter, trial number) -> the metrics and the seconds of steps 1, 2, ...
 
-It must give the same for the same arguments: a resumed simulation runs it again from the start.
+Where the fidelity is a parameter, it is one of the values, by its name without a `+`. It must give
+the same for the same arguments: a resumed simulation runs it again from the start.
 """
 
 State = Any
@@ -80,8 +83,12 @@ class Setup:
     objective: Objective = field(default_factory=Objective)
     searcher: Mapping[str, Any] = field(default_factory=lambda: {"name": "tpe"})
     scheduler: Mapping[str, Any] = field(default_factory=lambda: {"name": "none"})
+    initial: Sequence[Mapping[str, Any]] = ()
+    """Configurations to begin with, as far as they are given; by parameter name."""
     workers: int = 1
     budget: Budget = field(default_factory=Budget)
+    fidelity: Fidelity | None = None
+    """Where it is a parameter; `max_t` of the scheduler follows from it."""
     seconds: float = math.inf
     """When its time is up; what trains then is left."""
     seed: int = 0
@@ -142,6 +149,8 @@ def simulate(
             unbroken run.
         log: Where new events also go, such as a `Journal`.
     """
+    if setup.fidelity is not None and isinstance(curve, Training):
+        raise ValueError("where the fidelity is a parameter, no step goes on from another")
     simulator = _Simulator(curve, setup, list(history), log)
     simulator.run()
     return Simulated(events=simulator.events, trials=simulator.engine.trials, idle=simulator.idle)
@@ -157,6 +166,7 @@ class _Step:
     worker: int = field(compare=False)
     trial: int = field(compare=False)
     number: int = field(compare=False)
+    """Of the step, or of the rung that a whole curve was trained for."""
     metrics: Mapping[str, float] = field(compare=False)
 
 
@@ -166,22 +176,28 @@ class _Simulator:
     ) -> None:
         self.events = history
         self.idle = [0.0] * setup.workers
-        scheduler = make_scheduler(**setup.scheduler, space=setup.space, seed=setup.seed)
+        objective, options, fidelity = setup.objective, dict(setup.scheduler), setup.fidelity
+        if fidelity is not None:
+            objective, options["max_t"] = replace(objective, at="last"), fidelity.max_t
+        scheduler = make_scheduler(**options, space=setup.space, seed=setup.seed)
+        rungs = scheduler.rungs()
         self.engine = Engine(
             log=self,
-            objective=setup.objective,
+            objective=objective,
             make_searcher=lambda view: make_searcher(
                 **setup.searcher,
                 space=setup.space,
                 view=view,
                 seed=setup.seed,
-                rungs=scheduler.rungs(),
+                rungs=rungs if fidelity is None else [fidelity.rung(r) for r in rungs],
                 num_samples=setup.num_samples,
+                initial=setup.initial,
             ),
             scheduler=scheduler,
             limits=Limits(num_samples=setup.num_samples),
             budget=setup.budget,
             space=setup.space,
+            fidelity=fidelity,
             clock=lambda: self._now,
         )
         self._curve = curve
@@ -237,6 +253,9 @@ class _Simulator:
                 return
             worker, since = self._free.pop(0)
             self.idle[worker] += self._now - since
+            if segment.rung is not None:
+                self._train_anew(worker, segment, segment.rung)
+                continue
             if self._curves.get(segment.trial, (-1,))[0] != segment.exploits:
                 self._curves[segment.trial] = segment.exploits, self._curve_of(segment)
             self._train(worker, segment.trial)
@@ -261,13 +280,26 @@ class _Simulator:
         self.engine.on_return(trial, {})
         self._end_segment(worker, trial)
 
+    def _train_anew(self, worker: int, segment: Segment, rung: int) -> None:
+        """Train a whole curve at a fidelity: one step for the rung."""
+        assert self._setup.fidelity is not None
+        assert not isinstance(self._curve, Training)
+        now, began = self._in_flight.pop(segment.trial, (self._now, len(self.events)))
+        name = self._setup.fidelity.name.lstrip("+")
+        outcomes = self._curve({**segment.values, name: segment.fidelity}, segment.trial)
+        metrics, seconds = _best(outcomes, replace(self._setup.objective, at="best"))
+        step = _Step(now + seconds, began, worker, segment.trial, rung, metrics)
+        heapq.heappush(self._heap, step)
+
     def _report(self, step: _Step) -> None:
         self._now = step.ends
+        checkpoint = str(step.number) if self._setup.checkpoints else None
+        if self._setup.fidelity is not None:
+            self.engine.on_return(step.trial, step.metrics, checkpoint=checkpoint)
+            self._end_segment(step.worker, step.trial)
+            return
         decision = self.engine.on_report(
-            step.trial,
-            step=step.number,
-            metrics=step.metrics,
-            checkpoint=str(step.number) if self._setup.checkpoints else None,
+            step.trial, step=step.number, metrics=step.metrics, checkpoint=checkpoint
         )
         if decision is Decision.CONTINUE:
             self._train(step.worker, step.trial)
@@ -276,8 +308,24 @@ class _Simulator:
 
     def _end_segment(self, worker: int, trial: int) -> None:
         if self.engine.trials[trial].status.is_final:
-            del self._curves[trial]
+            self._curves.pop(trial, None)
         self._free.append((worker, self._now))
+
+
+def _best(outcomes: Iterable[Outcome], objective: Objective) -> Outcome:
+    """The best step's metrics, and the seconds of all; a step that diverges is the last."""
+    best: Mapping[str, float] = {}
+    spent = 0.0
+    for metrics, seconds in outcomes:
+        spent += seconds
+        value = metrics.get(objective.metric)
+        if value is None:
+            continue
+        if not math.isfinite(value):
+            return metrics, spent
+        if objective.replaces(value, best.get(objective.metric)):
+            best = metrics
+    return best, spent
 
 
 def _steps_in_flight(history: list[Event], trials: Trials) -> dict[int, tuple[float, int]]:

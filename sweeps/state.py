@@ -116,6 +116,10 @@ class State:
         assert resource is not None, "a scheduler without milestones was given a fidelity"
         return self.fidelity.rung(resource)
 
+    def is_to_climb(self, trial: Trial) -> bool:
+        """Whether the trial is done with its rung, may go on, and has not begun the next."""
+        return self.fidelity is not None and len(trial.reports) > trial.promotions
+
     def _resource(self, report: Reported) -> int:
         """The step as the scheduler counts it."""
         return report.step if self.fidelity is None else self.fidelity.resource(report.step)

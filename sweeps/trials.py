@@ -277,10 +277,14 @@ class Trials:
         trial.status = status
 
     def _update_best(self, trial: Trial) -> None:
-        if trial.value is None:
-            return
-        if self.objective.is_better(trial.value, self.best.value if self.best else None):
+        """Let it lead if it is better; of equally good ones the first by number leads."""
+        if self._rank(trial) < self._rank(self.best):
             self.best = trial
+
+    def _rank(self, trial: Trial | None) -> tuple[float, int]:
+        if trial is None or trial.value is None:
+            return math.inf, -1  # nothing is before it
+        return self.objective.loss(trial.value), trial.number
 
     def _find_best(self) -> None:
         self.best = None

@@ -21,8 +21,8 @@ from typing import Any
 import psutil
 import pytest
 from hydra import compose, initialize
-from omegaconf import OmegaConf
 
+from hydra_plugins.ray_tune_sweeper._schema import checked
 from sweeps.cli import main
 from sweeps.events import (
     Asked,
@@ -399,7 +399,6 @@ def settings() -> Callable[..., Settings]:
             config = compose(
                 overrides=["hydra/sweeper=ray_tune", *overrides], return_hydra_config=True
             )
-        options: Any = OmegaConf.to_container(config.hydra.sweeper, resolve=True)
-        return Settings.parse(options)
+        return Settings.parse(checked(config.hydra.sweeper))
 
     return parse

@@ -134,10 +134,16 @@ def test_it_holds_where_a_parameter_does_not_exist(text: str) -> None:
         ("(x > 1) & (y > 1)", 1, "& is no operator here; write and"),
         ("(x > 1) | (y > 1)", 1, "| is no operator here; write or"),
         ("x > 1 && y > 1", 8, "it cannot be read: invalid syntax; write and for &&"),
-        ("x = 1", 1, "it cannot be read: "),
+        ("x = 1", 3, "it cannot be read: "),
         ("x is 1", 1, "is compares no values; write =="),
-        ("x <", 4, "it cannot be read: invalid syntax"),
-        ("", 1, "it cannot be read: invalid syntax"),
+        ("x <", 4, "it cannot be read: it ends too early"),
+        ("x < 1 and model/norm == 'batch' or", 35, "it cannot be read: it ends too early"),
+        ("", 1, "it cannot be read: it ends too early"),
+        ("x < 3 4", 7, "it cannot be read: invalid syntax"),
+        ("x < 3 and and y < 2", 11, "it cannot be read: invalid syntax"),
+        ("model/norm == 'é' and x < 3 4 or x > 9", 29, "it cannot be read: invalid syntax"),
+        ("x < 3 and (y < 2", 11, "it cannot be read: '(' was never closed"),
+        ("x < 3) and y < 2", 6, "it cannot be read: unmatched ')'"),
         ("x\x00 < 1", 1, "it cannot be read: source code string cannot contain null bytes"),
         ("x * 2", 1, "it must be true or false; compare it with something, as in x <= 1"),
         ("abs(x)", 1, "it must be true or false"),
@@ -153,7 +159,7 @@ def test_it_holds_where_a_parameter_does_not_exist(text: str) -> None:
         ("'a'.join(layers) == 'b'", 1, "only names of swept parameters"),
         ("__import__('os') == x", 1, "there is no function __import__"),
         ("layers[0] == x", 1, "only names of swept parameters"),
-        ("(lambda: x) == 1", 2, "it cannot be read"),
+        ("(lambda: x) == 1", 8, "it cannot be read"),
         ("[i for i in layers] == x", 1, "only names of swept parameters"),
         ("f'{x}' == 'a'", 1, "only names of swept parameters"),
         ("(z := x) > 1", 2, "only names of swept parameters"),
@@ -163,7 +169,7 @@ def test_it_holds_where_a_parameter_does_not_exist(text: str) -> None:
         ("x << 9 == 1", 1, "only names of swept parameters"),
         ("~x == 1", 1, "only names of swept parameters"),
         ("-" * 60 + "x < 1", 41, "it is nested too deeply"),
-        ("(" * 300 + "x" + ")" * 300 + " < 1", 1, "it cannot be read: too many nested"),
+        ("(" * 300 + "x" + ")" * 300 + " < 1", 201, "it cannot be read: too many nested"),
     ],
 )
 def test_a_mistake_is_answered_with_its_place(text: str, position: int, message: str) -> None:
@@ -171,10 +177,8 @@ def test_a_mistake_is_answered_with_its_place(text: str, position: int, message:
         parse_constraint(text, SPACE.parameters)
     said = str(caught.value)
     start = f"hydra.sweeper.constraints: {text!r}, character {position}: "
-    assert said.startswith(start.split(", character")[0])
+    assert said.startswith(start)
     assert message in said
-    if "cannot be read" not in message:
-        assert said.startswith(start)
 
 
 def test_what_is_too_long_is_not_even_parsed() -> None:

@@ -13,10 +13,12 @@ import pytest
 
 from sweeps.compatible import refusal
 from sweeps.events import Asked, Closed, Created, Ended, Event, Opened, Started
+from sweeps.fidelity import Fidelity
 from sweeps.objective import Objective
+from sweeps.pareto import pareto_front
 from sweeps.schedulers import SCHEDULERS
 from sweeps.searchers import SEARCHERS
-from sweeps.simulate import Setup, Simulated, simulate
+from sweeps.simulate import Curve, Setup, Simulated, simulate
 from sweeps.space import Space, parse_space
 from sweeps.status import Status
 
@@ -32,6 +34,39 @@ MIXED, _ = parse_space(
 FINITE, _ = parse_space(
     {"lr": "1e-4, 1e-3, 1e-2, 1e-1", "width": "range(4, 64, 12)", "net": "mlp, convnet, resnet"}, []
 )
+GIVEN: dict[str, Any] = {
+    "when": {
+        "channels": {"net": ["convnet", "resnet"]},
+        "blocks": {"net": "resnet"},
+    },
+    "constraints": ["width * lr <= 8", "channels * blocks <= 12", "net != 'mlp' or width >= 8"],
+}
+CONDITIONAL, _ = parse_space(
+    {
+        "lr": "tag(log, interval(1e-4, 1))",
+        "width": "int(interval(4, 64))",
+        "net": "mlp, convnet, resnet",
+        "channels": "int(interval(1, 8))",
+        "blocks": "range(1, 4)",
+    },
+    [],
+    **GIVEN,
+)
+CONDITIONAL_FINITE, _ = parse_space(
+    {
+        "lr": "1e-3, 1e-2, 1e-1, 1",
+        "width": "range(4, 64, 12)",
+        "net": "mlp, convnet, resnet",
+        "channels": "2, 4, 8",
+        "blocks": "range(1, 4)",
+    },
+    [],
+    **GIVEN,
+)
+INITIAL: list[dict[str, Any]] = [
+    {"lr": 0.01, "width": 16, "net": "resnet", "channels": 4, "blocks": 2},
+    {"net": "convnet"},
+]
 SEARCHER_OPTIONS: dict[str, dict[str, Any]] = {
     "annealing": {},
     "bohb": {},
@@ -56,36 +91,70 @@ SCHEDULER_OPTIONS: dict[str, dict[str, Any]] = {
     "pbt": {"max_t": 9, "perturbation_interval": 3, "hyperparam_mutations": ["lr"]},
     "successive_halving": {"max_t": 9},
 }
+IN_A_HARD_SPACE = {
+    "annealing": "asha",
+    "bohb": "hyperband",
+    "cmaes": "median",
+    "coarse_to_fine": "successive_halving",
+    "controller": "asha_stop",
+    "genetic": "pbt",
+    "gp": "asha",
+    "grid": "asha",
+    "qmc": "learning_curve",
+    "random": "pb2",
+    "tpe": "asha",
+}
+"""With which scheduler each searcher meets conditions, constraints and initial points at once."""
+WITH_SEVERAL_OBJECTIVES = {
+    "genetic": "median",
+    "gp": "none",
+    "grid": "asha_stop",
+    "qmc": "successive_halving",
+    "random": "hyperband",
+    "tpe": "asha",
+}
+"""The searchers that take them, and with which scheduler each does."""
 PAIRS = [(s, p) for s in sorted(SEARCHERS) for p in sorted(SCHEDULERS)]
 TOGETHER = [(s, p) for s, p in PAIRS if refusal(s, p) is None]
-DEAR = [(s, p) for s, p in TOGETHER if s == "gp" and p not in ("none", "asha")]
-CASES = [pytest.param(*pair, marks=pytest.mark.slow if pair in DEAR else ()) for pair in TOGETHER]
+DEAR = [("gp", p) for p in SCHEDULERS]
+
+
+def cases(pairs: Iterable[tuple[str, str]]) -> list[Any]:
+    """These for a test; those that take seconds are slow."""
+    return [pytest.param(*pair, marks=pytest.mark.slow if pair in DEAR else ()) for pair in pairs]
 
 
 def space_of(searcher: str) -> Space:
     return FINITE if searcher in ("grid", "controller") else MIXED
 
 
+def hard_space_of(searcher: str) -> Space:
+    return CONDITIONAL_FINITE if searcher in ("grid", "controller") else CONDITIONAL
+
+
 def curve(values: Mapping[str, Any], trial: int) -> Iterable[tuple[dict[str, float], float]]:
     """Worse away from lr 0.01, diverging for large ones; epochs of uneven length."""
     rng = random.Random(trial)
     bad = abs(math.log10(values["lr"]) + 2) + (values["net"] == "mlp")
+    bad += 0.1 * abs(values.get("channels", 3) - 3)
     for step in range(1, 10):
         diverged = values["lr"] > 0.3 and step == 2
         loss = bad + (1 + 0.2 * rng.random()) / step
-        yield {"loss": math.nan if diverged else loss}, rng.choice([1.0, 1.0, 2.5])
+        size = float(values["width"])
+        yield {"loss": math.nan if diverged else loss, "size": size}, rng.choice([1.0, 1.0, 2.5])
 
 
-def setup(searcher: str, scheduler: str, seed: int) -> Setup:
-    return Setup(
-        space=space_of(searcher),
-        num_samples=14,
-        objective=Objective(metric="loss"),
-        searcher={"name": searcher, **SEARCHER_OPTIONS[searcher]},
-        scheduler={"name": scheduler, **SCHEDULER_OPTIONS[scheduler]},
-        workers=3,
-        seed=seed,
-    )
+def setup(searcher: str, scheduler: str, seed: int, **fields: Any) -> Setup:
+    given: dict[str, Any] = {
+        "space": space_of(searcher),
+        "num_samples": 14,
+        "objective": Objective(metric="loss"),
+        "searcher": {"name": searcher, **SEARCHER_OPTIONS[searcher]},
+        "scheduler": {"name": scheduler, **SCHEDULER_OPTIONS[scheduler]},
+        "workers": 3,
+        "seed": seed,
+    }
+    return Setup(**{**given, **fields})
 
 
 def decisions(events: Iterable[Event]) -> list[str]:
@@ -103,17 +172,72 @@ def test_every_searcher_and_scheduler_is_in_this_suite() -> None:
     assert set(SCHEDULER_OPTIONS) == set(SCHEDULERS)
 
 
-@pytest.mark.parametrize(("searcher", "scheduler"), CASES)
+@pytest.mark.parametrize(("searcher", "scheduler"), cases(TOGETHER))
 def test_a_sweep_cut_at_a_random_event_decides_as_the_unbroken_one(
     searcher: str, scheduler: str
 ) -> None:
     rng = random.Random(f"{searcher} {scheduler}")
-    seed = rng.randrange(100)
-    unbroken = simulate(curve, setup(searcher, scheduler, seed))
+    check_cut_and_resumed(setup(searcher, scheduler, rng.randrange(100)), rng)
+
+
+@pytest.mark.parametrize("searcher", SEARCHERS)
+def test_so_does_one_with_conditions_constraints_and_initial_points(searcher: str) -> None:
+    rng = random.Random(searcher)
+    space, initial = hard_space_of(searcher), [] if searcher == "grid" else INITIAL
+    given = setup(
+        searcher, IN_A_HARD_SPACE[searcher], rng.randrange(100), space=space, initial=initial
+    )
+    unbroken = check_cut_and_resumed(given, rng)
+    proposed = [space.values(ask.params) for ask in unbroken.asks]
+    assert not any(map(space.violated, proposed))
+    assert {tuple(values) for values in proposed} <= {
+        ("lr", "width", "net"),
+        ("lr", "width", "net", "channels"),
+        ("lr", "width", "net", "channels", "blocks"),
+    }
+    for point, values in zip(initial, proposed, strict=False):
+        assert point.items() <= values.items()
+
+
+@pytest.mark.parametrize(("searcher", "scheduler"), cases(WITH_SEVERAL_OBJECTIVES.items()))
+def test_so_does_one_of_several_objectives(searcher: str, scheduler: str) -> None:
+    rng = random.Random(f"{searcher} objectives")
+    size = Objective(metric="size", mode="max")
+    objective = Objective(metric="loss", others=(size,))
+    unbroken = check_cut_and_resumed(
+        setup(searcher, scheduler, rng.randrange(100), objective=objective), rng
+    )
+    assert all(trial.values for trial in pareto_front(unbroken.trials, objective))
+
+
+def curve_of_share(values: Mapping[str, Any], trial: int) -> Iterable[Any]:
+    """The more of the data a trial gets, the better it is and the longer a step takes."""
+    for metrics, seconds in curve(values, trial):
+        yield {"loss": metrics["loss"] - values["share"]}, seconds * values["share"]
+
+
+@pytest.mark.parametrize("scheduler", ["asha", "asha_stop", "successive_halving", "hyperband"])
+def test_so_does_one_whose_fidelity_is_a_parameter(scheduler: str) -> None:
+    share = Fidelity(name="+share", min=0.1, max=1.0)
+    rng = random.Random(scheduler)
+    given = setup("tpe", scheduler, 1, fidelity=share)
+    unbroken = check_cut_and_resumed(given, rng, curve_of_share)
+    assert unbroken.trials.best is not None
+    assert unbroken.trials.best.step == share.rungs
+    given = setup("random", scheduler, 1, fidelity=share)
+    check_cut_and_resumed(given, rng, curve_of_share, cuts=20)
+
+
+def check_cut_and_resumed(
+    given: Setup, rng: random.Random, curve: Curve = curve, *, cuts: int = 2
+) -> Simulated:
+    """Cut at random events and resumed, the sweep decides as the unbroken one; that one."""
+    unbroken = simulate(curve, given)
     check_whole(unbroken)
-    for kept in rng.sample(range(1, len(unbroken.events)), 2):
-        resumed = simulate(curve, setup(searcher, scheduler, seed), history=unbroken.events[:kept])
-        assert decisions(resumed.events) == decisions(unbroken.events), (seed, kept)
+    for kept in rng.sample(range(1, len(unbroken.events)), cuts):
+        resumed = simulate(curve, given, history=unbroken.events[:kept])
+        assert decisions(resumed.events) == decisions(unbroken.events), (given.seed, kept)
+    return unbroken
 
 
 def check_whole(sweep: Simulated) -> None:

@@ -195,6 +195,46 @@ def test_only_final_failures_count_towards_the_failure_rate() -> None:
         assert engine.trials[number].status is Status.COMPLETE
 
 
+def test_paused_trials_count_among_those_that_did_not_fail() -> None:
+    halving = {"name": "successive_halving", "max_t": 9, "n": 40}
+    engine, _ = open_engine(scheduler=halving, num_samples=40, max_failure_rate=0.5)
+    for number in range(18):
+        trial = begin(engine)
+        if number % 3 == 0:
+            engine.on_error(trial, "Traceback")
+        else:
+            engine.on_report(trial, step=1, metrics={"loss": 1.0}, checkpoint="c")
+            assert engine.trials[trial].status is Status.PAUSED
+    for _ in range(6):
+        engine.on_error(begin(engine), "Traceback")
+    with pytest.raises(SweepError, match="13 of 25 trials that ended or paused failed"):
+        engine.on_error(begin(engine), "Traceback")
+
+
+@pytest.mark.parametrize("scheduler", [NONE, ASHA])
+def test_failures_before_there_were_enough_to_judge_count_when_there_are(
+    scheduler: dict[str, Any],
+) -> None:
+    engine, events = open_engine(scheduler=scheduler, max_failure_rate=0.5)
+    for _ in range(4):
+        engine.on_error(begin(engine), "Traceback")
+    with pytest.raises(SweepError, match="4 of 5 trials"):
+        work(engine, scheduler)
+
+    mended, events = open_engine(events, scheduler=scheduler, max_failure_rate=0.5)
+    work(mended, scheduler)  # what works ends no sweep, so that a mended one goes on
+    with pytest.raises(SweepError, match="5 of 7 trials"):
+        mended.on_error(begin(mended), "Traceback")
+
+
+def work(engine: Engine, scheduler: Mapping[str, Any]) -> None:
+    trial = begin(engine)
+    if scheduler is NONE:
+        engine.on_return(trial, {"loss": 1.0})
+    else:
+        engine.on_report(trial, step=1, metrics={"loss": 1.0}, checkpoint="c")
+
+
 def test_a_synchronous_wait_counts_a_trial_that_is_to_be_tried_again_as_running() -> None:
     clock = Clock()
     engine, _ = open_engine(scheduler=ASHA, num_samples=3, max_retries=1, clock=clock)

@@ -240,4 +240,5 @@ def test_what_a_sweep_cannot_take_in_is_refused_and_nothing_changes(sweep: Any) 
         swept = sweep.caviar("resume", str(sweep.storage / "s"), option)
         assert swept.code == 2, option
         assert message in swept.err
+        assert "going on with" not in swept.err, option
         assert first.folder.sweep_yaml.read_text() == before

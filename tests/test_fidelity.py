@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pytest
 
 from sweeps.engine import Engine
-from sweeps.events import Event, Reported
+from sweeps.events import Event, Reported, Started
 from sweeps.fidelity import Fidelity
 from sweeps.limits import Limits
 from sweeps.objective import Objective
 from sweeps.schedulers import make_scheduler
 from sweeps.searchers import make_searcher
 from sweeps.segment import Segment
+from sweeps.simulate import Curve, Setup, Simulated, simulate
 from sweeps.space import parse_space
 from sweeps.status import Status
 
@@ -35,7 +38,7 @@ def test_a_size_of_whole_numbers_stays_whole() -> None:
     assert all(isinstance(width.value(rung), int) for rung in (1, 2, 3))
 
 
-def open_engine(history: list[Event], num_samples: int = 3) -> Engine:
+def open_engine(history: list[Event], num_samples: int = 3, scheduler: str = "asha") -> Engine:
     class Log:
         def append(self, *events: Event) -> None:
             history.extend(events)
@@ -44,7 +47,7 @@ def open_engine(history: list[Event], num_samples: int = 3) -> Engine:
         log=Log(),
         objective=Objective(metric="loss", at="last"),
         make_searcher=lambda view: make_searcher("random", space=SPACE, view=view, seed=0),
-        scheduler=make_scheduler("asha", space=SPACE, seed=0, max_t=SHARE.max_t),
+        scheduler=make_scheduler(scheduler, space=SPACE, seed=0, max_t=SHARE.max_t),
         limits=Limits(num_samples=num_samples),
         space=SPACE,
         fidelity=SHARE,
@@ -91,6 +94,66 @@ def test_a_trial_that_diverges_at_a_rung_is_ended() -> None:
     engine = open_engine([])
     train(engine, float("nan"))
     assert engine.trials[0].status is Status.DIVERGED
+
+
+def test_a_resumed_sweep_goes_on_with_the_rung_that_was_decided_but_not_begun() -> None:
+    history: list[Event] = []
+    engine = open_engine(history, scheduler="asha_stop")
+    train(engine, 1.0)
+    assert engine.trials[0].status is Status.RUNNING
+    again = open_engine(history, scheduler="asha_stop").next_segment()
+    assert isinstance(again, Segment)
+    assert (again.trial, again.rung) == (0, 2)
+    started = history[-1]
+    assert isinstance(started, Started)
+    assert started.reason == "promote"
+
+
+def simulated(scheduler: str, curve: Curve) -> Simulated:
+    return simulate(
+        curve,
+        Setup(
+            space=SPACE,
+            num_samples=9,
+            objective=Objective(metric="loss"),
+            searcher={"name": "random"},
+            scheduler={"name": scheduler},
+            fidelity=SHARE,
+        ),
+    )
+
+
+@pytest.mark.parametrize("scheduler", ["asha", "asha_stop", "successive_halving", "hyperband"])
+def test_in_a_simulation_each_rung_costs_its_training_in_full_and_counts_its_best_step(
+    scheduler: str,
+) -> None:
+    def curve(values: Mapping[str, Any], trial: int) -> Iterable[tuple[dict[str, float], float]]:
+        for loss in (3.0, 1.0, 2.0):
+            yield {"loss": loss + values["x"], "share": values["share"]}, values["share"]
+
+    sweep = simulated(scheduler, curve)
+    reports = [event for event in sweep.events if isinstance(event, Reported)]
+    assert len(reports) > 9
+    for report in reports:
+        trial = sweep.trials[report.trial]
+        assert report.metrics["share"] == report.fidelity == SHARE.value(report.step)
+        assert report.value == 1.0 + trial.params["x"]
+    assert sweep.seconds == pytest.approx(sum(3 * report.metrics["share"] for report in reports))
+    assert max(report.step for report in reports) == 3
+
+
+def test_in_a_simulation_a_step_that_diverges_is_the_last_of_its_trial() -> None:
+    def curve(values: Mapping[str, Any], trial: int) -> Iterable[tuple[dict[str, float], float]]:
+        yield {"other": 0.0}, 1.0
+        yield {"loss": 1.0}, 1.0
+        yield {"loss": math.nan if trial == 0 else 0.5}, 1.0
+        yield {"loss": 0.0}, 1.0
+
+    sweep = simulated("asha", curve)
+    assert [trial.status is Status.DIVERGED for trial in sweep.trials] == [True] + [False] * 8
+    assert sweep.trials[0].seconds == 3.0
+    assert sweep.trials.best is not None
+    assert sweep.trials.best.value == 0.0
 
 
 FIDELITY = "hydra.sweeper.fidelity={name: +share, min: 0.1, max: 1}"

@@ -47,6 +47,7 @@ NO_RAY = [
     "state",
     "status",
     "trials",
+    "typed",
 ]
 FORBIDDEN = {
     "cluster": {"sweeps", "models", "hydra_plugins"},

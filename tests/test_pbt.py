@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from optuna.trial import TrialState
 
 from sweeps.errors import ConfigError
 from sweeps.events import (
@@ -38,6 +39,7 @@ from sweeps.schedulers import (
     Wait,
     make_scheduler,
 )
+from sweeps.searchers import View
 from sweeps.simulate import Outcome, Setup, Training, simulate
 from sweeps.space import Space, parse_space
 from sweeps.status import Decision, Status
@@ -447,6 +449,28 @@ def test_a_sweep_cut_after_any_event_goes_on_as_if_it_had_not_been(
         cut.write_bytes(b"".join(lines[:kept]))
         resumed = simulate(NOISY, noisy_setup(seed, workers), history=read_journal(cut))
         assert repr(decisions(resumed.events)) == repr(decisions(unbroken.events)), kept
+
+
+def test_a_sampler_sees_of_a_copied_member_what_it_was_asked_for_and_reported_before() -> None:
+    result = simulate(NOISY, noisy_setup(0, 2))
+    view = View(MAX)
+    own: dict[int, dict[int, float]] = {}
+    copied: set[int] = set()
+    for event in result.events:
+        view.apply(event)
+        if isinstance(event, Started) and event.reason == "exploit":
+            copied.add(event.trial)
+        elif isinstance(event, Reported) and event.trial not in copied:
+            assert event.value is not None
+            own.setdefault(event.trial, {})[event.step] = event.value
+    assert len(copied) > 1
+    for ask, shown in zip(result.asks, view.study.trials, strict=True):
+        assert shown.params == ask.params
+        diverged = not all(map(math.isfinite, own[ask.trial].values()))
+        assert repr(shown.intermediate_values) == repr(
+            {0: math.nan} if diverged else own[ask.trial]
+        )
+        assert (shown.state is TrialState.PRUNED) == (ask.trial in copied)
 
 
 def test_a_diverged_member_is_replaced_so_that_the_population_does_not_shrink() -> None:

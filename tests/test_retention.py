@@ -295,6 +295,18 @@ def test_of_ended_trials_the_best_keep_their_best_checkpoint(make) -> None:
 
 
 @pytest.mark.usefixtures("always")
+def test_of_equally_good_trials_the_one_that_leads_keeps_its_checkpoint(make) -> None:
+    sweep = make(scheduler=FIFO)
+    first = train(sweep, 0.9)
+    finish(sweep, 0.3)
+    sweep.report(first, 0.3)
+    del sweep.workers[first]
+    sweep.engine.on_return(first, {})
+    assert sweep.trials.best is not None
+    assert set(sweep.on_disk()) == {sweep.trials.best.number}
+
+
+@pytest.mark.usefixtures("always")
 def test_a_paused_trial_keeps_its_newest_and_if_it_leads_its_best_also_after_the_end(make) -> None:
     sweep = make(scheduler={"name": "asha", "max_t": 9, "grace_period": 3}, num_samples=2)
     train(sweep, 0.5, 0.2, 0.4)

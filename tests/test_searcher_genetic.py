@@ -82,8 +82,8 @@ def test_with_several_objectives_it_proposes_what_raw_optuna_would() -> None:
 def test_bad_input_is_answered_with_the_rule() -> None:
     for options, message in [
         ({"crossover": "sbxx"}, "'sbxx'; choose from uniform, blxalpha, sbx, .* did you mean sbx"),
-        ({"population_size": 1}, "must be greater than or equal to 2"),
-        ({"mutation_prob": 2.0}, "mutation_prob"),
+        ({"population_size": 1}, "population_size is 1; it must be 2 or more"),
+        ({"mutation_prob": 2.0}, "mutation_prob is 2.0; it must be between 0 and 1"),
     ]:
         with pytest.raises(ConfigError, match=message):
             sweep(1, options=options)

@@ -173,7 +173,10 @@ def test_more_failures_than_allowed_end_the_sweep(sweep) -> None:
 
     assert swept.code == 1
     assert swept.statuses.count("failed") == 5
-    assert "5 of 5 ended trials failed, more than hydra.sweeper.max_failure_rate, 0.4" in swept.err
+    assert (
+        "5 of 5 trials that ended or paused failed, more than hydra.sweeper.max_failure_rate, 0.4"
+        in swept.err
+    )
     assert swept.events[-1] == Closed(reason="failed", time=swept.events[-1].time)
 
 

@@ -55,6 +55,11 @@ ASHA = "hydra/sweeper/scheduler=asha"
             [LR, "hydra.sweeper.metric=loss", "hydra.sweeper.mode=minimum"],
             ["hydra.sweeper.mode is 'minimum'", "choose min or max"],
         ),
+        (
+            "grouped.py",
+            [LR, "hydra.sweeper.metric=loss", "hydra.sweeper.mode=mxa"],
+            ["hydra.sweeper.mode is 'mxa'; choose min or max; did you mean max?"],
+        ),
         ("grouped.py", [LR, ASHA], ["hydra.sweeper.scheduler.max_t is not set", "asha needs it"]),
         (
             "grouped.py",
@@ -95,7 +100,27 @@ ASHA = "hydra/sweeper/scheduler=asha"
         (
             "grouped.py",
             [LR, "hydra.sweeper.max_retries=some"],
-            ["max_retries", "some", "Integer"],
+            ["hydra.sweeper.max_retries is 'some'; it must be a whole number\n"],
+        ),
+        (
+            "grouped.py",
+            [LR, "hydra.sweeper.num_samples=2.5"],
+            ["hydra.sweeper.num_samples is 2.5", "a whole number or null", "did you mean 2?"],
+        ),
+        (
+            "grouped.py",
+            [LR, "hydra/sweeper/searcher=cmaes", "hydra.sweeper.searcher.population_size=many"],
+            ["hydra.sweeper.searcher.population_size is 'many'", "a whole number or null"],
+        ),
+        (
+            "grouped.py",
+            [LR, ASHA, "hydra.sweeper.scheduler.max_t=long"],
+            ["hydra.sweeper.scheduler.max_t is 'long'; it must be a whole number\n"],
+        ),
+        (
+            "grouped.py",
+            [LR, "hydra.sweeper.searcher=tpee"],
+            ["hydra.sweeper.searcher is 'tpee'", "hydra/sweeper/searcher=NAME", "did you mean tpe"],
         ),
         (
             "grouped.py",
@@ -155,6 +180,23 @@ def test_a_mistake_is_answered_in_one_message_and_leaves_nothing(
     assert not swept.folder.path.exists()
 
 
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("hydra.sweeper.num_samples=x", "hydra.sweeper.num_samples is 'x'; it must be a whole"),
+        ("hydra.sweeper.num_sample=3", "is not an option; did you mean hydra.sweeper.num_samples?"),
+    ],
+)
+def test_hydras_own_command_line_ends_with_the_same_message(
+    start, override: str, said: str
+) -> None:
+    driver = start.drive("grouped.py", LR, override)
+
+    assert driver.process.wait(timeout=60) == 2
+    assert said in driver.output
+    assert driver.output.count("\n") == 1
+
+
 def test_a_name_that_is_taken_is_refused_and_overwrites_nothing(start) -> None:
     taken = start.storage / "s"
     taken.mkdir(parents=True)
@@ -190,6 +232,32 @@ def test_a_dry_run_shows_the_space_and_three_trials_and_starts_nothing(start) ->
     assert "name: good" in swept.out
     assert "steps 1, 3, 9" in swept.out
     assert not swept.folder.path.exists()
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "said"),
+    [
+        (["none"], "20 trials, each to its end;"),
+        (["asha", "max_t=9"], "compared at steps 1, 3, 9;"),
+        (["median"], "each to its end, or stopped from step 1 on where it is worse than the median "
+         "of 3 others or more;"),
+        (["median", "max_t=9", "grace_period=3"], "each to step 9, or stopped from step 3 on"),
+        (["learning_curve", "max_t=30"], "each to step 30, or stopped from step 8 on where its "
+         "chance of beating the best is under 0.05;"),
+        (["pbt", "max_t=30", "perturbation_interval=3", "hyperparam_mutations=[optimizer.lr]"],
+         "each to step 30, the worst as copies every 3 steps;"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else None,
+)  # fmt: skip
+def test_a_dry_run_says_what_becomes_of_a_trial(start, scheduler: list[str], said: str) -> None:
+    name, *given = scheduler
+    options = [f"hydra.sweeper.scheduler.{option}" for option in given]
+    swept = start(
+        "grouped.py", LR, f"hydra/sweeper/scheduler={name}", *options, "hydra.sweeper.dry_run=true"
+    )
+
+    assert swept.code == 0, swept.err
+    assert said in " ".join(swept.out.split())
 
 
 @pytest.mark.ray

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import sysconfig
@@ -10,6 +11,7 @@ import textwrap
 import venv
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,8 +19,15 @@ ROOT = Path(__file__).parent.parent
 HEAVY = ("ray", "torch", "optuna", "sweeps", "cluster")
 
 
-def run(command: list[str], cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120)
+def run(command: list[Any], cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command, cwd=cwd, capture_output=True, text=True, timeout=120, env=env or None
+    )
+
+
+def run_installed(command: list[Any], cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run a command of the installed caviar, with no path to this checkout."""
+    return run(command, cwd, **{k: v for k, v in os.environ.items() if k != "PYTHONPATH"})
 
 
 def test_the_plugin_costs_an_unrelated_app_next_to_nothing(tmp_path: Path) -> None:
@@ -80,7 +89,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     python = str(folder / "bin" / "python")
     pip = [sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", "--no-index"]
     run([*pip, str(wheel)], ROOT).check_returncode()
-    found = run([python, "-c", "import sweeps; print(sweeps.__file__)"], folder).stdout
+    found = run_installed([python, "-c", "import sweeps; print(sweeps.__file__)"], folder).stdout
     assert found.strip() == str(packages / "sweeps" / "__init__.py")
     return folder / "bin"
 
@@ -125,7 +134,7 @@ def test_the_wheel_holds_three_packages_and_nothing_of_the_checkout(wheel: Path)
 def test_an_installed_caviar_finds_an_apps_own_models_and_conf(
     installed: Path, project: Path
 ) -> None:
-    done = run(
+    done = run_installed(
         [installed / "caviar", "sweep", "app.py", "x=1,2", "hydra.sweeper.dry_run=true"], project
     )
 
@@ -134,7 +143,7 @@ def test_an_installed_caviar_finds_an_apps_own_models_and_conf(
 
 
 def test_an_installed_caviar_has_no_app_of_its_own(installed: Path, tmp_path: Path) -> None:
-    done = run([installed / "caviar", "train"], tmp_path)
+    done = run_installed([installed / "caviar", "train"], tmp_path)
 
     assert done.returncode == 2
     assert "this is an installed package" in done.stderr
@@ -147,11 +156,11 @@ def test_an_installed_caviar_sweeps_a_foreign_app(installed: Path, project: Path
     asha = ["hydra/sweeper/scheduler=asha", "hydra.sweeper.scheduler.max_t=9"]
     asha += ["hydra.sweeper.metric=loss", "hydra.sweeper.mode=min"]
 
-    plain = run(
+    plain = run_installed(
         [installed / "python", "app.py", "-m", "hydra/sweeper=ray_tune", *common, "epochs=0"],
         project,
     )
-    stopped = run([installed / "caviar", "sweep", "app.py", *common, *asha], project)
+    stopped = run_installed([installed / "caviar", "sweep", "app.py", *common, *asha], project)
 
     for done in (plain, stopped):
         assert done.returncode == 0, done.stderr

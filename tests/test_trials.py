@@ -80,6 +80,13 @@ def test_the_incumbent_is_the_best_trial_in_the_objectives_direction(mode: str, 
     assert trials.best.number == best
 
 
+def test_of_equally_good_trials_the_first_by_number_leads_in_whatever_order_they_came() -> None:
+    trials = fold(*map(asked, range(3)), *(reported(trial, 1, 0.5) for trial in (2, 1, 0)))
+    assert trials.best.number == 0
+    trials.apply(ended(0, Status.FAILED))
+    assert trials.best.number == 1
+
+
 @pytest.mark.parametrize("status", [Status.FAILED, Status.DIVERGED])
 def test_an_incumbent_that_fails_or_diverges_gives_way_to_the_next(status: Status) -> None:
     trials = fold(asked(0), asked(1), reported(0, 1, 0.1), reported(1, 1, 0.2))

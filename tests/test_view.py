@@ -94,6 +94,38 @@ def test_a_diverged_trial_shows_a_nan_that_samplers_rank_below_all_that_is_prune
     assert [t.number for t in best_first[0]] == [1]
 
 
+def exploit(trial: int) -> Started:
+    params = {**PARAMS, "x": 0.9}
+    source = {"source": 1, "step": 6, "params": params, "checkpoint": "y"}
+    return Started(trial=trial, run=1, reason="exploit", time=9.0, **source)
+
+
+def test_a_trial_that_goes_on_from_anothers_checkpoint_stays_what_was_asked_with_its_reports() -> (
+    None
+):
+    view = view_of(asked(0), reported(0, 3, 0.5), reported(0, 5, 0.6, Decision.PAUSE), exploit(0))
+    before = view.study.trials[0]
+    assert (before.state, before.params) == (TrialState.PRUNED, PARAMS)
+    assert before.intermediate_values == {3: 0.5, 5: 0.6}
+    view.apply(reported(0, 7, 0.1, Decision.PAUSE))
+    view.apply(Started(trial=0, run=1, reason="promote", checkpoint="y", time=9.0))
+    view.apply(reported(0, 9, 0.1, Decision.COMPLETE))
+    view.apply(ended(0, Status.COMPLETE, 0.1))
+    assert view.study.trials[0] == before
+
+
+def test_one_that_had_diverged_before_it_went_on_so_still_ranks_last() -> None:
+    view = view_of(
+        *(asked(0), reported(0, 3, 0.5), reported(0, 6, math.nan, Decision.PAUSE), exploit(0)),
+        *(asked(1), reported(1, 1, 99.0, Decision.PAUSE)),
+    )
+    (first, reports), _ = shown(view)
+    assert (first, str(reports)) == (TrialState.PRUNED, "{0: nan}")
+    assert view.diverged == {0}
+    best_first = optuna.samplers._tpe.sampler._split_pruned_trials(view.study.trials, view.study, 1)
+    assert [t.number for t in best_first[0]] == [1]
+
+
 def test_what_a_sampler_was_given_does_not_change_under_it() -> None:
     view = view_of(asked(0))
     before = view.get_all_trials(0, deepcopy=False)

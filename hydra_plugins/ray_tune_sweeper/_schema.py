@@ -1,14 +1,15 @@
 """What can stand under `hydra.sweeper`: its schema, and those of the searchers and schedulers.
 
 The face imports this module, at the start of every Hydra app: no ray, no torch, no optuna. Hydra
-does not look for plugins in it, for its name begins with an underscore.
+does not look for plugins in it, for its name begins with an underscore. It gets names and defaults
+without types, and takes any key: what is wrong is answered by `checked`, in our words.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Optional
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING
+from omegaconf import MISSING, DictConfig, OmegaConf
 
 # ruff: noqa: UP045 - OmegaConf reads Optional[...], not X | None, on every version we support
 
@@ -59,15 +60,6 @@ class RayTuneConf:
     export: bool = True
     dry_run: bool = False
     resume: bool = False
-
-    # Keys of hydra-optuna-sweeper, kept to answer with ours
-    n_trials: Any = None
-    n_jobs: Any = None
-    direction: Any = None
-    sampler: Any = None
-    study_name: Any = None
-    storage: Any = None
-    search_space: Any = None
 
 
 # Searchers
@@ -307,7 +299,47 @@ _SCHEDULERS: list[Any] = [
 def register() -> None:
     """Tell Hydra of them all."""
     store = ConfigStore.instance()
-    store.store(group="hydra/sweeper", name="ray_tune", node=RayTuneConf, provider="caviar")
-    for kind, nodes in (("searcher", _SEARCHERS), ("scheduler", _SCHEDULERS)):
-        for node in nodes:
-            store.store(group=f"hydra/sweeper/{kind}", name=node.name, node=node, provider="caviar")
+    store.store(group="hydra/sweeper", name="ray_tune", node=_open(RayTuneConf), provider="caviar")
+    for kind, schemas in (("searcher", _SEARCHERS), ("scheduler", _SCHEDULERS)):
+        for schema in schemas:
+            group = f"hydra/sweeper/{kind}"
+            store.store(group=group, name=schema.name, node=_open(schema), provider="caviar")
+
+
+def _open(schema: Any) -> DictConfig:
+    """A schema's names and defaults, as a config that refuses nothing."""
+    node = OmegaConf.create(asdict(schema()))
+    OmegaConf.set_struct(node, False)
+    return node
+
+
+def checked(config: DictConfig) -> dict[str, Any]:
+    """What stands under `hydra.sweeper`, resolved, each value of its type.
+
+    Raises:
+        ConfigError: It is not so.
+    """
+    from sweeps.settings import refuse_retired
+    from sweeps.typed import typed
+
+    given: Any = OmegaConf.to_container(config, resolve=True)
+    refuse_retired(given)
+    options = typed(given, RayTuneConf, key="hydra.sweeper")
+    for part, schemas in (("searcher", _SEARCHERS), ("scheduler", _SCHEDULERS)):
+        options[part] = _part(part, options[part], {schema.name: schema for schema in schemas})
+    return options
+
+
+def _part(part: str, options: Any, schemas: dict[str, Any]) -> dict[str, Any]:
+    from sweeps.errors import ConfigError, did_you_mean
+    from sweeps.typed import typed
+
+    named = isinstance(options, dict)
+    name = str(options.get("name") if named else options)
+    if not named or name not in schemas:
+        raise ConfigError(
+            f"hydra.sweeper.{part} is {name!r}; choose it with hydra/sweeper/{part}=NAME, one of "
+            f"{', '.join(schemas)}{did_you_mean(name, schemas)}"
+        )
+    own = {option: value for option, value in options.items() if option != "name"}
+    return {"name": name, **typed(own, schemas[name], key=f"hydra.sweeper.{part}")}

@@ -13,9 +13,9 @@ from typing import Any
 
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from hydra_plugins.ray_tune_sweeper._schema import register
+from hydra_plugins.ray_tune_sweeper._schema import checked, register
 
 
 class RayTuneSweeper(Sweeper):
@@ -42,13 +42,12 @@ class RayTuneSweeper(Sweeper):
         from sweeps.errors import ConfigError, SweepError, exit_code
         from sweeps.runner import run_from_hydra
 
-        options: Any = OmegaConf.to_container(self._config.hydra.sweeper, resolve=True)
         try:
             return run_from_hydra(
                 task_function=self._task,
                 hydra_context=self._context,
                 config=self._config,
-                options=options,
+                options=checked(self._config.hydra.sweeper),
                 arguments=arguments,
             )
         except (ConfigError, SweepError, KeyboardInterrupt) as error:

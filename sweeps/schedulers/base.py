@@ -130,6 +130,11 @@ class Scheduler(ABC):
         """The steps at which trials may pause or are compared, ascending, and `max_t`."""
         return []
 
+    def describe(self) -> str:
+        """What becomes of a trial, in a few words that follow `64 trials, `."""
+        steps = ", ".join(map(str, self.rungs()))
+        return f"compared at steps {steps}" if steps else "each to its end"
+
     def milestone(self, trial: int) -> int | None:
         """The step up to which the segment that now begins is to train; None if not laid down.
 

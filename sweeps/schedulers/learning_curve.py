@@ -74,6 +74,13 @@ class LearningCurve(Scheduler):
         """Where a trial is first judged, and `max_t`."""
         return [self._grace, self.max_t]
 
+    def describe(self) -> str:
+        """When a trial is stopped, and when it is complete."""
+        return (
+            f"each to step {self.max_t}, or stopped from step {self._grace} on where its chance "
+            f"of beating the best is under {self._least:g}"
+        )
+
     def on_start(self, trial: int, params: Mapping[str, Any]) -> None:
         """Note a new trial."""
         self._trials.setdefault(trial, _Trial(due=self._grace))

@@ -80,6 +80,14 @@ class Median(Scheduler):
         """`max_t`, where there is one."""
         return [] if self.max_t is None else [self.max_t]
 
+    def describe(self) -> str:
+        """When a trial is stopped, and when it is complete."""
+        end = "its end" if self.max_t is None else f"step {self.max_t}"
+        return (
+            f"each to {end}, or stopped from step {self.grace_period} on where it is worse than "
+            f"the median of {self.min_samples_required} others or more"
+        )
+
     def on_start(self, trial: int, params: Mapping[str, Any]) -> None:
         """Begin a new trial's curve."""
         self._curves.setdefault(trial, _Curve())

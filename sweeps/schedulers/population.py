@@ -134,6 +134,10 @@ class Population(Scheduler):
         """The steps at which trials pause, and `max_t`."""
         return self._rungs
 
+    def describe(self) -> str:
+        """When a trial may become another's copy, and when it is complete."""
+        return f"each to step {self.max_t}, the worst as copies every {self._interval} steps"
+
     def on_start(self, trial: int, params: Mapping[str, Any]) -> None:
         """Note a new member, or that one goes on."""
         member = self._members.setdefault(trial, Member(params=params, ready=self._interval))

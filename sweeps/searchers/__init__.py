@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sweeps.choices import make
@@ -13,6 +13,7 @@ from sweeps.searchers.cmaes import CmaesSearcher
 from sweeps.searchers.coarse_to_fine import CoarseToFine
 from sweeps.searchers.controller import Controller
 from sweeps.searchers.grid import GridSearcher
+from sweeps.searchers.initial import InitialPoints
 from sweeps.searchers.qmc import QmcSearcher
 from sweeps.searchers.redraw import Redraw
 from sweeps.searchers.view import View
@@ -43,6 +44,7 @@ def make_searcher(
     seed: int,
     rungs: Sequence[int] = (),
     num_samples: int | None = None,
+    initial: Sequence[Mapping[str, Any]] = (),
     **options: Any,
 ) -> Searcher:
     """The searcher called `name` with its own options; it meets the space's constraints.
@@ -54,6 +56,7 @@ def make_searcher(
         seed: The sweep's.
         rungs: The scheduler's; none where it has none.
         num_samples: The sweep's budget of trials, if it has one.
+        initial: Configurations to begin with, as far as they are given; by parameter name.
         options: The user's.
 
     Raises:
@@ -73,6 +76,8 @@ def make_searcher(
         },
         options=options,
     )
-    if not space.constraints or isinstance(searcher, GridSearcher):  # a grid leaves out the others
-        return searcher
-    return Redraw(searcher, space=space, view=view, seed=seed)
+    if space.constraints and not isinstance(searcher, GridSearcher):  # a grid leaves out the others
+        searcher = Redraw(searcher, space=space, view=view, seed=seed)
+    if initial:
+        searcher = InitialPoints(searcher, initial, space=space, view=view, seed=seed)
+    return searcher

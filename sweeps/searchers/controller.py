@@ -70,10 +70,12 @@ class Controller(Pupil):
         for name, size in (("hidden_size", hidden_size), ("batch", batch)):
             if size < 1:
                 raise ValueError(f"{name} is {size}; it must be 1 or more")
-        if not learning_rate > 0:
-            raise ValueError(f"learning_rate is {learning_rate}; it must be above 0")
-        if not entropy_weight >= 0:
-            raise ValueError(f"entropy_weight is {entropy_weight}; it must be 0 or more")
+        if not 0 < learning_rate < math.inf:
+            raise ValueError(f"learning_rate is {learning_rate}; it must be above 0, and finite")
+        if not 0 <= entropy_weight < math.inf:
+            raise ValueError(
+                f"entropy_weight is {entropy_weight}; it must be 0 or more, and finite"
+            )
         if not 0 <= baseline_decay < 1:
             raise ValueError(
                 f"baseline_decay is {baseline_decay}; it must be 0 or more and below 1"

@@ -65,6 +65,16 @@ def genetic(
             f"crossover is {crossover!r}; choose from {', '.join(names)}"
             f"{did_you_mean(crossover, names)}"
         )
+    if population_size < 2:
+        raise ValueError(f"population_size is {population_size}; it must be 2 or more")
+    shares = {
+        "crossover_prob": crossover_prob,
+        "swapping_prob": swapping_prob,
+        "mutation_prob": mutation_prob,
+    }
+    for option, share in shares.items():
+        if share is not None and not 0 <= share <= 1:
+            raise ValueError(f"{option} is {share}; it must be between 0 and 1")
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -80,6 +90,6 @@ def genetic(
             mutation_prob=mutation_prob,
         )
 
-    sampler(0)  # checks the numbers
+    sampler(0)  # checks that the population is enough for the crossover
     view.lens = RungByRung(view, rungs)
     return SamplerSearcher(sampler, space=space, view=view, seed=seed)

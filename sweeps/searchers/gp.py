@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -56,8 +57,10 @@ def gp(
             f"acquisition is {acquisition!r}; choose from {', '.join(_ACQUISITIONS)}"
             f"{did_you_mean(acquisition, _ACQUISITIONS)}"
         )
-    if ucb_beta < 0:
-        raise ValueError(f"ucb_beta is {ucb_beta}; it must be 0 or more")
+    if n_startup_trials < 0:
+        raise ValueError(f"n_startup_trials is {n_startup_trials}; it must be 0 or more")
+    if not 0 <= ucb_beta < math.inf:
+        raise ValueError(f"ucb_beta is {ucb_beta}; it must be 0 or more, and finite")
     if len(view.directions) > 1 and acquisition != "logei":
         raise ValueError(f"acquisition is {acquisition!r}; with several objectives it is logei")
 

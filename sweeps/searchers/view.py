@@ -155,6 +155,7 @@ class View(BaseStorage):
         self._trials.append(trial)
 
     def _on_reported(self, event: Reported) -> None:
+        assert event.value is not None
         shown = self._trials[event.trial]
         reports = {**shown.intermediate_values, event.step: event.value}
         self._replace(
@@ -162,19 +163,23 @@ class View(BaseStorage):
             state=TrialState.PRUNED if event.decision is Decision.PAUSE else shown.state,
             intermediate_values={} if event.several else reports,
         )
+        if not math.isfinite(event.value):
+            self._on_diverged(event.trial)
+
+    def _on_diverged(self, trial: int) -> None:
+        self.diverged.add(trial)
+        reports = {0: math.nan} if len(self.directions) == 1 else {}
+        self._replace(trial, intermediate_values=reports)
 
     def _on_ended(self, event: Ended) -> None:
-        reports = self._trials[event.trial].intermediate_values
-        if event.status is Status.DIVERGED:
-            self.diverged.add(event.trial)
-            reports = {0: math.nan} if len(self.directions) == 1 else {}
         self._replace(
             event.trial,
             state=_STATES[event.status],
             values=[event.value, *event.others] if event.status is Status.COMPLETE else None,
-            intermediate_values=reports,
             datetime_complete=datetime.fromtimestamp(event.time),
         )
+        if event.status is Status.DIVERGED:
+            self._on_diverged(event.trial)
 
     def _replace(self, number: int, **fields: object) -> None:
         trial = copy.copy(self._trials[number])
