@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -59,6 +59,9 @@ class LrRangeTest(Protocol):
 
     lowest: float
     suggestion: float
+    diverged_at: float | None
+    """None where even the highest learning rate did not diverge."""
+    highest: float
 
     def write(self, file: Path) -> Path:
         """Write its table."""
@@ -68,10 +71,7 @@ class LrRangeTest(Protocol):
 class ModelTrainer(Protocol):
     """What `trainer._target_` offers this app."""
 
-    @property
-    def is_ending(self) -> bool:
-        """Whether the epoch that `on_epoch` hears of is the run's last."""
-        ...
+    epochs: int
 
     def fit(
         self,
@@ -90,6 +90,16 @@ class ModelTrainer(Protocol):
 
     def lr_range_test(self, parts: Mapping[str, Any]) -> LrRangeTest:
         """Train with ever larger learning rates, up to divergence."""
+        ...
+
+
+@runtime_checkable
+class EndsEarly(Protocol):
+    """What a trainer offers besides where a run may end before its `epochs`."""
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether the epoch that `on_epoch` hears of is the run's last."""
         ...
 
 
@@ -126,7 +136,7 @@ def train(
     def report(epoch: int, metrics: Metrics, save: Save) -> None:
         if not all(map(math.isfinite, metrics.values())):
             sweeps.report(metrics, step=epoch)
-        elif sweeps.in_sweep() and not trainer.is_ending:
+        elif sweeps.in_sweep() and not _is_last(trainer, epoch):
             sweeps.report(metrics, step=epoch, checkpoint=save)
         else:
             _report_with_checkpoint(epoch, metrics, save)
@@ -134,6 +144,10 @@ def train(
             on_epoch(epoch, metrics)
 
     return trainer.fit(parts, resume=resume, on_epoch=report, stop=stop)
+
+
+def _is_last(trainer: ModelTrainer, epoch: int) -> bool:
+    return trainer.is_ending if isinstance(trainer, EndsEarly) else epoch >= trainer.epochs
 
 
 def _report_with_checkpoint(epoch: int, metrics: Metrics, save: Save) -> None:
@@ -163,10 +177,16 @@ def find_lr(cfg: DictConfig) -> float:
     parts = hydra.utils.instantiate(cfg, _convert_="all")
     found = parts["trainer"].lr_range_test(parts)
     table = found.write(output_folder() / "lr_range_test.csv")
-    _say(f"lowest loss at lr {found.lowest:.2g}; above it the loss diverges")
+    _say(f"lowest loss at lr {found.lowest:.2g}; {_ending(found)}")
     _say(f"suggested   optimizer.lr={found.suggestion:.2g}")
     _say(f"table       {relative(table)}")
     return float(found.suggestion)
+
+
+def _ending(found: LrRangeTest) -> str:
+    if found.diverged_at is None:
+        return f"it did not diverge up to {found.highest:.2g}, the end of the test"
+    return f"it diverged at {found.diverged_at:.2g}"
 
 
 def _end_interrupted(fit: Fit) -> None:
