@@ -10,13 +10,10 @@ import math
 import os
 import shlex
 import shutil
-import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import hydra
@@ -29,6 +26,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 import sweeps
 from sweeps.literals import literal
+from sweeps.signals import stop_at_signals
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -242,43 +240,6 @@ def _message(error: Exception) -> str:
     if isinstance(error, InstantiationException) and error.__cause__ is not None:
         return str(error.__cause__)
     return str(error)
-
-
-class Stop:
-    """Whether a signal has asked the training to stop."""
-
-    def __init__(self) -> None:
-        self._asked = False
-
-    def __call__(self) -> bool:
-        """Whether to stop."""
-        return self._asked
-
-    def ask(self, number: int, frame: FrameType | None) -> None:
-        """Handle a signal; the second one ends the program at once.
-
-        Raises:
-            KeyboardInterrupt: It is the second.
-        """
-        if self._asked:
-            raise KeyboardInterrupt
-        self._asked = True
-        log.warning("%s: saving a checkpoint; once more to end now", signal.Signals(number).name)
-
-
-@contextmanager
-def stop_at_signals() -> Iterator[Stop]:
-    """Turn SIGINT and SIGTERM into a question that a trainer asks after each step."""
-    stop = Stop()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    before = {number: signal.signal(number, stop.ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from hydra.core.global_hydra import GlobalHydra
 from sweeps import session, train
 from sweeps.literals import literal
 from sweeps.objective import Objective
+from sweeps.signals import Stop, stop_at_signals
 from sweeps.status import Decision
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -149,7 +150,7 @@ def test_a_folder_without_a_checkpoint_is_refused(tmp_path):
 
 
 def test_a_signal_asks_once_and_ends_the_second_time():
-    with train.stop_at_signals() as stop:
+    with stop_at_signals() as stop:
         assert not stop()
         os.kill(os.getpid(), signal.SIGTERM)
         assert stop()
@@ -160,7 +161,7 @@ def test_a_signal_asks_once_and_ends_the_second_time():
 
 def test_an_interrupted_run_prints_the_command_that_goes_on(monkeypatch, tmp_path, capsys):
     steps = iter(range(100))
-    monkeypatch.setattr(train.Stop, "__call__", lambda self: next(steps) >= 20)
+    monkeypatch.setattr(Stop, "__call__", lambda self: next(steps) >= 20)
     with pytest.raises(SystemExit) as ended:
         run(monkeypatch, tmp_path / "it's", *FAST)
     assert ended.value.code == 130
