@@ -1,5 +1,6 @@
 """Exports of real trainings: caviar's own trainer on the digits, and apps without a trainer."""
 
+import io
 import json
 import os
 import re
@@ -12,10 +13,14 @@ import safetensors.torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
+from rich.console import Console
 
+from models import Trainer
 from sweeps.errors import ConfigError, SweepError
 from sweeps.export import export_best
+from sweeps.render import number
 from sweeps.status import Decision, Status
+from sweeps.summary import print_export
 from sweeps.verify import TOLERANCE
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -90,7 +95,7 @@ def test_the_best_trial_is_exported_and_verified(sweep):
     ]
     assert result.validation == pytest.approx(max(recorded), abs=TOLERANCE)
     assert digits_accuracy(result) == result.validation
-    assert set(result.test) == {"accuracy", "loss"}
+    assert set(result.test) == {"accuracy", "loss", "ece"}
 
 
 def test_an_export_holds_weights_config_metrics_and_a_card(sweep):
@@ -111,6 +116,40 @@ def test_an_export_holds_weights_config_metrics_and_a_card(sweep):
     assert metrics["verified"]
     assert metrics["validation"]["accuracy"] == result.validation
     assert metrics["test"] == result.test
+
+
+def test_probabilities_are_calibrated_and_it_is_said_everywhere(sweep):
+    result = export_best(sweep.folder)
+    found = result.calibration
+    kept = json.loads((result.folder / "model.json").read_text())["temperature"]
+    assert kept == found.temperature != 1
+    before, after = found.ece["test"]
+    assert before == result.test["ece"]
+    written = json.loads((result.folder / "metrics.json").read_text())["calibration"]
+    assert written["ece"]["test"] == {"before": before, "after": after}
+    card = (result.folder / "README.md").read_text()
+    assert f"The temperature is {number(kept)}, fitted to the validation rows" in card
+    assert f"| test | {number(before)} | {number(after)} |" in card
+    console = Console(width=200, record=True, file=io.StringIO())
+    print_export(result, console=console)
+    assert f"test ece {number(before)} -> {number(after)}" in console.export_text()
+
+
+def cannot_calibrate(self, best):
+    raise ValueError("a logit is -inf")
+
+
+@pytest.mark.parametrize("offered", [None, cannot_calibrate])
+def test_a_model_without_a_temperature_is_exported_all_the_same(sweep, offered, monkeypatch):
+    if offered is None:
+        monkeypatch.delattr(Trainer, "calibrate")
+    else:
+        monkeypatch.setattr(Trainer, "calibrate", offered)
+    result = export_best(sweep.folder)
+    assert result.verified
+    assert result.calibration is None
+    assert "## Calibration" not in (result.folder / "README.md").read_text()
+    assert json.loads((result.folder / "metrics.json").read_text())["calibration"] is None
 
 
 def test_the_cards_code_runs(sweep):
