@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sweeps import render
+from sweeps.calibration import Calibration
 from sweeps.folder import Record
 from sweeps.results import SweepResults
 from sweeps.secrets import masked
@@ -42,6 +43,7 @@ class Card:
     epoch: int | None = None
     validation: Mapping[str, float] | None = None
     test: Mapping[str, float] | None = None
+    calibration: Calibration | None = None
     unverified: str | None = None
     """Why the export was not verified."""
 
@@ -61,6 +63,7 @@ class Card:
             f"# {self.sweep.record.name}, {self._what}",
             self._lead(),
             f"## Metrics\n\n{self._metrics_table()}",
+            *self._calibration(),
             f"## Use\n\n{self._use()}",
             f"## Configuration\n\n{self._configuration()}",
             f"## Search\n\n{self._search()}",
@@ -82,6 +85,7 @@ class Card:
             "step": self._step,
             "validation": _finite(self.validation),
             "test": _finite(self.test),
+            "calibration": self.calibration and self.calibration.metrics(),
         }
 
     @property
@@ -113,6 +117,18 @@ class Card:
             (n, render.number(self.validation.get(n)), render.number(test.get(n))) for n in names
         ]
         return _table(("metric", "validation", "test"), rows_of_both)
+
+    def _calibration(self) -> Iterable[str]:
+        if self.calibration is None:
+            return
+        temperature = render.number(self.calibration.temperature)
+        rows = [(name, *map(render.number, ece)) for name, ece in self.calibration.ece.items()]
+        table = _table(("expected calibration error", "before", "after"), rows)
+        yield (
+            f"## Calibration\n\nThe temperature is {temperature}, fitted to the validation rows "
+            f"(Guo et al. 2017, arXiv:1706.04599): `predict` divides the logits by it. No class "
+            f"changes, and the metrics above are without it.\n\n{table}"
+        )
 
     def _use(self) -> str:
         if self.unverified is None:
@@ -201,6 +217,7 @@ class CombinedCard(Card):
             },
             "validation": _finite(self.validation),
             "test": _finite(self.test),
+            "calibration": self.calibration and self.calibration.metrics(),
             "single": {
                 "trial": self.single.trial,
                 "validation": _finite(self.single.validation),

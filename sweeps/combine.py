@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol, cast
 
 from omegaconf import DictConfig
 
+from sweeps.calibration import calibrate
 from sweeps.card import CombinedCard, Single
 from sweeps.errors import ConfigError, SweepError
 from sweeps.export import CombinedResult, ExportResult, hold, replacing, write_card, write_config
@@ -279,10 +280,11 @@ def _write(
 ) -> ExportResult:
     trainer: ModelTrainer = combined.parts["trainer"]
     validation = evaluate(trainer, combined.stored.net)
-    write(trainer, combined.stored, partial)
+    stored, calibration = calibrate(trainer, combined.stored)
+    write(trainer, stored, partial)
     write_config(partial, combined.config)
     check_reloaded(combined.members[0].trained, partial, validation)
-    test = test_metrics(trainer, combined.stored.net)
+    test = test_metrics(trainer, stored.net)
     single_test = test_metrics(best.trainer, best.stored.net)
     single = Single(trial=best.number, validation=best.validation, test=single_test)
     card = CombinedCard(
@@ -290,6 +292,7 @@ def _write(
         folder=place,
         validation=validation,
         test=test,
+        calibration=calibration,
         kind=kind,
         members=[member.trained.trial for member in combined.members],
         left_out=combined.left_out,
@@ -304,6 +307,7 @@ def _write(
         verified=True,
         validation=value,
         test=test,
+        calibration=calibration,
         combined=CombinedResult(
             kind=kind,
             trials=tuple(member.number for member in combined.members),

@@ -17,6 +17,7 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf, read_write
 
+from sweeps.calibration import Calibration, calibrate
 from sweeps.card import Card
 from sweeps.checkpoints import held
 from sweeps.errors import ConfigError, SweepError
@@ -71,6 +72,8 @@ class ExportResult:
     validation: float | None = None
     """The objective, evaluated from the export."""
     test: dict[str, float] | None = None
+    calibration: Calibration | None = None
+    """Where the trainer offers it."""
     combined: CombinedResult | None = None
 
 
@@ -224,14 +227,27 @@ def _write_model(
         reason = f"evaluate gives {', '.join(validation)}, not {trained.sweep.objective.metric}"
         return _write_as_it_is(trained, config, partial, place, reason)
     check_recorded(trained, value, stored.epoch)
+    stored, calibration = calibrate(trainer, stored)
     write(trainer, stored, partial)
     write_config(partial, whole)
     check_reloaded(trained, partial, validation)
     test = test_metrics(trainer, stored.net)
-    card = Card(trained=trained, folder=place, epoch=stored.epoch, validation=validation, test=test)
+    card = Card(
+        trained=trained,
+        folder=place,
+        epoch=stored.epoch,
+        validation=validation,
+        test=test,
+        calibration=calibration,
+    )
     write_card(partial, card)
     return ExportResult(
-        folder=place, trial=trained.trial.number, verified=True, validation=value, test=test
+        folder=place,
+        trial=trained.trial.number,
+        verified=True,
+        validation=value,
+        test=test,
+        calibration=calibration,
     )
 
 

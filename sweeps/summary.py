@@ -132,6 +132,7 @@ def _export_facts(export: ExportResult) -> Iterator[Text]:
         yield _fact("validation", render.number(export.validation))
     if export.test:
         yield _fact("test", _metrics(export.test))
+    yield from _calibration_facts(export)
 
 
 def _combined_facts(export: ExportResult, combined: CombinedResult) -> Iterator[Text]:
@@ -145,8 +146,19 @@ def _combined_facts(export: ExportResult, combined: CombinedResult) -> Iterator[
     if export.test:
         alone = _metrics(combined.single_test or {})
         yield _fact("test", _beside(_metrics(export.test), alone, export))
+    yield from _calibration_facts(export)
     if combined.worse:
         yield Text(f"trial {export.trial} alone is better: combine fewer trials", "yellow")
+
+
+def _calibration_facts(export: ExportResult) -> Iterator[Text]:
+    if export.calibration is None:
+        return
+    changes = [
+        f"{split} ece {render.number(before)} -> {render.number(after)}"
+        for split, (before, after) in export.calibration.ece.items()
+    ]
+    yield _fact("temperature", "  ".join([render.number(export.calibration.temperature), *changes]))
 
 
 def _beside(value: str, alone: str, export: ExportResult) -> Text:

@@ -10,14 +10,11 @@ import math
 import os
 import shlex
 import shutil
-import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -30,6 +27,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 import sweeps
 from sweeps.literals import literal
 from sweeps.session import rank
+from sweeps.signals import stop_at_signals
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -60,6 +58,9 @@ class LrRangeTest(Protocol):
 
     lowest: float
     suggestion: float
+    diverged_at: float | None
+    """None where even the highest learning rate did not diverge."""
+    highest: float
 
     def write(self, file: Path) -> Path:
         """Write its table."""
@@ -69,10 +70,7 @@ class LrRangeTest(Protocol):
 class ModelTrainer(Protocol):
     """What `trainer._target_` offers this app."""
 
-    @property
-    def is_ending(self) -> bool:
-        """Whether the epoch that `on_epoch` hears of is the run's last."""
-        ...
+    epochs: int
 
     def fit(
         self,
@@ -91,6 +89,16 @@ class ModelTrainer(Protocol):
 
     def lr_range_test(self, parts: Mapping[str, Any]) -> LrRangeTest:
         """Train with ever larger learning rates, up to divergence."""
+        ...
+
+
+@runtime_checkable
+class EndsEarly(Protocol):
+    """What a trainer offers besides where a run may end before its `epochs`."""
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether the epoch that `on_epoch` hears of is the run's last."""
         ...
 
 
@@ -128,7 +136,7 @@ def train(
     def report(epoch: int, metrics: Metrics, save: Save) -> None:
         if not all(map(math.isfinite, metrics.values())):
             sweeps.report(metrics, step=epoch)
-        elif sweeps.in_sweep() and (rank() > 0 or not trainer.is_ending):
+        elif sweeps.in_sweep() and (rank() > 0 or not _is_last(trainer, epoch)):
             sweeps.report(metrics, step=epoch, checkpoint=save)
         else:
             _report_with_checkpoint(epoch, metrics, save)
@@ -136,6 +144,10 @@ def train(
             on_epoch(epoch, metrics)
 
     return trainer.fit(parts, resume=resume, on_epoch=report, stop=stop)
+
+
+def _is_last(trainer: ModelTrainer, epoch: int) -> bool:
+    return trainer.is_ending if isinstance(trainer, EndsEarly) else epoch >= trainer.epochs
 
 
 def _report_with_checkpoint(epoch: int, metrics: Metrics, save: Save) -> None:
@@ -165,10 +177,16 @@ def find_lr(cfg: DictConfig) -> float:
     parts = hydra.utils.instantiate(cfg, _convert_="all")
     found = parts["trainer"].lr_range_test(parts)
     table = found.write(output_folder() / "lr_range_test.csv")
-    _say(f"lowest loss at lr {found.lowest:.2g}; above it the loss diverges")
+    _say(f"lowest loss at lr {found.lowest:.2g}; {_ending(found)}")
     _say(f"suggested   optimizer.lr={found.suggestion:.2g}")
     _say(f"table       {relative(table)}")
     return float(found.suggestion)
+
+
+def _ending(found: LrRangeTest) -> str:
+    if found.diverged_at is None:
+        return f"it did not diverge up to {found.highest:.2g}, the end of the test"
+    return f"it diverged at {found.diverged_at:.2g}"
 
 
 def _end_interrupted(fit: Fit) -> None:
@@ -224,43 +242,6 @@ def _message(error: Exception) -> str:
     if isinstance(error, InstantiationException) and error.__cause__ is not None:
         return str(error.__cause__)
     return str(error)
-
-
-class Stop:
-    """Whether a signal has asked the training to stop."""
-
-    def __init__(self) -> None:
-        self._asked = False
-
-    def __call__(self) -> bool:
-        """Whether to stop."""
-        return self._asked
-
-    def ask(self, number: int, frame: FrameType | None) -> None:
-        """Handle a signal; the second one ends the program at once.
-
-        Raises:
-            KeyboardInterrupt: It is the second.
-        """
-        if self._asked:
-            raise KeyboardInterrupt
-        self._asked = True
-        log.warning("%s: saving a checkpoint; once more to end now", signal.Signals(number).name)
-
-
-@contextmanager
-def stop_at_signals() -> Iterator[Stop]:
-    """Turn SIGINT and SIGTERM into a question that a trainer asks after each step."""
-    stop = Stop()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    before = {number: signal.signal(number, stop.ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager

@@ -129,6 +129,9 @@ def objective_of(objective: Objective, validation: Mapping[str, float]) -> float
 def check_recorded(trained: TrainedTrial, value: float, epoch: int) -> None:
     """See that the model gives what its trial reported for it.
 
+    It may be that of another epoch with the same objective: of equal epochs a trial's best is the
+    first, and its trainer may prefer another for a metric that the sweep does not know.
+
     Raises:
         SweepError: It does not.
     """
@@ -139,10 +142,16 @@ def check_recorded(trained: TrainedTrial, value: float, epoch: int) -> None:
     assert recorded is not None
     if abs(value - recorded) <= TOLERANCE * max(1.0, abs(recorded)):
         return
+    if trial.best is not None and trial.best_checkpoint is None:
+        why = f"It ended before it wrote one of step {trial.best.step}, its best, or later."
+    else:
+        why = (
+            f"Where its trainer chooses the best epoch by another metric than {objective.metric}, "
+            f"make it the same."
+        )
     raise SweepError(
         f"nothing was exported: trial {trial.number} recorded {objective.metric} {recorded!r}, and "
-        f"its checkpoint, of epoch {epoch}, gives {value!r}. Where its trainer chooses the best "
-        f"epoch by another metric than {objective.metric}, make it the same."
+        f"its checkpoint, of epoch {epoch}, gives {value!r}. {why}"
     )
 
 

@@ -91,10 +91,10 @@ def checkpoint(folder, trial):
     return parts["trainer"], parts["trainer"].load(found.checkpoint, parts)
 
 
-def mean_of_probabilities(folder, trials):
-    """Each trial's own trainer predicts raw rows; the average of what they say."""
+def mean_of_probabilities(folder, trials, *, temperature):
+    """Each trial's own trainer predicts raw rows; the average of what they say, calibrated."""
     said = [trainer.predict(best.net, raw_digits()) for trainer, best in each(folder, trials)]
-    return torch.stack(said).mean(0)
+    return (torch.stack(said).mean(0).log() / temperature).softmax(1)
 
 
 def each(folder, trials):
@@ -114,7 +114,9 @@ def test_an_ensemble_averages_the_probabilities_of_the_best_trials(folder):
     assert sorted(result.combined.trials) == [0, 1, 2, 3]
     trainer, best = loaded(result.folder)
     p = trainer.predict(best.net, raw_digits())
-    torch.testing.assert_close(p, mean_of_probabilities(folder, range(4)), atol=1e-6, rtol=0)
+    assert best.temperature == result.calibration.temperature != 1
+    expected = mean_of_probabilities(folder, range(4), temperature=best.temperature)
+    torch.testing.assert_close(p, expected, atol=2e-6, rtol=0)
     assert trainer.evaluate(best.net, "validation")["accuracy"] == result.validation
 
 
@@ -125,13 +127,15 @@ def test_metrics_stand_beside_the_best_trials_own(folder, kind):
     assert result.trial == single.trial
     assert result.combined.single_validation == single.validation
     assert result.combined.single_test == single.test
-    assert set(result.test) == {"accuracy", "loss"}
+    assert set(result.test) == {"accuracy", "loss", "ece"}
     written = json.loads((result.folder / "metrics.json").read_text())
     assert written["verified"]
     assert written["kind"] == kind
     assert written["trials"] == list(result.combined.trials)
     assert written["test"] == result.test
     assert written["single"]["test"] == single.test
+    assert written["calibration"]["temperature"] == result.calibration.temperature
+    assert set(written["calibration"]["ece"]) == {"validation", "test"}
 
 
 def test_a_greedy_soup_is_never_worse_on_validation_rows_than_its_best_ingredient(folder):
@@ -171,7 +175,8 @@ def test_the_command_tells_both_and_what_it_does(folder, capsys):
     assert re.search(r"soup +of trials? \d", told.out)
     assert "left out    trial 3: blocks.0.0 is Linear" in told.out
     assert re.search(r"validation +0\.\d+ +trial \d alone: 0\.\d+", told.out)
-    assert re.search(r"test +accuracy 0\.\d+ +loss .* alone: accuracy", told.out)
+    assert re.search(r"test +accuracy 0\.\d+ +loss .* ece .* alone: accuracy", told.out)
+    assert re.search(r"temperature +\S+ +validation ece \S+ -> \S+ +test ece", told.out)
     assert "loading and evaluating trial" in told.err
     assert "averaging weights: 2 evaluated" in told.err
 
@@ -227,7 +232,7 @@ def test_members_may_have_learned_from_other_scales(made):
     result = export_combined(made.folder, kind="ensemble", count=2)
     trainer, best = loaded(result.folder)
     p = trainer.predict(best.net, raw_digits())
-    expected = mean_of_probabilities(made.folder, range(2))
+    expected = mean_of_probabilities(made.folder, range(2), temperature=best.temperature)
     torch.testing.assert_close(p, expected, atol=1e-5, rtol=0)
 
 

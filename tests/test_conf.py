@@ -77,6 +77,30 @@ def test_an_optimizer_can_be_built(name):
     assert [group["weight_decay"] > 0 for group in optimizer.param_groups][1:] in ([], [False])
 
 
+@pytest.mark.parametrize(
+    ("choice", "options"),
+    [
+        (["optimizer=sgd"], {}),
+        (["optimizer=sgd", "optimizer.momentum=0.5"], {"momentum": 0.5}),
+        (["optimizer=momentum"], {"momentum": 0.9}),
+        (["optimizer=nesterov"], {"momentum": 0.9, "nesterov": True}),
+    ],
+)
+def test_an_optimizer_is_what_its_name_says(choice, options):
+    made = instantiate(*choice, "optimizer.lr=0.1", "optimizer.weight_decay=0")["optimizer"]
+    ours, theirs = small(), small()
+    theirs.load_state_dict(ours.state_dict())
+    for net, optimizer in (
+        (ours, made(ours)),
+        (theirs, torch.optim.SGD(theirs.parameters(), lr=0.1, **options)),
+    ):
+        for _ in range(3):
+            net.zero_grad()
+            net(torch.eye(4)).square().sum().backward()
+            optimizer.step()
+    torch.testing.assert_close(ours.state_dict(), theirs.state_dict())
+
+
 @pytest.mark.parametrize("name", choices("lr_schedule"))
 def test_a_schedule_can_be_built(name):
     schedule = instantiate(f"lr_schedule={name}")["lr_schedule"](epochs=3)

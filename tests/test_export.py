@@ -1,8 +1,10 @@
 """Exports of real trainings: caviar's own trainer on the digits, and apps without a trainer."""
 
+import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,10 +14,16 @@ import safetensors.torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
+from rich.console import Console
 
+import models
+from models import Trainer
 from sweeps.errors import ConfigError, SweepError
 from sweeps.export import export_best
+from sweeps.render import number
+from sweeps.results import load_sweep
 from sweeps.status import Decision, Status
+from sweeps.summary import print_export
 from sweeps.verify import TOLERANCE
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -38,7 +46,7 @@ def composed(*overrides: str):
     return config, hydra
 
 
-def train(made, trial: int, *, epochs: int, run: int = 1, monitor: str = "val_accuracy") -> None:
+def train(made, trial: int, *overrides: str, epochs: int, run=1, monitor="val_accuracy") -> None:
     """Train a trial as its lane would: every epoch reported with a checkpoint."""
     job = made.folder.job(trial, run)
     mode = "max" if monitor == "val_accuracy" else "min"
@@ -49,6 +57,7 @@ def train(made, trial: int, *, epochs: int, run: int = 1, monitor: str = "val_ac
         f"trainer.monitor={monitor}",
         f"trainer.mode={mode}",
         f"optimizer.lr={0.05 / (trial + 1)}",
+        *overrides,
     )
     write_job(job, config, hydra)
     parts = instantiate(config, _convert_="all")
@@ -64,11 +73,16 @@ def train(made, trial: int, *, epochs: int, run: int = 1, monitor: str = "val_ac
 
 
 @pytest.fixture
-def sweep(make_sweep):
-    made = make_sweep(
+def made(make_sweep):
+    """A sweep without trials yet."""
+    return make_sweep(
         {"optimizer.lr": "tag(log, interval(0.001, 1))"},
         app={"sys_path": [str(ROOT)], "file": None, "module": "sweeps.train"},
     )
+
+
+@pytest.fixture
+def sweep(made):
     train(made, 0, epochs=2)
     return made
 
@@ -90,7 +104,7 @@ def test_the_best_trial_is_exported_and_verified(sweep):
     ]
     assert result.validation == pytest.approx(max(recorded), abs=TOLERANCE)
     assert digits_accuracy(result) == result.validation
-    assert set(result.test) == {"accuracy", "loss"}
+    assert set(result.test) == {"accuracy", "loss", "ece"}
 
 
 def test_an_export_holds_weights_config_metrics_and_a_card(sweep):
@@ -111,6 +125,56 @@ def test_an_export_holds_weights_config_metrics_and_a_card(sweep):
     assert metrics["verified"]
     assert metrics["validation"]["accuracy"] == result.validation
     assert metrics["test"] == result.test
+
+
+def test_probabilities_are_calibrated_and_it_is_said_everywhere(sweep):
+    result = export_best(sweep.folder)
+    found = result.calibration
+    kept = json.loads((result.folder / "model.json").read_text())["temperature"]
+    assert kept == found.temperature != 1
+    before, after = found.ece["test"]
+    assert before == result.test["ece"]
+    written = json.loads((result.folder / "metrics.json").read_text())["calibration"]
+    assert written["ece"]["test"] == {"before": before, "after": after}
+    card = (result.folder / "README.md").read_text()
+    assert f"The temperature is {number(kept)}, fitted to the validation rows" in card
+    assert f"| test | {number(before)} | {number(after)} |" in card
+    console = Console(width=200, record=True, file=io.StringIO())
+    print_export(result, console=console)
+    assert f"test ece {number(before)} -> {number(after)}" in console.export_text()
+
+
+class PlainTrainer:
+    """What an export asks of a trainer, and nothing besides."""
+
+    def __init__(self, **options):
+        self.own = Trainer(**options)
+
+    def load(self, folder, parts):
+        return self.own.load(folder, parts)
+
+    def evaluate(self, net, split):
+        return self.own.evaluate(net, split)
+
+    def export(self, best, folder):
+        return self.own.export(best, folder)
+
+
+class TrainerOfInfiniteLogits(PlainTrainer):
+    """One that fits no temperature to them."""
+
+    def calibrate(self, best):
+        raise ValueError("a logit is -inf")
+
+
+@pytest.mark.parametrize("trainer", [PlainTrainer, TrainerOfInfiniteLogits])
+def test_a_model_without_a_temperature_is_exported_all_the_same(sweep, trainer, monkeypatch):
+    monkeypatch.setattr(models, "Trainer", trainer)
+    result = export_best(sweep.folder)
+    assert result.verified
+    assert result.calibration is None
+    assert "## Calibration" not in (result.folder / "README.md").read_text()
+    assert json.loads((result.folder / "metrics.json").read_text())["calibration"] is None
 
 
 def test_the_cards_code_runs(sweep):
@@ -175,6 +239,31 @@ def test_a_model_that_is_not_what_was_recorded_is_not_exported(sweep):
         export_best(sweep.folder)
     assert (before.folder / "README.md").read_text() == kept
     assert not list(sweep.folder.path.glob(".best*"))
+
+
+def test_a_best_report_that_no_checkpoint_holds_is_named(sweep):
+    sweep.report(0, 3, 1.0)
+    with pytest.raises(SweepError, match="ended before it wrote one of step 3, its best, or later"):
+        export_best(sweep.folder)
+
+
+@pytest.mark.parametrize("left", ["best", "newest"])
+def test_of_equally_good_epochs_either_is_exported_with_the_recorded_objective(made, left):
+    """With a step too small to change a class the first epoch is the sweep's best, and the last,
+    with the lowest loss, the trainer's."""
+    train(made, 0, "optimizer.lr=1e-7", "model.norm=none", epochs=3)
+    trial = load_sweep(made.folder).best
+    losses = {step: report.metrics["val_loss"] for step, report in trial.reports.items()}
+    assert {report.value for report in trial.reports.values()} == {trial.value}
+    assert losses[1] > losses[2] > losses[3]
+    if left == "newest":
+        shutil.rmtree(made.folder.resolve(trial.best_checkpoint))
+    result = export_best(made.folder)
+    epoch = json.loads((result.folder / "metrics.json").read_text())["step"]
+    assert (trial.best.step, epoch) == (1, 1 if left == "best" else 3)
+    assert result.validation == trial.value
+    metrics = json.loads((result.folder / "metrics.json").read_text())["validation"]
+    assert metrics["loss"] == pytest.approx(losses[epoch])
 
 
 def test_a_damaged_checkpoint_is_named_and_nothing_is_replaced(sweep):

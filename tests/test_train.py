@@ -2,12 +2,14 @@
 
 import logging
 import os
+import re
 import shlex
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,6 +19,7 @@ from hydra.core.global_hydra import GlobalHydra
 from sweeps import session, train
 from sweeps.literals import literal
 from sweeps.objective import Objective
+from sweeps.signals import Stop, stop_at_signals
 from sweeps.status import Decision
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -87,10 +90,24 @@ def test_merged_overrides_choose_each_group_once():
 def test_a_learning_rate_is_suggested_and_its_table_written(monkeypatch, tmp_path, capsys):
     out = run(monkeypatch, tmp_path / "out", *FAST, "lr_range_test=true")
     text = capsys.readouterr().out
+    assert re.search(r"lowest loss at lr \S+; it (diverged at|did not diverge up to) \d", text)
     assert "suggested   optimizer.lr=0." in text
     assert "table       out/lr_range_test.csv" in text
     assert (out / "lr_range_test.csv").read_text().startswith("lr,loss,smoothed")
     assert not (out / "checkpoints").exists()
+
+
+@pytest.mark.parametrize(
+    ("diverged_at", "said"),
+    [(3.14, "it diverged at 3.1"), (None, "it did not diverge up to 2, the end of the test")],
+)
+def test_the_lr_range_test_says_how_it_ended(monkeypatch, tmp_path, capsys, diverged_at, said):
+    from models import LrRangeTest, Trainer
+
+    found = LrRangeTest(lrs=[1.0, 2.0], losses=[2.0, 1.0], diverged_at=diverged_at)
+    monkeypatch.setattr(Trainer, "lr_range_test", lambda self, parts: found)
+    run(monkeypatch, tmp_path / "out", "lr_range_test=true")
+    assert f"lowest loss at lr 2; {said}\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -133,7 +150,7 @@ def test_a_folder_without_a_checkpoint_is_refused(tmp_path):
 
 
 def test_a_signal_asks_once_and_ends_the_second_time():
-    with train.stop_at_signals() as stop:
+    with stop_at_signals() as stop:
         assert not stop()
         os.kill(os.getpid(), signal.SIGTERM)
         assert stop()
@@ -144,7 +161,7 @@ def test_a_signal_asks_once_and_ends_the_second_time():
 
 def test_an_interrupted_run_prints_the_command_that_goes_on(monkeypatch, tmp_path, capsys):
     steps = iter(range(100))
-    monkeypatch.setattr(train.Stop, "__call__", lambda self: next(steps) >= 20)
+    monkeypatch.setattr(Stop, "__call__", lambda self: next(steps) >= 20)
     with pytest.raises(SystemExit) as ended:
         run(monkeypatch, tmp_path / "it's", *FAST)
     assert ended.value.code == 130
@@ -256,6 +273,31 @@ def test_a_trial_that_stops_early_writes_its_last_checkpoint(monkeypatch, tmp_pa
     (*_, (step, _, folder)) = sent
     assert step == 4
     assert folder == tmp_path / "job" / "checkpoints" / f"{step:06d}"
+
+
+class PlainTrainer:
+    """What the app asks of a trainer, and nothing besides."""
+
+    epochs = 3
+
+    def fit(self, parts, *, resume, on_epoch, stop):
+        for epoch in range(1, 4):
+            on_epoch(epoch, {"val_accuracy": epoch / 4}, self.save)
+        return SimpleNamespace(objective=0.75)
+
+    def save(self, folder):
+        folder.mkdir(parents=True)
+        return folder
+
+    def evaluate(self, net, split):
+        return {}
+
+
+def test_a_trainer_that_never_ends_early_need_not_say_when_it_ends(tmp_path, in_a_sweep):
+    sent = in_a_sweep()
+    train.train({"trainer": PlainTrainer()})
+    place = tmp_path / "job" / "checkpoints"
+    assert [folder for _, _, folder in sent] == [None, place / "000002", place / "000003"]
 
 
 def test_a_sweep_refuses_the_lr_range_test(monkeypatch, tmp_path, in_a_sweep):

@@ -24,8 +24,9 @@ def fit_temperature(logits: Tensor, y: Tensor) -> float:
         y: Classes `[n]`.
 
     Returns:
-        T, more than 1 for an overconfident network; from 0.01 to 100, where the ends stand for a
-        network with no error and one no better than chance.
+        T, more than 1 for an overconfident network; from 0.01 to 100, where 100 stands for one no
+        better than chance. 1 where no row is wrong: the likelihood then grows without end as T
+        falls, and says nothing of other rows.
 
     Raises:
         ValueError: There are no rows, or a logit is not finite.
@@ -34,6 +35,8 @@ def fit_temperature(logits: Tensor, y: Tensor) -> float:
         raise ValueError(f"a temperature needs rows of finite logits, not {list(logits.shape)}")
     z = logits.double()
     z = z - z.gather(1, y[:, None])  # relative to the row's class: E_p[z] is the slope
+    if float(z.max()) <= 0:
+        return 1.0
     low, b, high = 1 / MAX_TEMPERATURE, 1.0, MAX_TEMPERATURE
     while high - low > 1e-14 * high:
         slope, curvature = _derivatives(z, b)
@@ -67,7 +70,12 @@ def expected_calibration_error(probabilities: Tensor, y: Tensor, *, bins: int = 
     """
     if not len(y) or bins < 1:
         raise ValueError(f"calibration needs rows and bins, not {len(y)} and {bins}")
+    return float(confidence_gaps(probabilities, y, bins=bins).abs().sum()) / len(y)
+
+
+def confidence_gaps(probabilities: Tensor, y: Tensor, *, bins: int = 15) -> Tensor:
+    """|B_m| * (acc(B_m) - conf(B_m)) of each bin, `[bins]`: those of parts add up to the whole."""
     confidence, predicted = probabilities.double().max(1)
     gap = (predicted == y).double() - confidence
     bin_of = (confidence * bins).ceil().long().clamp(1, bins) - 1
-    return float(gap.new_zeros(bins).index_add(0, bin_of, gap).abs().sum()) / len(y)
+    return gap.new_zeros(bins).index_add(0, bin_of, gap)

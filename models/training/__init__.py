@@ -1,6 +1,7 @@
 """Training of one model: optimizers, schedules, averaging, the trainer and its checkpoints."""
 
 from models.training.averaging import EMA, SWA, NoAveraging
+from models.training.calibration import Calibrated
 from models.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from models.training.combine import Soup
 from models.training.darts import DartsTrainer
@@ -21,6 +22,7 @@ __all__ = [
     "Adam",
     "AdamW",
     "Best",
+    "Calibrated",
     "CheckpointError",
     "Constant",
     "Cosine",

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.data import Split, Stream
+from models.networks.calibration import confidence_gaps
 from models.networks.predict import predict_logits
 
 METRICS = ("train_loss", "val_loss", "val_accuracy")
@@ -18,16 +20,27 @@ def evaluate(
     net: nn.Module,
     split: Split | Stream,
     *,
+    calibration: bool = False,
     predict: Callable[[nn.Module, Tensor], Tensor] = predict_logits,
 ) -> dict[str, float]:
-    """Accuracy, and cross entropy in nats, both means over the rows."""
-    rows, right, loss = 0, 0, 0.0
+    """Accuracy, and cross entropy in nats, both means over the rows.
+
+    Args:
+        net: A network.
+        split: The rows.
+        calibration: Whether to give the expected calibration error too, `ece`.
+        predict: Network and inputs to logits.
+    """
+    rows, right, loss, gaps = 0, 0, 0.0, torch.zeros(())
     for x, y in split.parts():
         logits = predict(net, x)
         rows += len(y)
         right += int((logits.argmax(1) == y).sum())
         loss += float(F.cross_entropy(logits, y)) * len(y)
-    return {"accuracy": right / rows, "loss": loss / rows}
+        if calibration:
+            gaps = gaps + confidence_gaps(logits.softmax(1), y).cpu()
+    ece = {"ece": float(gaps.abs().sum()) / rows} if calibration else {}
+    return {"accuracy": right / rows, "loss": loss / rows, **ece}
 
 
 def epoch_metrics(train_loss: float, validation: Mapping[str, float]) -> dict[str, float]:

@@ -30,6 +30,8 @@ class Best:
     metrics: dict[str, float]
     """What training reported at that epoch."""
     preprocessing: Preprocessing
+    temperature: float = 1.0
+    """What the logits of probabilities are divided by."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +42,7 @@ class StoredBest:
     epoch: int
     metrics: dict[str, float]
     preprocessing: Preprocessing
+    temperature: float
 
 
 def read_best(folder: Path) -> StoredBest:
@@ -59,7 +62,12 @@ def read_best(folder: Path) -> StoredBest:
 def write_export(best: Best, folder: Path) -> Path:
     """Write `weights.safetensors` and `model.json`; the folder appears whole, or is replaced."""
     preprocessing = json.loads(best.preprocessing.to_json())
-    model = {"epoch": best.epoch, "metrics": best.metrics, "preprocessing": preprocessing}
+    model = {
+        "epoch": best.epoch,
+        "metrics": best.metrics,
+        "temperature": best.temperature,
+        "preprocessing": preprocessing,
+    }
     weights = {name: _by_itself(value) for name, value in best.net.state_dict().items()}
     text = json.dumps(model, indent=1, allow_nan=False) + "\n"
     return write_folder(folder, {WEIGHTS: safetensors.torch.save(weights), MODEL: text.encode()})
@@ -88,4 +96,5 @@ def _stored(
         epoch=best["epoch"],
         metrics=dict(best["metrics"]),
         preprocessing=Preprocessing.from_dict(preprocessing),
+        temperature=best.get("temperature", 1.0),  # an earlier version's has none
     )

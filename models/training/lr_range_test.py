@@ -21,10 +21,12 @@ DIVERGED = 4.0
 
 @dataclass(frozen=True, kw_only=True)
 class LrRangeTest:
-    """The training loss at each of ever larger learning rates, until it diverged."""
+    """The training loss at each of ever larger learning rates, up to divergence."""
 
     lrs: list[float]
     losses: list[float]
+    diverged_at: float | None = None
+    """The learning rate after these, where the loss diverged; None where it did not."""
 
     @property
     def smoothed(self) -> list[float]:
@@ -37,8 +39,13 @@ class LrRangeTest:
 
     @property
     def lowest(self) -> float:
-        """The learning rate at which the smoothed loss was lowest: there it begins to diverge."""
+        """The learning rate at which the smoothed loss was lowest; then it rises, and diverges."""
         return min(zip(self.smoothed, self.lrs, strict=True))[1]
+
+    @property
+    def highest(self) -> float:
+        """The highest learning rate at which it had not diverged."""
+        return self.lrs[-1]
 
     @property
     def suggestion(self) -> float:
@@ -68,11 +75,15 @@ def lr_range_test(
 
     Smith 2017 (arXiv:1506.01186, section 3.3), with an exponential rise. It ends early once the
     smoothed loss is above four times its lowest, or not finite.
+
+    Raises:
+        ValueError: It is not finite before the first step.
     """
     lrs: list[float] = []
     losses: list[float] = []
     average, lowest = 0.0, math.inf
-    for count, (x, y) in enumerate(_endless(split, batch_size=batch_size, seed=seed)):
+    batches = _endless(split, batch_size=batch_size, seed=seed)
+    for count, (x, y) in zip(range(steps), batches, strict=False):
         lr = low * (high / low) ** (count / (steps - 1))
         for group in step.optimizer.param_groups:
             group["lr"] = lr
@@ -80,12 +91,12 @@ def lr_range_test(
         average = SMOOTHING * average + (1 - SMOOTHING) * loss
         smoothed = average / (1 - SMOOTHING ** (count + 1))
         if not math.isfinite(smoothed) or smoothed > DIVERGED * lowest:
-            break
+            if not lrs:
+                raise ValueError(f"the loss of the untrained network is {loss}")
+            return LrRangeTest(lrs=lrs, losses=losses, diverged_at=lr)
         lowest = min(lowest, smoothed)
         lrs.append(lr)
         losses.append(loss)
-        if count + 1 == steps:
-            break
     return LrRangeTest(lrs=lrs, losses=losses)
 
 

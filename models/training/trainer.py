@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ from models.layers import class_weights
 from models.networks.predict import predict_logits, predict_proba
 from models.training.averaging import NoAveraging
 from models.training.batches import some_inputs
+from models.training.calibration import Calibrated, calibrate
 from models.training.checkpoint import load_checkpoint, save_checkpoint
 from models.training.checks import require
 from models.training.combine import STATISTICS_ROWS, Soup, agreeing, make_ensemble, make_soup
@@ -64,6 +66,9 @@ class Trainer(TrainerOptions):
 
     _parts: Mapping[str, Any] | None = field(default=None, init=False, repr=False)
     _preprocessing: Preprocessing | None = field(default=None, init=False, repr=False)
+    _temperatures: WeakKeyDictionary[nn.Module, float] = field(
+        default_factory=WeakKeyDictionary, init=False, repr=False
+    )
     _is_ending: bool = field(default=False, init=False, repr=False)
 
     @property
@@ -144,25 +149,26 @@ class Trainer(TrainerOptions):
             )
 
     def evaluate(self, net: nn.Module, split: str) -> dict[str, float]:
-        """`accuracy` and `loss` (cross entropy, nats) on `train`, `validation` or `test`.
+        """Metrics on `train`, `validation` or `test`, of the logits as they are (no temperature).
+
+        `accuracy`, `loss` (cross entropy, nats) and `ece` (expected calibration error).
 
         Raises:
             ValueError: There is no such split, or it is empty.
         """
-        if self._parts is None:
-            raise RuntimeError("build, load or fit a network first")
-        rows: Split | Stream = self._parts["data"].load().split(split)
+        rows = self._rows(net, split)
         if not rows.n_rows:
             raise ValueError(f"the split {split!r} has no rows")
         with num_threads(self.threads):
-            return evaluate(net, rows.to(next(net.parameters()).device))
+            return evaluate(net, rows, calibration=True)
 
     def predict(
         self, net: nn.Module, rows: Tensor | np.ndarray[Any, Any] | Sequence[Any] | pa.Table
     ) -> Tensor:
         """Class probabilities `[n, classes]` of raw rows, on the CPU.
 
-        Needs no data file: the statistics come with the network that was built or loaded last.
+        Needs no data file: the statistics come with the network that was built or loaded last, and
+        the temperature that calibrates a loaded export with its network.
 
         Args:
             net: A network of that kind.
@@ -175,7 +181,7 @@ class Trainer(TrainerOptions):
         raw = self.preprocessing.encode(rows) if hasattr(rows, "column_names") else rows
         x = self.preprocessing.transform(raw).to(next(net.parameters()).device)
         with num_threads(self.threads):
-            return predict_proba(net, x).cpu()
+            return predict_proba(net, x, temperature=self._temperatures.get(net, 1.0)).cpu()
 
     def load(self, folder: str | Path, parts: Mapping[str, Any]) -> Best:
         """The best epoch in a checkpoint or an export, in evaluation mode; reads no data.
@@ -187,12 +193,26 @@ class Trainer(TrainerOptions):
         stored = read_best(Path(folder))
         net = self._build(parts, stored.preprocessing)
         load_weights(net, stored.weights)
+        self._temperatures[net] = stored.temperature
         return Best(
             net=net.eval(),
             epoch=stored.epoch,
             metrics=stored.metrics,
             preprocessing=stored.preprocessing,
+            temperature=stored.temperature,
         )
+
+    def calibrate(self, best: Best) -> Calibrated:
+        """A loaded model with the temperature that makes its validation rows most likely.
+
+        Raises:
+            ValueError: One of its logits is not finite.
+        """
+        splits = {name: self._rows(best.net, name) for name in ("validation", "test")}
+        with num_threads(self.threads):
+            found = calibrate(best, {name: rows for name, rows in splits.items() if rows.n_rows})
+        self._temperatures[best.net] = found.temperature
+        return found
 
     def export(self, best: Best, folder: str | Path) -> Path:
         """Write `weights.safetensors` and `model.json`, all that `load` needs beside the parts."""
@@ -265,6 +285,12 @@ class Trainer(TrainerOptions):
         with seeded(derive_seed(parts["seed"], "weights"), torch.device("cpu")):
             net: nn.Module = parts["model"](preprocessing.shape, len(preprocessing.classes))
         return net.to(self._device())
+
+    def _rows(self, net: nn.Module, split: str) -> Split | Stream:
+        if self._parts is None:
+            raise RuntimeError("build, load or fit a network first")
+        rows: Split | Stream = self._parts["data"].load().split(split)
+        return rows.to(next(net.parameters()).device)
 
     def _run(self, parts: Mapping[str, Any]) -> Run:
         net, device = self.build(parts), self._device()

@@ -1,6 +1,7 @@
 """The softmax head's loss, and probabilities that mean what they say."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from models import (
     fit_temperature,
     predict_proba,
 )
+from models.training.evaluation import evaluate
 from models.training.seeding import num_threads
 
 
@@ -112,11 +114,12 @@ def test_scaling_changes_no_class_and_lowers_the_calibration_error():
     assert expected_calibration_error(after, y) < 0.03
 
 
-@pytest.mark.parametrize(("right", "limit"), [(True, 0.01), (False, 100)])
-def test_the_temperature_is_bounded_where_there_is_no_best(right, limit):
-    z = torch.eye(4)
-    y = torch.arange(4) if right else torch.arange(4).roll(1)
-    assert fit_temperature(z, y) == pytest.approx(limit, rel=1e-6)
+def test_rows_that_are_all_right_do_not_tell_how_sure_to_be():
+    assert fit_temperature(torch.eye(4), torch.arange(4)) == 1
+
+
+def test_the_temperature_of_a_network_that_is_no_better_than_chance_is_bounded():
+    assert fit_temperature(torch.eye(4), torch.arange(4).roll(1)) == pytest.approx(100, rel=1e-6)
 
 
 def test_equal_logits_leave_any_temperature():
@@ -135,6 +138,13 @@ def test_calibration_error_of_a_worked_example():
     y = torch.tensor([1, 0, 1, 1])
     expected = 1 / 4 * 0.5 + 3 / 4 * (0.8 - 2 / 3)
     assert expected_calibration_error(p, y, bins=2) == pytest.approx(expected)
+
+
+def test_calibration_error_of_a_stream_is_that_of_its_rows():
+    z, y = logits_and_labels(100)
+    stream = SimpleNamespace(parts=lambda: zip(z.split(30), y.split(30), strict=True))
+    found = evaluate(torch.nn.Identity(), stream, calibration=True)
+    assert found["ece"] == pytest.approx(expected_calibration_error(z.softmax(1), y), rel=1e-12)
 
 
 def test_confident_and_right_is_calibrated():

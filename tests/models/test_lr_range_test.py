@@ -5,6 +5,7 @@ import math
 from functools import partial
 
 import pytest
+import torch
 
 import models
 from models import Constant, Digits, LrRangeTest, Trainer
@@ -29,8 +30,27 @@ def test_rates_rise_by_a_constant_factor_until_the_loss_diverges():
     ratios = {round(b / a, 9) for a, b in zip(found.lrs, found.lrs[1:], strict=False)}
     assert ratios == {round(10 ** (6 / 60), 9)}
     assert found.lrs[0] == 1e-4
-    assert found.lrs[-1] < 1e4
+    assert found.highest == found.lrs[-1] < 1e4
+    assert found.diverged_at == pytest.approx(found.highest * 10 ** (6 / 60))
     assert min(found.smoothed) < 0.8 * found.losses[0]
+
+
+def test_rates_that_all_train_do_not_diverge():
+    found = trainer().lr_range_test(parts(), low=1e-4, high=1e-2, steps=20)
+    assert found.diverged_at is None
+    assert found.highest == pytest.approx(1e-2)
+    assert len(found.losses) == 20
+
+
+def test_a_network_that_gives_no_number_is_refused():
+    nan = lambda *shape: models.SoftmaxRegression(*shape).apply(poison)  # noqa: E731
+    with pytest.raises(ValueError, match="loss of the untrained network is nan"):
+        trainer().lr_range_test({**parts(), "model": nan})
+
+
+def poison(module):
+    for p in module.parameters(recurse=False):
+        torch.nn.init.constant_(p, math.nan)
 
 
 @pytest.mark.parametrize("optimizer", [models.SGD, models.AdamW])

@@ -1,0 +1,52 @@
+"""A trained model with the temperature that calibrates it, and what that changes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from models.data import Split, Stream
+from models.networks.calibration import expected_calibration_error, fit_temperature
+from models.networks.predict import predict_logits
+from models.training.export import Best
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibrated:
+    """A model with a temperature that was fitted to its validation rows."""
+
+    best: Best
+    ece: dict[str, tuple[float, float]]
+    """By split: the expected calibration error without the temperature, and with it."""
+
+    @property
+    def temperature(self) -> float:
+        """What its logits are divided by."""
+        return self.best.temperature
+
+
+def calibrate(best: Best, splits: Mapping[str, Split | Stream]) -> Calibrated:
+    """Fit a temperature to the split `validation`; every split tells what came of it.
+
+    Raises:
+        ValueError: A logit is not finite.
+    """
+    said = {name: _logits(best.net, split) for name, split in splits.items()}
+    temperature = fit_temperature(*said["validation"])
+
+    def ece(z: Tensor, y: Tensor, t: float) -> float:
+        return expected_calibration_error((z / t).softmax(1), y)
+
+    return Calibrated(
+        best=replace(best, temperature=temperature),
+        ece={name: (ece(z, y, 1.0), ece(z, y, temperature)) for name, (z, y) in said.items()},
+    )
+
+
+def _logits(net: nn.Module, split: Split | Stream) -> tuple[Tensor, Tensor]:
+    """Logits `[n, classes]` and classes `[n]` of all rows."""
+    parts = [(predict_logits(net, x), y) for x, y in split.parts()]
+    return torch.cat([z for z, _ in parts]), torch.cat([y for _, y in parts])
