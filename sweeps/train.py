@@ -54,10 +54,24 @@ class Fit(Protocol):
     save: Save
 
 
+class LrRangeTest(Protocol):
+    """What a trainer's `lr_range_test` gives."""
+
+    lowest: float
+    suggestion: float
+
+    def write(self, file: Path) -> Path:
+        """Write its table."""
+        ...
+
+
 class ModelTrainer(Protocol):
     """What `trainer._target_` offers this app."""
 
-    epochs: int
+    @property
+    def is_ending(self) -> bool:
+        """Whether the epoch that `on_epoch` hears of is the run's last."""
+        ...
 
     def fit(
         self,
@@ -74,15 +88,25 @@ class ModelTrainer(Protocol):
         """Metrics on a split."""
         ...
 
+    def lr_range_test(self, parts: Mapping[str, Any]) -> LrRangeTest:
+        """Train with ever larger learning rates, up to divergence."""
+        ...
+
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")
 def main(cfg: DictConfig) -> float:
     """Train one model; returns the best value of the monitored metric."""
     if sweeps.in_sweep():
-        resume = sweeps.get_checkpoint() or (find_checkpoint(cfg.resume) if cfg.resume else None)
-        return train(hydra.utils.instantiate(cfg, _convert_="all"), resume=resume).objective
+        return _train_in_sweep(cfg)
     with _mistakes_in_one_line():
-        return train_alone(cfg)
+        return find_lr(cfg) if cfg.lr_range_test else train_alone(cfg)
+
+
+def _train_in_sweep(cfg: DictConfig) -> float:
+    if cfg.lr_range_test:
+        raise ValueError("lr_range_test is true; in a sweep it must be false")
+    resume = sweeps.get_checkpoint() or (find_checkpoint(cfg.resume) if cfg.resume else None)
+    return train(hydra.utils.instantiate(cfg, _convert_="all"), resume=resume).objective
 
 
 def train(
@@ -102,7 +126,7 @@ def train(
     def report(epoch: int, metrics: Metrics, save: Save) -> None:
         if not all(map(math.isfinite, metrics.values())):
             sweeps.report(metrics, step=epoch)
-        elif sweeps.in_sweep() and epoch < trainer.epochs:
+        elif sweeps.in_sweep() and not trainer.is_ending:
             sweeps.report(metrics, step=epoch, checkpoint=save)
         else:
             _report_with_checkpoint(epoch, metrics, save)
@@ -132,6 +156,17 @@ def train_alone(cfg: DictConfig) -> float:
         _end_interrupted(fit)
     _summarize(fit, parts["trainer"])
     return fit.objective
+
+
+def find_lr(cfg: DictConfig) -> float:
+    """Make an lr range test instead of a training, and say which learning rate it suggests."""
+    parts = hydra.utils.instantiate(cfg, _convert_="all")
+    found = parts["trainer"].lr_range_test(parts)
+    table = found.write(output_folder() / "lr_range_test.csv")
+    _say(f"lowest loss at lr {found.lowest:.2g}; above it the loss diverges")
+    _say(f"suggested   optimizer.lr={found.suggestion:.2g}")
+    _say(f"table       {relative(table)}")
+    return float(found.suggestion)
 
 
 def _end_interrupted(fit: Fit) -> None:

@@ -13,7 +13,7 @@ from omegaconf.errors import MissingMandatoryValue
 import models
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
-GROUPS = {"model", "data", "optimizer", "lr_schedule", "trainer"}
+GROUPS = {"model", "data", "optimizer", "lr_schedule", "averaging", "trainer"}
 REQUIRED = {"npz": ["data.path=a.npz"], "mnist": ["data.path=a.npz"]} | {
     "table": ["data.path=a.csv", "data.target=y"],
     "parquet": ["data.path=folder", "data.target=y"],
@@ -70,7 +70,14 @@ def test_an_optimizer_can_be_built(name):
 @pytest.mark.parametrize("name", choices("lr_schedule"))
 def test_a_schedule_can_be_built(name):
     schedule = instantiate(f"lr_schedule={name}")["lr_schedule"](epochs=3)
-    assert schedule.factor(0, 10) == 1
+    factors = [schedule.factor(step, 10) for step in range(30)]
+    assert all(0 < factor <= 1 for factor in factors)
+    assert max(factors) == pytest.approx(1, abs=0.01)
+
+
+@pytest.mark.parametrize("name", choices("averaging"))
+def test_an_averaging_can_be_built(name):
+    assert instantiate(f"averaging={name}")["averaging"](small(), epochs=3).net is None
 
 
 @pytest.mark.parametrize("name", choices("trainer"))

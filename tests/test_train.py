@@ -84,6 +84,15 @@ def test_merged_overrides_choose_each_group_once():
     ]  # fmt: skip
 
 
+def test_a_learning_rate_is_suggested_and_its_table_written(monkeypatch, tmp_path, capsys):
+    out = run(monkeypatch, tmp_path / "out", *FAST, "lr_range_test=true")
+    text = capsys.readouterr().out
+    assert "suggested   optimizer.lr=0." in text
+    assert "table       out/lr_range_test.csv" in text
+    assert (out / "lr_range_test.csv").read_text().startswith("lr,loss,smoothed")
+    assert not (out / "checkpoints").exists()
+
+
 @pytest.mark.parametrize(
     ("overrides", "message", "code"),
     [
@@ -238,6 +247,22 @@ def test_a_diverged_trial_reports_nan_without_a_checkpoint(monkeypatch, tmp_path
     assert metrics["val_accuracy"] != metrics["val_accuracy"]
     assert folder is None
     assert step < 3
+
+
+def test_a_trial_that_stops_early_writes_its_last_checkpoint(monkeypatch, tmp_path, in_a_sweep):
+    sent = in_a_sweep()
+    stops = ["trainer.epochs=20", "trainer.patience=3", "trainer.min_delta=1"]
+    run(monkeypatch, tmp_path / "job", *FAST, *stops)
+    (*_, (step, _, folder)) = sent
+    assert step == 4
+    assert folder == tmp_path / "job" / "checkpoints" / f"{step:06d}"
+
+
+def test_a_sweep_refuses_the_lr_range_test(monkeypatch, tmp_path, in_a_sweep):
+    in_a_sweep()
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    with pytest.raises(ValueError, match="lr_range_test is true; in a sweep it must be false"):
+        run(monkeypatch, tmp_path / "job", "lr_range_test=true")
 
 
 def test_a_trials_mistake_is_raised_to_the_sweep(monkeypatch, tmp_path, in_a_sweep):

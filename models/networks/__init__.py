@@ -1,5 +1,6 @@
 """Networks: they take inputs and return logits, and know nothing of data or devices."""
 
+from models.networks.calibration import expected_calibration_error, fit_temperature
 from models.networks.compound import CompoundScaling, compound_coefficients, compound_grid
 from models.networks.convnet import ConvNet
 from models.networks.darts import DartsNet, DartsSupernet, Genotype, read_genotype
@@ -24,6 +25,8 @@ __all__ = [
     "SoftmaxRegression",
     "compound_coefficients",
     "compound_grid",
+    "expected_calibration_error",
+    "fit_temperature",
     "make_network",
     "predict_proba",
     "read_genotype",

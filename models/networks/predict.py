@@ -17,6 +17,11 @@ def predict_logits(net: nn.Module, x: Tensor, *, rows: int = 8192) -> Tensor:
         net.train(was_training)
 
 
-def predict_proba(net: nn.Module, x: Tensor, *, rows: int = 8192) -> Tensor:
-    """Class probabilities `[n, classes]` of scaled inputs `[n, *shape]`."""
-    return predict_logits(net, x, rows=rows).softmax(dim=1)
+def predict_proba(
+    net: nn.Module, x: Tensor, *, rows: int = 8192, temperature: float = 1.0
+) -> Tensor:
+    """Class probabilities `[n, classes]` of scaled inputs, softmax(logits / temperature).
+
+    `fit_temperature` finds the temperature that calibrates them.
+    """
+    return (predict_logits(net, x, rows=rows) / temperature).softmax(dim=1)

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.data import Split, Stream
+from models.layers import precise_batch_norm
+from models.training.averaging import NoAveraging
 from models.training.batches import batch_sizes, epoch_batches
 from models.training.optimizers import Optimizer
 from models.training.schedules import Schedule
+from models.training.seeding import get_rng, set_rng
+from models.training.statistics import observe
+from models.training.step import GradientStep
 
 log = logging.getLogger(__name__)
+
+CHECK_EVERY = 50
+"""Steps between two looks at the loss on a GPU, each of which waits for it; a CPU's is free."""
 
 
 @dataclass(kw_only=True)
@@ -36,6 +45,7 @@ class Run:
     net: nn.Module
     optimizer: Optimizer
     schedule: Schedule
+    averaging: NoAveraging
     dropout: torch.Generator
     """Dropout's own generator, on the network's device."""
     epoch: int = 0
@@ -44,54 +54,98 @@ class Run:
     """Steps done in the epoch that is under way."""
     losses: list[Tensor] = field(default_factory=list)
     """Training loss of each of these steps."""
+    history: list[dict[str, float]] = field(default_factory=list)
+    """Metrics of each epoch done."""
     best: BestEpoch | None = None
 
     def train_epoch(
         self,
         split: Split | Stream,
+        take_step: GradientStep,
         *,
         batch_size: int,
-        label_smoothing: float,
+        statistics: bool = False,
         stop: Callable[[], bool] | None = None,
     ) -> float | None:
-        """Train to the end of the epoch.
+        """Train to the end of the epoch, or to a loss that is not finite.
+
+        Args:
+            split: The training rows.
+            take_step: Moves the weights.
+            batch_size: Rows of a step.
+            statistics: Log what happens inside the network in the epoch's first step.
+            stop: Asked after each step; True leaves the epoch there.
 
         Returns:
             The training loss, a mean over the rows as they were seen; None if `stop` said so.
         """
         sizes = batch_sizes(split.n_rows, batch_size)
         seed, epoch, start = self.seed, self.epoch, self.step
-        parameters = [p for p in self.net.parameters() if p.requires_grad]
+        check_every = 1 if self.dropout.device.type == "cpu" else CHECK_EVERY
         self.net.train()
         for x, y in epoch_batches(split, sizes, seed=seed, epoch=epoch, start=start):
             self._set_lr(len(sizes))
-            loss = F.cross_entropy(self.net(x), y, label_smoothing=label_smoothing)
-            for parameter in parameters:  # Optimizer.zero_grad takes 35 us more
-                parameter.grad = None
-            loss.backward()  # type: ignore[no-untyped-call]
-            self.optimizer.step()
-            self.losses.append(loss.detach())
+            if statistics and self.step == 0:
+                loss = self._observed(take_step, x, y)
+            else:
+                loss = take_step(x, y)
+            self.averaging.after_step()
+            self.losses.append(loss)
             self.step += 1
+            if self.step % check_every == 0 and not math.isfinite(loss.item()):
+                break
             if stop is not None and stop():
                 return None
         return self._end_epoch(sizes)
 
     def _set_lr(self, steps_per_epoch: int) -> None:
         step = self.epoch * steps_per_epoch + self.step
-        factor = self.schedule.factor(step, steps_per_epoch)
+        factor = self.averaging.lr_factor(step, steps_per_epoch)
+        if factor is None:
+            factor = self.schedule.factor(step, steps_per_epoch)
         for group in self.optimizer.param_groups:
             group["lr"] = group["base_lr"] * factor
 
+    def _observed(self, take_step: GradientStep, x: Tensor, y: Tensor) -> Tensor:
+        with observe(self.net) as seen:
+            loss = take_step.backward(x, y)
+        take_step.update()
+        log.info("epoch %d\n  %s", self.epoch + 1, "\n  ".join(seen.lines()))
+        for problem in seen.problems():
+            log.warning("epoch %d: %s", self.epoch + 1, problem)
+        return loss
+
     def _end_epoch(self, sizes: list[int]) -> float:
         losses = torch.stack(self.losses).double().cpu()
+        rows = torch.tensor(sizes[: len(losses)]).double()
         self.losses = []
         self.epoch, self.step = self.epoch + 1, 0
-        return float(losses @ torch.tensor(sizes).double() / sum(sizes))
+        self.averaging.after_epoch(self.epoch)
+        return float(losses @ rows / rows.sum())
+
+    def evaluated_net(self, split: Split | Stream, *, batch_size: int) -> nn.Module:
+        """The network that counts: averaged where there is an average, else as it is.
+
+        The batch norms of an average have seen none of their inputs: their statistics are estimated
+        anew on training rows.
+        """
+        averaged = self.averaging.net
+        if averaged is None:
+            return self.net
+        sizes = batch_sizes(split.n_rows, batch_size)
+        rows = self.averaging.batch_norm_rows
+        steps = None if rows is None else math.ceil(rows / batch_size)
+        epoch = epoch_batches(split, sizes, seed=self.seed, epoch=self.epoch)
+        precise_batch_norm(averaged, (x for x, _ in islice(epoch, steps)))
+        return averaged
 
     def remember(self, metrics: Mapping[str, float]) -> None:
-        """Keep the network as it is as the best epoch."""
-        weights = {k: v.clone() for k, v in self.net.state_dict().items()}
+        """Keep the network that counts as the best epoch."""
+        weights = {k: v.clone() for k, v in self._counting().state_dict().items()}
         self.best = BestEpoch(epoch=self.epoch, metrics=dict(metrics), weights=weights)
+
+    def _counting(self) -> nn.Module:
+        return self.net if self.averaging.net is None else self.averaging.net
 
     def state(self) -> dict[str, Any]:
         """All that the rest of the run depends on, and the best epoch."""
@@ -100,20 +154,23 @@ class Run:
             "epoch": self.epoch,
             "step": self.step,
             "losses": torch.stack(self.losses) if self.losses else None,
-            "model": (model := self.net.state_dict()),
+            "history": self.history,
+            "model": self.net.state_dict(),
+            "averaging": self.averaging.state(),
             "optimizer": {
                 "kind": type(self.optimizer).__name__,
                 "state": self.optimizer.state_dict()["state"],
             },
-            "rng": {"dropout": self.dropout.get_state(), "global": _get_rng(self.dropout.device)},
-            "best": self._best_state(model),
+            "rng": {"dropout": self.dropout.get_state(), "global": get_rng(self.dropout.device)},
+            "best": self._best_state(),
         }
 
-    def _best_state(self, model: dict[str, Tensor]) -> dict[str, Any] | None:
+    def _best_state(self) -> dict[str, Any] | None:
         if self.best is None:
             return None
         is_now = self.best.epoch == self.epoch and self.step == 0
-        weights = model if is_now else self.best.weights  # the same tensors are stored once
+        # the same tensors are stored once
+        weights = self._counting().state_dict() if is_now else self.best.weights
         return {"epoch": self.best.epoch, "metrics": self.best.metrics, "model": weights}
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -128,10 +185,12 @@ class Run:
         load_weights(self.net, state["model"])
         self._restore_optimizer(state["optimizer"])
         self.epoch, self.step = state["epoch"], state["step"]
+        self.history = list(state.get("history", []))  # an earlier version's has none
+        self.averaging.restore(state.get("averaging", {"kind": "NoAveraging"}))
         device = self.dropout.device
         self.losses = [] if state["losses"] is None else list(state["losses"].to(device))
         self.dropout.set_state(state["rng"]["dropout"])
-        _set_rng(device, state["rng"]["global"])
+        set_rng(device, state["rng"]["global"])
         if (best := state["best"]) is not None:
             self.best = BestEpoch(
                 epoch=best["epoch"],
@@ -160,16 +219,3 @@ def load_weights(net: nn.Module, weights: Mapping[str, Tensor]) -> None:
         net.load_state_dict(weights)
     except RuntimeError as error:
         raise ValueError(f"the checkpoint is of another model: {error}") from error
-
-
-def _get_rng(device: torch.device) -> dict[str, Tensor]:
-    states = {"cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        states["cuda"] = torch.cuda.get_rng_state(device)
-    return states
-
-
-def _set_rng(device: torch.device, states: Mapping[str, Tensor]) -> None:
-    torch.set_rng_state(states["cpu"])
-    if device.type == "cuda" and "cuda" in states:
-        torch.cuda.set_rng_state(states["cuda"], device)

@@ -1,12 +1,14 @@
-"""Learning rate schedules: pure functions of the position, so there is nothing to restore."""
+"""Learning rate schedules: pure functions of position and history, with nothing to restore."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
 from models.choices import miss
+from models.training.checks import require
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,44 +18,62 @@ class Schedule:
     Args:
         epochs: Length of the run.
         warmup_epochs: Over so many epochs the factor rises linearly from near 0 to 1.
-        every: The factor changes at each `step` or at each `epoch`.
+        warmup_steps: The same in steps; at most one of the two is set.
+        every: After the warm-up the factor changes at each `step` or at each `epoch`.
+
+    Raises:
+        ValueError: An option is out of its range.
     """
 
     epochs: int
     warmup_epochs: float = 0.0
+    warmup_steps: int = 0
     every: Literal["step", "epoch"] = "step"
 
     def __post_init__(self) -> None:
-        if self.warmup_epochs < 0:
-            raise ValueError(f"lr_schedule.warmup_epochs is {self.warmup_epochs}; 0 or more")
+        require(
+            self.warmup_epochs >= 0, "lr_schedule.warmup_epochs", self.warmup_epochs, "0 or more"
+        )
+        require(self.warmup_steps >= 0, "lr_schedule.warmup_steps", self.warmup_steps, "0 or more")
+        if self.warmup_epochs and self.warmup_steps:
+            raise ValueError(
+                f"lr_schedule.warmup_epochs is {self.warmup_epochs} and lr_schedule.warmup_steps "
+                f"is {self.warmup_steps}; at most one of them may be more than 0"
+            )
         if self.every not in ("step", "epoch"):
             raise ValueError(miss(self.every, ["step", "epoch"], key="lr_schedule.every"))
 
     def factor(self, step: int, steps_per_epoch: int) -> float:
         """The factor for step `step`, counted from 0 over the whole run."""
+        if step < self.warmup_steps:
+            return (step + 1) / self.warmup_steps
         if self.every == "epoch":
             position, unit = float(step // steps_per_epoch), 1.0
         else:
             position, unit = step / steps_per_epoch, 1 / steps_per_epoch
         if position < self.warmup_epochs:
             return min(1.0, (position + unit) / self.warmup_epochs)
-        return self.decay(position - self.warmup_epochs)
+        warmup = self.warmup_epochs or self.warmup_steps / steps_per_epoch
+        return self.decay(max(position - warmup, 0.0), max(self.epochs - warmup, 1e-9))
 
-    def decay(self, epoch: float) -> float:
-        """The factor `epoch` epochs after the warm-up."""
+    def decay(self, epoch: float, length: float) -> float:
+        """The factor `epoch` epochs after the warm-up, of `length` that there are."""
         raise NotImplementedError
 
-    @property
-    def decay_epochs(self) -> float:
-        """Epochs after the warm-up."""
-        return max(self.epochs - self.warmup_epochs, 1e-9)
+    def after(self, losses: Sequence[float]) -> Self:
+        """The schedule once the monitored metric was seen at the end of each epoch so far.
+
+        Args:
+            losses: One number an epoch, of which less is better.
+        """
+        return self
 
 
 @dataclass(frozen=True, kw_only=True)
 class Constant(Schedule):
     """The optimizer's own learning rate."""
 
-    def decay(self, epoch: float) -> float:
+    def decay(self, epoch: float, length: float) -> float:
         """1."""
         return 1.0
 
@@ -68,30 +88,28 @@ class Cosine(Schedule):
 
     final: float = 0.0
 
-    def decay(self, epoch: float) -> float:
+    def decay(self, epoch: float, length: float) -> float:
         """From 1 at the end of the warm-up to `final` at the end of the run."""
-        progress = min(epoch / self.decay_epochs, 1.0)
-        return self.final + (1 - self.final) * 0.5 * (1 + math.cos(math.pi * progress))
+        return half_cosine(1.0, self.final, epoch / length)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Exponential(Schedule):
-    """A constant rate of decay, from 1 to `final`.
+    """Multiply by `gamma` in each epoch after the warm-up, a little at each step.
 
     Args:
-        final: The factor at the end of the run, more than 0.
+        gamma: More than 0, at most 1.
     """
 
-    final: float = 0.01
+    gamma: float = 0.98
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.final <= 0:
-            raise ValueError(f"lr_schedule.final is {self.final}; it must be more than 0")
+        require(0 < self.gamma <= 1, "lr_schedule.gamma", self.gamma, "more than 0 and at most 1")
 
-    def decay(self, epoch: float) -> float:
-        """`final` to the power of the progress."""
-        return float(self.final ** min(epoch / self.decay_epochs, 1.0))
+    def decay(self, epoch: float, length: float) -> float:
+        """`gamma` to the number of epochs."""
+        return float(self.gamma**epoch)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,9 +121,46 @@ class Step(Schedule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.step_epochs <= 0:
-            raise ValueError(f"lr_schedule.step_epochs is {self.step_epochs}; more than 0")
+        require(self.step_epochs > 0, "lr_schedule.step_epochs", self.step_epochs, "more than 0")
 
-    def decay(self, epoch: float) -> float:
+    def decay(self, epoch: float, length: float) -> float:
         """`gamma` to the number of whole steps."""
         return float(self.gamma ** (epoch // self.step_epochs))
+
+
+@dataclass(frozen=True, kw_only=True)
+class OneCycle(Schedule):
+    """One cycle: up to the optimizer's learning rate, and down far below where it began.
+
+    Smith and Topin 2018 (arXiv:1708.07120), with half cosines in place of straight lines. The
+    optimizer's learning rate is the largest: an lr range test finds it. Momentum stays as it is.
+
+    Args:
+        rise: Share of the run in which the factor rises, more than 0 and less than 1.
+        initial: The factor at the beginning.
+        final: The factor at the end of the run.
+    """
+
+    rise: float = 0.3
+    initial: float = 0.04
+    final: float = 4e-6
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(0 < self.rise < 1, "lr_schedule.rise", self.rise, "more than 0 and less than 1")
+        require(
+            0 < self.initial <= 1, "lr_schedule.initial", self.initial, "more than 0, at most 1"
+        )
+        require(0 <= self.final <= 1, "lr_schedule.final", self.final, "from 0 to 1")
+
+    def decay(self, epoch: float, length: float) -> float:
+        """From `initial` up to 1, and down to `final`."""
+        progress = epoch / length
+        if progress < self.rise:
+            return half_cosine(self.initial, 1.0, progress / self.rise)
+        return half_cosine(1.0, self.final, (progress - self.rise) / (1 - self.rise))
+
+
+def half_cosine(start: float, end: float, progress: float) -> float:
+    """From `start` to `end` as `progress` goes from 0 to 1, level at both ends; `end` from 1 on."""
+    return end + (start - end) * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))

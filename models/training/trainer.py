@@ -8,19 +8,29 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.choices import miss
 from models.data import Dataset, Preprocessing, Split, Stream
-from models.networks.predict import predict_logits, predict_proba
+from models.layers import class_weights
+from models.networks.predict import predict_proba
+from models.training.averaging import NoAveraging
 from models.training.checkpoint import load_checkpoint, save_checkpoint
+from models.training.checks import require
+from models.training.compilation import compiled
+from models.training.early_stopping import has_stalled
+from models.training.evaluation import diverged_metrics, epoch_metrics, evaluate
 from models.training.export import Best, read_best, write_export
+from models.training.fit import Ended, Fit, Save
+from models.training.loss import Forward, Loss
+from models.training.lr_range_test import LrRangeTest, lr_range_test
+from models.training.options import TrainerOptions
+from models.training.precision import in_bfloat16
 from models.training.run import BestEpoch, Run, load_weights
 from models.training.seeding import derive_seed, num_threads, seeded, set_dropout_generator
+from models.training.step import GradientStep
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,34 +38,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Save = Callable[[Path], Path]
 OnEpoch = Callable[[int, dict[str, float], Save], None]
-Ended = Literal["finished", "interrupted", "diverged"]
-
-METRICS = ("train_loss", "val_loss", "val_accuracy")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Fit:
-    """What came of a run."""
-
-    net: nn.Module
-    """The network with the best epoch's weights, in evaluation mode."""
-    metrics: dict[str, float]
-    """The best epoch's metrics; empty if no epoch had a finite one."""
-    best_epoch: int | None
-    epoch: int
-    """Epochs done."""
-    objective: float
-    """The best value of the monitored metric; NaN if there is none."""
-    ended: Ended
-    """`interrupted` by `stop`, or `diverged`: the loss became infinite or NaN."""
-    save: Save
-    """Write a checkpoint from which the run goes on."""
 
 
 @dataclass(kw_only=True)
-class Trainer:
+class Trainer(TrainerOptions):
     """Trains a classifier with cross entropy, and keeps its best epoch.
 
     `parts` below is a mapping with the keys
@@ -65,45 +52,16 @@ class Trainer:
     - `data`: an object with `load() -> Dataset`;
     - `optimizer`: `optimizer(net) -> Optimizer`, one of torch's own or of `models`;
     - `lr_schedule`: `lr_schedule(epochs=...) -> Schedule`;
+    - `averaging`: `averaging(net, epochs=...)`, `models.EMA` or the like; it may be absent;
     - `seed`: of weights, dropout and data order.
 
     On the CPU a run is a function of these parts, bit for bit, and so is one that was cut at any
     step and went on from its checkpoint.
-
-    Args:
-        epochs: Length of the run.
-        batch_size: Rows of a step.
-        label_smoothing: Weight of the uniform distribution in the targets of the training loss
-            (Szegedy et al. 2016, arXiv:1512.00567); the validation loss is without.
-        monitor: Metric that chooses the best epoch; equal ones are told apart by `val_loss`.
-        mode: Whether more (`max`) or less (`min`) of it is better.
-        device: `auto` (a GPU if there is one), `cpu`, `cuda`, `cuda:1`, ...
-        threads: CPU threads; null leaves torch's number. A small network is fastest with one.
     """
 
-    epochs: int = 27
-    batch_size: int = 64
-    label_smoothing: float = 0.0
-    monitor: str = "val_accuracy"
-    mode: Literal["max", "min"] = "max"
-    device: str = "auto"
-    threads: int | None = 1
     _parts: Mapping[str, Any] | None = field(default=None, init=False, repr=False)
     _preprocessing: Preprocessing | None = field(default=None, init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        if self.epochs < 1:
-            raise ValueError(f"trainer.epochs is {self.epochs}; it must be 1 or more")
-        if self.monitor not in METRICS:
-            raise ValueError(miss(self.monitor, list(METRICS), key="trainer.monitor"))
-        if self.mode not in ("max", "min"):
-            raise ValueError(miss(self.mode, ["max", "min"], key="trainer.mode"))
-        if self.batch_size < 1:
-            raise ValueError(f"trainer.batch_size is {self.batch_size}; it must be 1 or more")
-        if self.threads is not None and self.threads < 1:
-            raise ValueError(f"trainer.threads is {self.threads}; 1 or more, or null")
-        if not 0 <= self.label_smoothing < 1:
-            raise ValueError(f"trainer.label_smoothing is {self.label_smoothing}; from 0 to 1")
+    _is_ending: bool = field(default=False, init=False, repr=False)
 
     @property
     def preprocessing(self) -> Preprocessing:
@@ -111,6 +69,11 @@ class Trainer:
         if self._preprocessing is None:
             raise RuntimeError("build, load or fit a network first")
         return self._preprocessing
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether the epoch that `on_epoch` hears of is the run's last."""
+        return self._is_ending
 
     def build(self, parts: Mapping[str, Any]) -> nn.Module:
         """A new network with initial weights, on the trainer's device; reads the data.
@@ -151,6 +114,31 @@ class Trainer:
                 self._restore(run, resume)
             ended = self._epochs(run, dataset, on_epoch=on_epoch, stop=stop)
             return self._result(run, ended)
+
+    def lr_range_test(
+        self, parts: Mapping[str, Any], *, low: float = 1e-6, high: float = 10.0, steps: int = 300
+    ) -> LrRangeTest:
+        """Find a learning rate: train a new network with ever larger ones, up to divergence.
+
+        Raises:
+            ValueError: An option is out of its range.
+        """
+        require(0 < low < high, "low", low, f"more than 0 and less than high, {high}")
+        require(steps >= 2, "steps", steps, "2 or more")
+        seed, device = parts["seed"], self._device()
+        with num_threads(self.threads), seeded(derive_seed(seed, "global"), device):
+            train = parts["data"].load().train.to(device)
+            run = self._run(parts)
+            run.net.train()
+            return lr_range_test(
+                self._step(run, train),
+                train,
+                batch_size=self.batch_size,
+                seed=seed,
+                low=low,
+                high=high,
+                steps=steps,
+            )
 
     def evaluate(self, net: nn.Module, split: str) -> dict[str, float]:
         """`accuracy` and `loss` (cross entropy, nats) on `train`, `validation` or `test`.
@@ -225,9 +213,42 @@ class Trainer:
         optimizer = parts["optimizer"](net)
         for group in optimizer.param_groups:
             group["base_lr"] = group["lr"]
-        schedule = parts["lr_schedule"](epochs=self.epochs)
+        average = parts.get("averaging") or NoAveraging
         return Run(
-            seed=parts["seed"], net=net, optimizer=optimizer, schedule=schedule, dropout=generator
+            seed=parts["seed"],
+            net=net,
+            optimizer=optimizer,
+            schedule=parts["lr_schedule"](epochs=self.epochs),
+            averaging=average(net, epochs=self.epochs),
+            dropout=generator,
+        )
+
+    def _step(self, run: Run, train: Split | Stream) -> GradientStep:
+        """How the run's weights move, with what is switched on and nothing else."""
+        return GradientStep(
+            forward=self._forward(run.net, run.dropout.device),
+            parameters=[p for p in run.net.parameters() if p.requires_grad],
+            optimizer=run.optimizer,
+            loss=self._loss(train, run.dropout.device),
+            micro_batch_size=self.micro_batch_size,
+            clip_norm=self.clip_norm,
+            clip_value=self.clip_value,
+        )
+
+    def _forward(self, net: nn.Module, device: torch.device) -> Forward:
+        forward: Forward = compiled(net, device) if self.compile else net
+        return in_bfloat16(forward, device) if self.precision == "bf16" else forward
+
+    def _loss(self, train: Split | Stream, device: torch.device) -> Loss:
+        weights = None
+        if self.class_weights != "none":  # the counts take a pass over the rows
+            classes = len(self.preprocessing.classes)
+            counts = sum(torch.bincount(part.y, minlength=classes) for part in train.parts())
+            weights = class_weights(self.class_weights, torch.as_tensor(counts))
+        return Loss(
+            label_smoothing=self.label_smoothing,
+            class_weights=None if weights is None else weights.to(device, torch.float32),
+            gradient_penalty=self.gradient_penalty,
         )
 
     def _restore(self, run: Run, folder: Path) -> None:
@@ -245,27 +266,55 @@ class Trainer:
         on_epoch: OnEpoch | None,
         stop: Callable[[], bool] | None,
     ) -> Ended:
-        """Train to the last epoch, a divergence or a stop."""
+        """Train to the last epoch, an early stop, a divergence or an interruption."""
         device = run.dropout.device
         train, validation = dataset.train.to(device), dataset.validation.to(device)
-        while run.epoch < self.epochs:
+        step = self._step(run, train)
+        ended = self._has_ended(run)  # a checkpoint may be a run's last
+        while ended is None:
+            run.schedule = run.schedule.after(self._losses(run))
             loss = run.train_epoch(
-                train,
-                batch_size=self.batch_size,
-                label_smoothing=self.label_smoothing,
-                stop=stop,
+                train, step, batch_size=self.batch_size, statistics=self.statistics, stop=stop
             )
             if loss is None:
                 return "interrupted"
-            metrics = epoch_metrics(loss, evaluate(run.net, validation))
-            diverged = math.isnan(metrics["val_loss"])
-            if not diverged and self._is_better(metrics, run.best):
-                run.remember(metrics)
+            metrics = self._end_epoch(run, loss, train, validation)
+            ended = self._has_ended(run)
+            self._is_ending = ended is not None
             if on_epoch is not None:
                 on_epoch(run.epoch, metrics, lambda to: save_checkpoint(to, self._state(run)))
-            if diverged:
-                return "diverged"
-        return "finished"
+        return ended
+
+    def _end_epoch(
+        self, run: Run, loss: float, train: Split | Stream, validation: Split | Stream
+    ) -> dict[str, float]:
+        """Evaluate the network, and keep it if it is the best."""
+        if not math.isfinite(loss):
+            metrics = diverged_metrics(loss)
+        else:
+            net = run.evaluated_net(train, batch_size=self.batch_size)
+            metrics = epoch_metrics(loss, evaluate(net, validation))
+        run.history.append(metrics)
+        if not math.isnan(metrics["val_loss"]) and self._is_better(metrics, run.best):
+            run.remember(metrics)
+        return metrics
+
+    def _has_ended(self, run: Run) -> Ended | None:
+        if run.history and math.isnan(run.history[-1]["val_loss"]):
+            return "diverged"
+        if run.epoch >= self.epochs:
+            return "finished"
+        if self.patience is not None and has_stalled(
+            self._losses(run), patience=self.patience, min_delta=self.min_delta
+        ):
+            log.info("stopped early: no better %s for %d epochs", self.monitor, self.patience)
+            return "stopped early"
+        return None
+
+    def _losses(self, run: Run) -> list[float]:
+        """The monitored metric of each epoch, turned so that less is better."""
+        sign = -1 if self.mode == "max" else 1
+        return [sign * metrics[self.monitor] for metrics in run.history]
 
     def _is_better(self, metrics: Mapping[str, float], best: BestEpoch | None) -> bool:
         if best is None:
@@ -293,25 +342,3 @@ class Trainer:
             ended=ended,
             save=lambda to: save_checkpoint(to, state),
         )
-
-
-def evaluate(net: nn.Module, split: Split | Stream) -> dict[str, float]:
-    """Accuracy, and cross entropy in nats, both means over the rows."""
-    rows, right, loss = 0, 0, 0.0
-    for x, y in split.parts():
-        logits = predict_logits(net, x)
-        rows += len(y)
-        right += int((logits.argmax(1) == y).sum())
-        loss += float(F.cross_entropy(logits, y)) * len(y)
-    return {"accuracy": right / rows, "loss": loss / rows}
-
-
-def epoch_metrics(train_loss: float, validation: Mapping[str, float]) -> dict[str, float]:
-    """An epoch's report; a diverged network has no accuracy, though `argmax` finds one."""
-    if not (math.isfinite(train_loss) and math.isfinite(validation["loss"])):
-        return {"train_loss": train_loss, "val_loss": math.nan, "val_accuracy": math.nan}
-    return {
-        "train_loss": train_loss,
-        "val_loss": validation["loss"],
-        "val_accuracy": validation["accuracy"],
-    }

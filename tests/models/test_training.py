@@ -6,9 +6,23 @@ from itertools import pairwise
 import pytest
 import torch
 
-from models import MLP, SGD, Adam, AdamW, Constant, Cosine, Exponential, Step
+from models import (
+    MLP,
+    SGD,
+    Adagrad,
+    Adam,
+    AdamW,
+    Constant,
+    Cosine,
+    Exponential,
+    OneCycle,
+    ReduceOnPlateau,
+    RMSProp,
+    Step,
+)
 from models.data import Split
 from models.training.batches import batch_sizes, batches, epoch_order
+from models.training.early_stopping import has_stalled
 from models.training.optimizers import parameter_groups
 from models.training.seeding import derive_seed, seeded
 
@@ -42,8 +56,68 @@ def test_cosine_is_half_way_in_the_middle():
 
 
 def test_exponential_decays_at_a_constant_rate():
-    values = factors(Exponential(epochs=10, final=0.01))
-    assert {round(b / a, 9) for a, b in pairwise(values)} == {round(0.01 ** (1 / 40), 9)}
+    values = factors(Exponential(epochs=10, gamma=0.9))
+    assert {round(b / a, 9) for a, b in pairwise(values)} == {round(0.9 ** (1 / 4), 9)}
+    assert Exponential(epochs=10).factor(40, 4) == pytest.approx(0.98**10)
+
+
+def test_a_warmup_in_steps_is_linear_and_the_rest_follows():
+    values = factors(Cosine(epochs=10, warmup_steps=5))
+    assert values[:6] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0, 1.0])
+    in_epochs = factors(Cosine(epochs=10, warmup_epochs=5 / 4))
+    assert values == pytest.approx(in_epochs)
+    by_epoch = factors(Step(epochs=10, warmup_steps=2, every="epoch"))
+    assert by_epoch[:3] == [0.5, 1.0, 1.0]
+
+
+def test_one_cycle_is_torchs_where_both_end():
+    steps = 1000
+    net = MLP(2, 2)
+    optimizer = torch.optim.SGD(net.parameters(), lr=1.0)
+    theirs = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, 1.0, total_steps=steps + 1, cycle_momentum=False, div_factor=25
+    )
+    ours = OneCycle(epochs=10)
+    for step in range(steps):
+        lr = optimizer.param_groups[0]["lr"]
+        assert ours.factor(step, steps // 10) == pytest.approx(lr, abs=0.005)
+        optimizer.step()
+        theirs.step()
+
+
+def losses(seed):
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.rand(60, generator=generator) * 0.3
+    return (noise + torch.linspace(1, 0.2, 60)).tolist()
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("cooldown", [0, 3])
+def test_reduce_on_plateau_is_torchs(seed, cooldown):
+    optimizer = torch.optim.SGD(MLP(2, 2).parameters(), lr=1.0)
+    theirs = torch.optim.lr_scheduler.ReduceLROnPlateau(
+        optimizer, factor=0.5, patience=2, threshold=0.02, threshold_mode="abs",
+        cooldown=cooldown, min_lr=0.01, eps=0.0,
+    )  # fmt: skip
+    ours = ReduceOnPlateau(
+        epochs=60, gamma=0.5, patience_epochs=2, min_delta=0.02, cooldown_epochs=cooldown,
+        final=0.01,
+    )  # fmt: skip
+    seen = losses(seed)
+    for epoch, loss in enumerate(seen, start=1):
+        theirs.step(loss)
+        lr = optimizer.param_groups[0]["lr"]
+        assert ours.after(seen[:epoch]).factor(epoch * 7, 7) == pytest.approx(lr)
+    assert lr < 0.5
+
+
+def test_early_stopping_counts_epochs_without_a_better_loss():
+    assert not has_stalled([], patience=1)
+    assert not has_stalled([3, 2, 1], patience=1)
+    assert has_stalled([3, 2, 2], patience=1)
+    assert not has_stalled([3, 2, 4, 4, 1], patience=2)
+    assert has_stalled([3, 2, 4, 4], patience=2)
+    assert has_stalled([3, 2.95, 2.9], patience=2, min_delta=0.2)
 
 
 def test_step_multiplies_by_gamma():
@@ -56,7 +130,13 @@ def test_step_multiplies_by_gamma():
     [
         (lambda: Cosine(epochs=1, every="batch"), r"lr_schedule\.every is 'batch'"),
         (lambda: Cosine(epochs=1, warmup_epochs=-1), r"lr_schedule\.warmup_epochs is -1"),
-        (lambda: Exponential(epochs=1, final=0), r"lr_schedule\.final is 0"),
+        (lambda: Exponential(epochs=1, gamma=0), r"lr_schedule\.gamma is 0"),
+        (lambda: Cosine(epochs=1, warmup_epochs=1, warmup_steps=1), "at most one of them"),
+        (lambda: OneCycle(epochs=1, rise=1), r"lr_schedule\.rise is 1"),
+        (lambda: ReduceOnPlateau(epochs=1, gamma=1), r"lr_schedule\.gamma is 1"),
+        (lambda: ReduceOnPlateau(epochs=1, patience_epochs=-1), r"patience_epochs is -1"),
+        (lambda: Adagrad(MLP(2, 2), lr_decay=-1), r"optimizer\.lr_decay is -1"),
+        (lambda: RMSProp(MLP(2, 2), alpha=1.0), r"optimizer\.alpha is 1\.0"),
         (lambda: Step(epochs=1, step_epochs=0), r"lr_schedule\.step_epochs is 0"),
         (lambda: SGD(MLP(2, 2), lr=-1), r"optimizer\.lr is -1"),
         (lambda: SGD(MLP(2, 2), lr=1, momentum=1.0), r"optimizer\.momentum is 1\.0"),
@@ -88,6 +168,29 @@ def test_norms_and_biases_can_be_left_out_of_weight_decay():
                 p, lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.01, foreach=False
             ),
         ),
+        (
+            lambda net: SGD(net, lr=1e-3, momentum=0.9, weight_decay=0.01),
+            lambda p: torch.optim.SGD(p, lr=1e-3, momentum=0.9, weight_decay=0.01, foreach=False),
+        ),
+        (
+            lambda net: Adagrad(net, lr=0.1, lr_decay=0.1, initial=0.1, weight_decay=0.01),
+            lambda p: torch.optim.Adagrad(
+                p,
+                lr=0.1,
+                lr_decay=0.1,
+                initial_accumulator_value=0.1,
+                weight_decay=0.01,
+                foreach=False,
+            ),
+        ),
+        (
+            lambda net: RMSProp(net, lr=0.01, alpha=0.9, weight_decay=0.01),
+            lambda p: torch.optim.RMSprop(p, lr=0.01, alpha=0.9, weight_decay=0.01, foreach=False),
+        ),
+        (
+            lambda net: RMSProp(net, lr=0.01, momentum=0.8),
+            lambda p: torch.optim.RMSprop(p, lr=0.01, momentum=0.8, foreach=False),
+        ),
         (lambda net: Adam(net, lr=0.01), lambda p: torch.optim.Adam(p, lr=0.01, foreach=False)),
         (
             lambda net: AdamW(net, lr=0.01, decay_norms_and_biases=True),
@@ -108,13 +211,27 @@ def test_fused_steps_equal_the_plain_ones(ours, theirs):
 
 
 def test_a_parameter_without_a_gradient_stays():
-    for make in (partial(SGD, lr=0.1, momentum=0.9), AdamW):
+    for make in (partial(SGD, lr=0.1, momentum=0.9), AdamW, Adagrad, RMSProp):
         net = MLP(4, 3, width=8)
         before = net.head.weight.clone()
         optimizer = make(net)
         net.blocks(torch.randn(5, 4)).sum().backward()
         optimizer.step()
         assert torch.equal(net.head.weight, before)
+
+
+@pytest.mark.parametrize("kind", [partial(SGD, lr=0.1), Adagrad, RMSProp, Adam, AdamW])
+def test_every_optimizer_can_leave_norms_and_biases_out_of_weight_decay(kind):
+    moved = {}
+    for decay in (True, False):
+        net = MLP(4, 3, width=8)
+        optimizer = kind(net, weight_decay=0.5, decay_norms_and_biases=decay)
+        for parameter in net.parameters():
+            parameter.data.fill_(1.0)
+            parameter.grad = torch.zeros_like(parameter)
+        optimizer.step()
+        moved[decay] = {p.ndim for p in net.parameters() if not bool((p == 1).all())}
+    assert moved == {True: {1, 2}, False: {2}}
 
 
 def test_a_state_of_other_parameters_is_refused():

@@ -55,7 +55,7 @@ class FusedOptimizer:
         decay_norms_and_biases: bool,
         slots: tuple[str, ...],
     ):
-        _check_at_least_0(lr=lr, weight_decay=weight_decay)
+        check_at_least_0(lr=lr, weight_decay=weight_decay)
         self.param_groups = parameter_groups(net, weight_decay, decay_norms_and_biases)
         self._slots: list[dict[str, list[Tensor]]] = []
         for group in self.param_groups:
@@ -110,153 +110,15 @@ class FusedOptimizer:
             group.update({k: v for k, v in values.items() if k != "params"})
 
 
-class SGD(FusedOptimizer):
-    """Stochastic gradient descent; the momentum is Nesterov's if `nesterov`.
-
-    Raises:
-        ValueError: An option is out of its range.
-    """
-
-    def __init__(
-        self,
-        net: nn.Module,
-        *,
-        lr: float,
-        momentum: float = 0.0,
-        nesterov: bool = False,
-        weight_decay: float = 0.0,
-        decay_norms_and_biases: bool = True,
-    ):
-        _check_decay_rates(momentum=momentum)
-        super().__init__(
-            net,
-            lr=lr,
-            weight_decay=weight_decay,
-            decay_norms_and_biases=decay_norms_and_biases,
-            slots=("momentum",) if momentum else (),
-        )
-        self._momentum = momentum
-        self._nesterov = nesterov and momentum > 0  # without momentum both are the same
-
-    def _kernel(
-        self,
-        parameters: list[Tensor],
-        gradients: list[Any],
-        slots: Mapping[str, list[Tensor]],
-        lr: float,
-        weight_decay: float,
-    ) -> None:
-        torch._fused_sgd_(
-            parameters,
-            gradients,
-            slots.get("momentum", []),
-            weight_decay=weight_decay,
-            momentum=self._momentum,
-            lr=lr,
-            dampening=0.0,
-            nesterov=self._nesterov,
-            maximize=False,
-            is_first_step=False,  # from a buffer of zeros the first step is the same
-        )
-
-
-class Adam(FusedOptimizer):
-    """Adam (Kingma and Ba 2015, arXiv:1412.6980); weight decay is part of the gradient.
-
-    Raises:
-        ValueError: An option is out of its range.
-    """
-
-    _fused: Any = staticmethod(torch._fused_adam_)
-
-    def __init__(
-        self,
-        net: nn.Module,
-        *,
-        lr: float = 1e-3,
-        beta1: float = 0.9,
-        beta2: float = 0.999,
-        eps: float = 1e-8,
-        weight_decay: float = 0.0,
-        decay_norms_and_biases: bool = True,
-    ):
-        _check_decay_rates(beta1=beta1, beta2=beta2)
-        _check_at_least_0(eps=eps)
-        super().__init__(
-            net,
-            lr=lr,
-            weight_decay=weight_decay,
-            decay_norms_and_biases=decay_norms_and_biases,
-            slots=("mean", "square"),
-        )
-        self._beta1, self._beta2, self._eps = beta1, beta2, eps
-        for group, slots in zip(self.param_groups, self._slots, strict=True):
-            slots["steps"] = [torch.zeros((), device=p.device) for p in group["params"]]
-
-    def _kernel(
-        self,
-        parameters: list[Tensor],
-        gradients: list[Any],
-        slots: Mapping[str, list[Tensor]],
-        lr: float,
-        weight_decay: float,
-    ) -> None:
-        torch._foreach_add_(slots["steps"], 1.0)
-        self._fused(
-            parameters,
-            gradients,
-            slots["mean"],
-            slots["square"],
-            [],
-            slots["steps"],
-            lr=lr,
-            beta1=self._beta1,
-            beta2=self._beta2,
-            weight_decay=weight_decay,
-            eps=self._eps,
-            amsgrad=False,
-            maximize=False,
-        )
-
-
-class AdamW(Adam):
-    """Adam with decoupled weight decay (Loshchilov and Hutter 2019, arXiv:1711.05101).
-
-    Raises:
-        ValueError: An option is out of its range.
-    """
-
-    _fused: Any = staticmethod(torch._fused_adamw_)
-
-    def __init__(
-        self,
-        net: nn.Module,
-        *,
-        lr: float = 1e-3,
-        beta1: float = 0.9,
-        beta2: float = 0.999,
-        eps: float = 1e-8,
-        weight_decay: float = 0.01,
-        decay_norms_and_biases: bool = False,
-    ):
-        super().__init__(
-            net,
-            lr=lr,
-            beta1=beta1,
-            beta2=beta2,
-            eps=eps,
-            weight_decay=weight_decay,
-            decay_norms_and_biases=decay_norms_and_biases,
-        )
-
-
-def _check_at_least_0(**values: float) -> None:
+def check_at_least_0(**values: float) -> None:
+    """Options of these names must be 0 or more."""
     for name, value in values.items():
         if not value >= 0:
             raise ValueError(f"optimizer.{name} is {value}; it must be 0 or more")
 
 
-def _check_decay_rates(**values: float) -> None:
+def check_decay_rates(**values: float) -> None:
+    """Options of these names must lie in [0, 1)."""
     for name, value in values.items():
         if not 0 <= value < 1:
             raise ValueError(f"optimizer.{name} is {value}; it must be at least 0 and less than 1")

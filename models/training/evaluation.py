@@ -1,0 +1,41 @@
+"""How good a network is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch.nn.functional as F
+from torch import nn
+
+from models.data import Split, Stream
+from models.networks.predict import predict_logits
+
+METRICS = ("train_loss", "val_loss", "val_accuracy")
+
+
+def evaluate(net: nn.Module, split: Split | Stream) -> dict[str, float]:
+    """Accuracy, and cross entropy in nats, both means over the rows."""
+    rows, right, loss = 0, 0, 0.0
+    for x, y in split.parts():
+        logits = predict_logits(net, x)
+        rows += len(y)
+        right += int((logits.argmax(1) == y).sum())
+        loss += float(F.cross_entropy(logits, y)) * len(y)
+    return {"accuracy": right / rows, "loss": loss / rows}
+
+
+def epoch_metrics(train_loss: float, validation: Mapping[str, float]) -> dict[str, float]:
+    """An epoch's report; a diverged network has no accuracy, though `argmax` finds one."""
+    if not (math.isfinite(train_loss) and math.isfinite(validation["loss"])):
+        return diverged_metrics(train_loss)
+    return {
+        "train_loss": train_loss,
+        "val_loss": validation["loss"],
+        "val_accuracy": validation["accuracy"],
+    }
+
+
+def diverged_metrics(train_loss: float) -> dict[str, float]:
+    """The report of an epoch that ended in NaN or infinity."""
+    return {"train_loss": train_loss, "val_loss": math.nan, "val_accuracy": math.nan}

@@ -1,0 +1,97 @@
+"""What a trainer can be told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from models.choices import miss
+from models.layers import CLASS_WEIGHTS
+from models.training.checks import require
+from models.training.evaluation import METRICS
+
+CHOICES: Mapping[str, Sequence[str]] = {
+    "monitor": METRICS,
+    "mode": ("max", "min"),
+    "precision": ("fp32", "bf16"),
+    "class_weights": tuple(CLASS_WEIGHTS),
+}
+
+
+@dataclass(kw_only=True)
+class TrainerOptions:
+    """How a classifier is trained; what is off costs nothing.
+
+    Args:
+        epochs: Length of the run.
+        batch_size: Rows of a step.
+        micro_batch_size: Rows that pass through the network at once; null is all of a step's. The
+            gradients of a step's parts are added up, so that memory bounds no batch size; batch
+            norm alone sees the smaller batches.
+        label_smoothing: Weight of the uniform distribution in the targets of the training loss
+            (Szegedy et al. 2016, arXiv:1512.00567); the validation loss is without.
+        class_weights: `balanced` gives each class the same weight in the training loss, `none` each
+            row; the validation loss is without.
+        gradient_penalty: Weight of |d loss / d x|^2 beside the training loss.
+        clip_norm: Largest norm of all gradients together; null leaves them.
+        clip_value: Largest absolute value of each gradient; null leaves them.
+        monitor: Metric that chooses the best epoch; equal ones are told apart by `val_loss`.
+        mode: Whether more (`max`) or less (`min`) of it is better.
+        patience: Epochs without a better metric after which the run ends; null lets it finish.
+        min_delta: What is better is so by more than this, to `patience`.
+        precision: `bf16` trains with products in bfloat16; evaluation is in fp32, as is the export.
+        compile: Train through `torch.compile`; evaluation is not compiled.
+        statistics: Log norms of weights and gradients, and dead and saturated units, at each
+            epoch's first step, and say what is wrong with them.
+        device: `auto` (a GPU if there is one), `cpu`, `cuda`, `cuda:1`, ...
+        threads: CPU threads; null leaves torch's number. A small network is fastest with one.
+    """
+
+    epochs: int = 27
+    batch_size: int = 64
+    micro_batch_size: int | None = None
+    label_smoothing: float = 0.0
+    class_weights: str = "none"
+    gradient_penalty: float = 0.0
+    clip_norm: float | None = None
+    clip_value: float | None = None
+    monitor: str = "val_accuracy"
+    mode: Literal["max", "min"] = "max"
+    patience: int | None = None
+    min_delta: float = 0.0
+    precision: Literal["fp32", "bf16"] = "fp32"
+    compile: bool = False
+    statistics: bool = False
+    device: str = "auto"
+    threads: int | None = 1
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size"):
+            require((value := getattr(self, name)) >= 1, f"trainer.{name}", value, "1 or more")
+        for name in ("micro_batch_size", "patience", "threads"):
+            value = getattr(self, name)
+            require(value is None or value >= 1, f"trainer.{name}", value, "1 or more, or null")
+        for name in ("clip_norm", "clip_value"):
+            value = getattr(self, name)
+            require(value is None or value > 0, f"trainer.{name}", value, "more than 0, or null")
+        for name in ("gradient_penalty", "min_delta"):
+            require((value := getattr(self, name)) >= 0, f"trainer.{name}", value, "0 or more")
+        smoothing = self.label_smoothing
+        require(0 <= smoothing < 1, "trainer.label_smoothing", smoothing, "from 0 to less than 1")
+        for name, choices in CHOICES.items():
+            if (value := getattr(self, name)) not in choices:
+                raise ValueError(miss(value, list(choices), key=f"trainer.{name}"))
+        self._check_compile()
+
+    def _check_compile(self) -> None:
+        if self.compile and self.gradient_penalty:
+            raise ValueError(
+                f"trainer.gradient_penalty is {self.gradient_penalty} and trainer.compile is true; "
+                "torch.compile cannot differentiate twice: set one of them to 0 or false"
+            )
+        if self.compile and self.statistics:
+            raise ValueError(
+                "trainer.statistics and trainer.compile are true; a compiled network does not show "
+                "its activations: set one of them to false"
+            )
