@@ -76,7 +76,7 @@ def compound_grid(
         CompoundScaling(phi=1, alpha=alpha, beta=beta, gamma=gamma)
         for alpha, beta, gamma in itertools.product(values, repeat=3)
     )
-    grid = [point for point in points if abs(point.work - budget) <= tolerance]
+    grid = [point for point in points if abs(point.work - budget) <= tolerance + 1e-9]
     if not grid:
         raise ValueError(
             f"no alpha * beta^2 * gamma^2 on a grid of {step} lies within {tolerance} of {budget}; "

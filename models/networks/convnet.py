@@ -56,7 +56,7 @@ class ConvNet(nn.Module):
         out_features: int,
         *,
         depth: int | None = None,
-        width: int | Sequence[int] = 32,
+        width: int | Sequence[int] = 16,
         convs: int = 1,
         kernel: int = 3,
         pooling: str = "max",

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from models.data import Split
 from models.training.bilevel import architecture_gradient
+from models.training.loss import Loss
 from models.training.optimizers import Adam, Optimizer
 from models.training.seeding import derive_seed
 
@@ -36,7 +37,7 @@ class ArchitectureSearch:
         train: Rows of L_train.
         validation: Rows of L_val.
         batch_size: Rows of each in a step.
-        label_smoothing: Of L_train.
+        loss: What L_train is; L_val is the cross entropy.
         lr: Of Adam on the alphas, with decay rates 0.5 and 0.999 as in the paper.
         weight_decay: The same.
         second_order: Whether the gradient looks through the weights' next step.
@@ -51,14 +52,14 @@ class ArchitectureSearch:
         train: Split,
         validation: Split,
         batch_size: int,
-        label_smoothing: float,
+        loss: Loss,
         lr: float,
         weight_decay: float,
         second_order: bool,
         seed: int,
     ):
         self._net, self._train, self._validation = net, train, validation
-        self._batch_size, self._label_smoothing = batch_size, label_smoothing
+        self._batch_size, self._loss = batch_size, loss
         self._second_order, self._seed = second_order, seed
         self._alphas = cast(Supernet, net).architecture_parameters()
         self._architecture = Adam(
@@ -106,7 +107,7 @@ class ArchitectureSearch:
         x, y = self._rows(self._train, "train")
         x_val, y_val = self._rows(self._validation, "validation")
         return architecture_gradient(
-            lambda: F.cross_entropy(self._net(x), y, label_smoothing=self._label_smoothing),
+            lambda: self._loss(self._net, x, y)[0],
             lambda: F.cross_entropy(self._net(x_val), y_val),
             self._weights,
             self._alphas,

@@ -104,13 +104,14 @@ class DartsTrainer(Trainer):
         seed: int,
     ) -> ArchitectureSearch:
         device = next(net.parameters()).device
+        train = in_memory(data.load().train, needed_by="trainer=darts").to(device)
         return ArchitectureSearch(
             net,
             weights,
-            train=in_memory(data.load().train, needed_by="trainer=darts").to(device),
+            train=train,
             validation=data.architecture.to(device),
             batch_size=self.batch_size,
-            label_smoothing=self.label_smoothing,
+            loss=self._loss(train),
             lr=self.architecture_lr,
             weight_decay=self.architecture_weight_decay,
             second_order=self.order == 2,

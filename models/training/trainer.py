@@ -229,7 +229,7 @@ class Trainer(TrainerOptions):
             forward=self._forward(run.net, run.dropout.device),
             parameters=[p for p in run.net.parameters() if p.requires_grad],
             optimizer=run.optimizer,
-            loss=self._loss(train, run.dropout.device),
+            loss=self._loss(train),
             micro_batch_size=self.micro_batch_size,
             clip_norm=self.clip_norm,
             clip_value=self.clip_value,
@@ -239,7 +239,7 @@ class Trainer(TrainerOptions):
         forward: Forward = compiled(net, device) if self.compile else net
         return in_bfloat16(forward, device) if self.precision == "bf16" else forward
 
-    def _loss(self, train: Split | Stream, device: torch.device) -> Loss:
+    def _loss(self, train: Split | Stream) -> Loss:
         weights = None
         if self.class_weights != "none":  # the counts take a pass over the rows
             classes = len(self.preprocessing.classes)
@@ -247,7 +247,7 @@ class Trainer(TrainerOptions):
             weights = class_weights(self.class_weights, torch.as_tensor(counts))
         return Loss(
             label_smoothing=self.label_smoothing,
-            class_weights=None if weights is None else weights.to(device, torch.float32),
+            class_weights=None if weights is None else weights.float(),
             gradient_penalty=self.gradient_penalty,
         )
 

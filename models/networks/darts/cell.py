@@ -7,7 +7,7 @@ halves height and width: its operations on the two inputs have stride 2.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +17,9 @@ from models.networks.darts.genotype import KEY, Node
 from models.networks.darts.mixed_op import MixedOp
 from models.networks.darts.operations import FactorizedReduce, act_conv_norm, make_operation
 from models.networks.style import Style
+
+STEM = 3
+"""Channels of the stem, as a multiple of the width."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,11 +42,10 @@ class CellShape:
         return 2 if self.reduction and state < 2 else 1
 
 
-def cell_shapes(n_stem: int, width: int, cells: int, nodes: dict[bool, int]) -> list[CellShape]:
+def cell_shapes(width: int, cells: int, nodes: Mapping[bool, int]) -> list[CellShape]:
     """The cells of a network; those at one and two thirds are reductions and double the width.
 
     Args:
-        n_stem: Channels of the stem.
         width: Channels of the first cell's nodes.
         cells: Number of cells, 3 or more, so that there are both kinds.
         nodes: Nodes of a normal cell (False) and of a reduction cell (True).
@@ -56,7 +58,8 @@ def cell_shapes(n_stem: int, width: int, cells: int, nodes: dict[bool, int]) -> 
     if width < 1:
         raise ValueError(f"model.width is {width}; it must be 1 or more")
     reductions = {cells // 3, 2 * cells // 3}
-    n_before, n_in, shapes = n_stem, n_stem, list[CellShape]()
+    n_before = n_in = STEM * width
+    shapes: list[CellShape] = []
     for i in range(cells):
         reduction = i in reductions
         width *= 2 if reduction else 1

@@ -9,12 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from models.layers import Dropout
-from models.networks.darts.cell import Cell, cell_shapes
+from models.networks.darts.cell import STEM, Cell, cell_shapes
 from models.networks.darts.genotype import read_genotype
 from models.networks.shape import channels_last, image_shape
 from models.networks.style import Style
-
-STEM = 3
 
 
 class DartsNet(nn.Module):
@@ -69,7 +67,7 @@ class DartsNet(nn.Module):
         nodes = {False: self.genotype.normal, True: self.genotype.reduction}
         channels, _, _ = image_shape(in_shape, model="darts")
         counts = {kind: len(cell) for kind, cell in nodes.items()}
-        shapes = cell_shapes(STEM * width, width, cells, counts)
+        shapes = cell_shapes(width, cells, counts)
         self.stem = style.conv_norm(channels, STEM * width)
         self.cells = nn.ModuleList(Cell(style, shape, nodes[shape.reduction]) for shape in shapes)
         self.dropout = Dropout(dropout)

@@ -8,14 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from models.choices import choose
-from models.networks.darts.cell import SearchCell, cell_shapes
+from models.networks.darts.cell import STEM, SearchCell, cell_shapes
 from models.networks.darts.genotype import Genotype, derive
 from models.networks.darts.operations import OPERATIONS, ZERO
 from models.networks.shape import channels_last, image_shape
 from models.networks.style import Style
 from models.networks.widths import at_least_1
-
-STEM = 3
 
 
 class SearchStyle(Style):
@@ -66,7 +64,7 @@ class DartsSupernet(nn.Module):
         check_operations(operations)
         channels, _, _ = image_shape(in_shape, model="darts_supernet")
         style = SearchStyle(activation=activation, init=init, generator=generator)
-        shapes = cell_shapes(STEM * width, width, cells, {False: nodes, True: nodes})
+        shapes = cell_shapes(width, cells, {False: nodes, True: nodes})
         self.operations = tuple(operations)
         self.reductions = [shape.reduction for shape in shapes]
         self.stem = style.conv_norm(channels, STEM * width)
