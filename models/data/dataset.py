@@ -58,7 +58,7 @@ class Stream(Protocol):
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches of the epoch of this seed, from step `start` on; a part has a part of each.
 
-        `sizes` are the rows of each step, of all parts together `n_rows`.
+        `sizes` are the rows of each step over all parts, together at most `n_rows`.
         """
         ...
 

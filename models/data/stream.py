@@ -67,7 +67,7 @@ class ParquetStream:
         """The batches of an epoch from step `start` on.
 
         Args:
-            sizes: Rows of each step over all ranks, together `n_rows`.
+            sizes: Rows of each step over all ranks, together at most `n_rows`.
             seed: Of the epoch's order; the same on each rank.
             start: The first step.
         """

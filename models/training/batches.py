@@ -60,3 +60,12 @@ def batches(
         row += len(rows)
         x, y = split.x.index_select(0, rows), split.y.index_select(0, rows)
         yield from zip(torch.split(x, block), torch.split(y, block), strict=True)
+
+
+def some_inputs(
+    split: Split | Stream, batch_size: int, *, seed: int, epoch: int, rows: int | None
+) -> Iterator[Tensor]:
+    """The inputs of the first `rows` rows of an epoch, or of all for None, in batches."""
+    n_rows = split.n_rows if rows is None else min(rows, split.n_rows)
+    sizes = batch_sizes(n_rows, batch_size)
+    return (x for x, _ in epoch_batches(split, sizes, seed=seed, epoch=epoch))

@@ -72,19 +72,19 @@ def lr_range_test(
     lrs: list[float] = []
     losses: list[float] = []
     average, lowest = 0.0, math.inf
-    for done, (x, y) in enumerate(_endless(split, batch_size=batch_size, seed=seed)):
-        lr = low * (high / low) ** (done / (steps - 1))
+    for count, (x, y) in enumerate(_endless(split, batch_size=batch_size, seed=seed)):
+        lr = low * (high / low) ** (count / (steps - 1))
         for group in step.optimizer.param_groups:
             group["lr"] = lr
         loss = float(step(x, y))
         average = SMOOTHING * average + (1 - SMOOTHING) * loss
-        smoothed = average / (1 - SMOOTHING ** (done + 1))
+        smoothed = average / (1 - SMOOTHING ** (count + 1))
         if not math.isfinite(smoothed) or smoothed > DIVERGED * lowest:
             break
         lowest = min(lowest, smoothed)
         lrs.append(lr)
         losses.append(loss)
-        if done + 1 == steps:
+        if count + 1 == steps:
             break
     return LrRangeTest(lrs=lrs, losses=losses)
 

@@ -6,7 +6,6 @@ import logging
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any
 
 import torch
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 from models.data import Split, Stream
 from models.layers import precise_batch_norm
 from models.training.averaging import NoAveraging
-from models.training.batches import batch_sizes, epoch_batches
+from models.training.batches import batch_sizes, epoch_batches, some_inputs
 from models.training.optimizers import Optimizer
 from models.training.schedules import Schedule
 from models.training.seeding import get_rng, set_rng
@@ -132,11 +131,9 @@ class Run:
         averaged = self.averaging.net
         if averaged is None:
             return self.net
-        sizes = batch_sizes(split.n_rows, batch_size)
         rows = self.averaging.batch_norm_rows
-        steps = None if rows is None else math.ceil(rows / batch_size)
-        epoch = epoch_batches(split, sizes, seed=self.seed, epoch=self.epoch)
-        precise_batch_norm(averaged, (x for x, _ in islice(epoch, steps)))
+        inputs = some_inputs(split, batch_size, seed=self.seed, epoch=self.epoch, rows=rows)
+        precise_batch_norm(averaged, inputs)
         return averaged
 
     def remember(self, metrics: Mapping[str, float]) -> None:

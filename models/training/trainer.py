@@ -241,10 +241,10 @@ class Trainer(TrainerOptions):
 
     def _loss(self, train: Split | Stream) -> Loss:
         weights = None
-        if self.class_weights != "none":  # the counts take a pass over the rows
+        if self.class_weights != "none":  # of a stream it takes a pass over the rows
             classes = len(self.preprocessing.classes)
-            counts = sum(torch.bincount(part.y, minlength=classes) for part in train.parts())
-            weights = class_weights(self.class_weights, torch.as_tensor(counts))
+            counts = [torch.bincount(y, minlength=classes) for _, y in train.parts()]
+            weights = class_weights(self.class_weights, torch.stack(counts).sum(0))
         return Loss(
             label_smoothing=self.label_smoothing,
             class_weights=None if weights is None else weights.float(),

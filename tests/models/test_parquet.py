@@ -314,6 +314,14 @@ def test_an_exported_network_predicts_raw_tables_without_the_files(folder, tmp_p
     assert torch.equal(fresh.predict(best.net, table), trainer.predict(fit.net, table))
 
 
+def test_streams_go_with_averages_and_class_weights(folder):
+    data = parquet(folder)
+    trainer = Trainer(epochs=2, batch_size=64, device="cpu", class_weights="balanced")
+    averaging = partial(models.EMA, decay=0.9)
+    fit = trainer.fit({**parts_of(data), "averaging": averaging})
+    assert fit.objective > 0.9
+
+
 # Messages
 
 
