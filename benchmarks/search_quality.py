@@ -1,6 +1,7 @@
 """Search quality: whole sweeps on recorded problems, beside Optuna, Ray Tune and Syne Tune.
 
-    python benchmarks/search_quality.py [--full] [--data DIR] [--methods NAME ...] [--resume]
+    python benchmarks/search_quality.py [--full] [--data DIR] [--resume]
+        [--problems NAME ...] [--workers N ...] [--methods NAME ...]
     python benchmarks/search_quality.py --tables
 
 Everything runs on one simulated clock over the same curves; what the tables' words mean stands in
@@ -19,6 +20,7 @@ import argparse
 import os
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -27,7 +29,7 @@ from quality.figures import write_figures
 from quality.plan import FULL, QUICK, Plan
 from quality.problems import Missing, Problem, Stragglers, nb301, tables
 from quality.report import show, write_csv
-from quality.results import Results, read, write
+from quality.results import Case, Results, read, write
 from rich.console import Console
 from rich.progress import Progress
 
@@ -47,7 +49,11 @@ def load_problems(data: Path) -> dict[str, Problem]:
 
 
 def run_all(
-    plan: Plan, problems: dict[str, Problem], results: Results, path: Path, only: list[str]
+    plan: Plan,
+    problems: dict[str, Problem],
+    results: Results,
+    path: Path,
+    wanted: Callable[[Case, str], bool],
 ) -> None:
     """Run what the results lack, and keep each run."""
     lacking = set[str]()
@@ -57,7 +63,7 @@ def run_all(
         for problem in problems.values()
         for case in plan.cases(problem)
         for name, method in plan.methods(problem, case)
-        if (not only or name in only) and seed >= results.count(case, name)
+        if wanted(case, name) and seed >= results.count(case, name)
     ]
     with Progress(console=console) as progress:
         task = progress.add_task("", total=len(todo))
@@ -82,13 +88,25 @@ def run_all(
             progress.advance(task)
 
 
+def _wanted(given: argparse.Namespace) -> Callable[[Case, str], bool]:
+    def wanted(case: Case, method: str) -> bool:
+        return (
+            (not given.problems or case.problem in given.problems)
+            and (not given.workers or case.workers in given.workers)
+            and (not given.methods or method in given.methods)
+        )
+
+    return wanted
+
+
 def main() -> None:
     """Run, print the tables, write them down."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--full", action="store_true", help="all workers, tables and seeds")
     parser.add_argument("--data", type=Path, help="the folder that holds nb301/ and hpo_tables/")
     parser.add_argument("--out", type=Path, default=ROOT / "outputs" / "search_quality")
-    parser.add_argument("--methods", nargs="+", default=[], help="run these alone")
+    for what, kind in (("problems", str), ("workers", int), ("methods", str)):
+        parser.add_argument(f"--{what}", nargs="+", type=kind, help=f"run these {what} alone")
     parser.add_argument("--resume", action="store_true", help="keep the runs there are")
     parser.add_argument("--tables", action="store_true", help="run nothing")
     given = parser.parse_args()
@@ -102,7 +120,7 @@ def main() -> None:
     if not given.tables:
         if not keep:
             path.unlink(missing_ok=True)
-        run_all(FULL if given.full else QUICK, problems, results, path, given.methods)
+        run_all(FULL if given.full else QUICK, problems, results, path, _wanted(given))
     rows = show(results, problems, console)
     write_csv(rows, given.out / "tables.csv")
     write_figures(results, problems, given.out)

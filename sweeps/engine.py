@@ -6,6 +6,7 @@ work of a free slot comes from the `Dispatcher`, and how a trial ends is the wor
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -144,6 +145,11 @@ class Engine:
     def due(self) -> float | None:
         """When the first of the trials that are to be tried again may go on; None without any."""
         return self._slots.due
+
+    @property
+    def limits_time(self) -> bool:
+        """Whether a trial may train for so long and no longer."""
+        return math.isfinite(self._limits.trial_time_limit_s)
 
     def seconds_left(self, trial_number: int) -> float:
         """How long a trial may train from its last event on."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from sweeps.messages import (
     Idle,
     Job,
     Left,
+    LostRankError,
     Message,
     Raised,
     Report,
@@ -41,6 +42,9 @@ _REST_S = 0.02
 
 _MOST_MUTE_LOSSES = 5
 
+MakeJob = Callable[[Segment, bool], Job]
+"""(segment, whether the lane is to say when its last one has ended) -> the job for a lane."""
+
 
 class Lanes:
     """What searcher, scheduler and stopper share: the engine, and which lane holds which trial."""
@@ -48,7 +52,7 @@ class Lanes:
     def __init__(
         self,
         engine: Engine,
-        make_job: Callable[[Segment], Job],
+        make_job: MakeJob,
         *,
         folder: SweepFolder,
         max_lanes: int | None,
@@ -74,7 +78,7 @@ class Lanes:
         self._ends: dict[str, float] = {}
         """By lane that holds a trial: when that trial's time is up, by `clock`."""
         self._leaves: dict[str, int] = {}
-        """By lane: the trial that was paused or ended, and may still be unwinding in it."""
+        """By lane: the trial that was paused, or whose time is counted, while it unwinds in it."""
         self._doomed: set[str] = set()
         """Lanes that are to be killed, or were, and whose death Tune has not told of yet."""
         self._idle: set[str] = set()
@@ -101,8 +105,18 @@ class Lanes:
         self._idle.discard(lane)
         self._doomed.discard(lane)
 
-    def on_message(self, lane: str, message: Message) -> Job | Rest | Done | None:
-        """What the lane is to do next; None is "go on", Done is "end"."""
+    def on_messages(self, lane: str, messages: Iterable[Message]) -> Job | Rest | Done | None:
+        """What the lane is to do next; None is "go on", Done is "end".
+
+        What follows the message that ends the trial in the lane is not heard any more.
+        """
+        for message in messages:
+            order = self._on_message(lane, message)
+            if order is not None:
+                return order
+        return None
+
+    def _on_message(self, lane: str, message: Message) -> Job | Rest | Done | None:
         self._mute_losses = 0
         self._leaves.pop(lane, None)
         if lane in self._doomed:
@@ -183,7 +197,8 @@ class Lanes:
                 if decision is Decision.CONTINUE:
                     self._set_end(lane)
                     return None
-                self._leaves[lane] = message.trial
+                if decision is Decision.PAUSE or self.engine.limits_time:
+                    self._leaves[lane] = message.trial
             case Returned():
                 engine.on_return(
                     message.trial, message.metrics, checkpoint=self._name_of(message.checkpoint)
@@ -224,10 +239,10 @@ class Lanes:
             case Segment():
                 self._holds[lane] = segment.trial
                 self._set_end(lane)
-                return self._make_job(segment)
+                return self._make_job(segment, lane in self._leaves)
             case Wait():
                 self._idle.add(lane)
-                return Rest(_REST_S * len(self._idle))
+                return Rest(_REST_S * len(self._idle), says_left=lane in self._leaves)
             case _:
                 self.finished = True
                 return Done()
@@ -243,4 +258,4 @@ def _loss(said: str) -> tuple[str, LostTo]:
         return f"Ray killed its process, since memory ran low on its node: {ADVICE}", OUT_OF_MEMORY
     if not lines or any(sign in line for line in lines for sign in _SIGNS_OF_DEATH):
         return "its process or node died (killed, or out of memory)", "lost"
-    return lines[-1], "lost"
+    return lines[-1].rpartition(f"{LostRankError.__name__}: ")[2], "lost"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from hydra.core.config_search_path import ConfigSearchPath
 from sweeps.app import App
 from sweeps.compose import Patch
 from sweeps.objective import Objective
+from sweeps.resources import Resources
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +31,9 @@ class LaneSettings:
     preload: Sequence[str]
     """Modules that the configs' `_target_`s come from."""
     teardown_timeout_s: float
+    judged_between: bool
+    """Whether it judges the reports between them too."""
+    resources: Resources = field(default_factory=Resources)
     by_rung: bool = False
     """Whether a segment trains anew at a fidelity of its own: then only its result is judged."""
 
@@ -51,6 +55,8 @@ class Job:
     checkpoint: Path | None
     best: float | None
     best_step: int | None
+    says_left: bool
+    """Whether to say when the lane's last segment has ended, before this one begins."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,8 @@ class Rest:
     """Nothing to do for some seconds; ask again then."""
 
     seconds: float
+    says_left: bool = False
+    """As a job's."""
 
 
 # Lane to driver
@@ -75,7 +83,7 @@ class Left:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """The task reported, and waits for the decision."""
+    """The task reported; it stands still for the decision, unless further messages follow."""
 
     trial: int
     step: int
@@ -116,3 +124,7 @@ Message = Idle | Left | Report | Returned | Raised | Unusable
 
 class StuckTaskError(RuntimeError):
     """The task did not end in time when it was told to; the lane must be replaced."""
+
+
+class LostRankError(RuntimeError):
+    """A rank's process died; the lane and the trial's other ranks must be replaced."""

@@ -6,6 +6,7 @@ Outside a sweep `report` logs and everything else says "no sweep", so the same a
 from __future__ import annotations
 
 import logging
+import math
 import operator
 import os
 import shutil
@@ -27,6 +28,12 @@ CHECKPOINT_EVERY_S = 10.0
 
 WriteCheckpoint = Callable[[Path], object]
 
+Send = Callable[[int, dict[str, float], Path | None, bool], Decision]
+"""(step, metrics, checkpoint, whether it may wait for later ones) -> the driver's decision.
+
+What may wait is held back for a moment, and goes to the driver together with what follows.
+"""
+
 
 class TrialEnded(BaseException):
     """Raised out of `report` when the scheduler pauses or stops the trial.
@@ -44,27 +51,39 @@ class Session:
     """The trial's Hydra output folder."""
     checkpoint: Path | None
     """Folder to go on from."""
-    send: Callable[[int, dict[str, float], Path | None], Decision]
-    """Hands a report to the driver and waits for its decision."""
+    send: Send
+    """Hands a report to the driver."""
     objective: Objective
     rungs: Sequence[int] = ()
     """Steps at which the scheduler may pause a trial, ascending."""
+    judged_between: bool = True
+    """Whether it judges the reports between them too."""
     always: bool = False
     """Whether every report's checkpoint is worth its time: any of them may be the best."""
     best: float | None = None
     """The trial's best objective so far."""
     best_step: int | None = None
+    rank: int = 0
+    """Of a trial in several processes; the others only hear what becomes of rank 0's reports."""
     clock: Callable[[], float] = time.monotonic
 
     def __post_init__(self) -> None:
         self._written = self.clock()
         self._step = int(self.checkpoint.name) if self.checkpoint else 0
 
-    def is_due(self, step: int) -> bool:
-        """Whether a checkpoint is worth its time: at a rung, and after some seconds without."""
+    def reach(self, step: int) -> bool:
+        """Come to a step; whether a rung lies there, or on the way."""
         passed, self._step = self._step, step
-        at_rung = any(passed < rung <= step for rung in self.rungs)
+        return any(passed < rung <= step for rung in self.rungs)
+
+    def is_due(self, *, at_rung: bool) -> bool:
+        """Whether a checkpoint is worth its time: at a rung, and after some seconds without."""
         return self.always or at_rung or self.clock() - self._written >= CHECKPOINT_EVERY_S
+
+    def can_wait(self, value: float | None, *, at_rung: bool) -> bool:
+        """Whether no decision hangs on a report of this value."""
+        is_judged = self.judged_between or at_rung
+        return not is_judged and value is not None and math.isfinite(value)
 
     def note_written(self) -> None:
         """A checkpoint was written just now."""
@@ -91,6 +110,11 @@ def in_sweep() -> bool:
     return _session is not None
 
 
+def rank() -> int:
+    """Which of its trial's processes this is; 0 is the one that reports and checkpoints."""
+    return _session.rank if _session else 0
+
+
 def get_checkpoint() -> Path | None:
     """The folder of the checkpoint to go on from; None for a fresh start, or outside a sweep."""
     return _session.checkpoint if _session else None
@@ -112,6 +136,9 @@ def report(
     checkpoint: str | os.PathLike[str] | WriteCheckpoint | None = None,
 ) -> None:
     """Report metrics at a step; the sweep may end the trial here.
+
+    A trial in several ranks calls it in each of them, at the same steps: what counts is rank 0's
+    report, and all end together.
 
     Args:
         metrics: Numbers by name; one of them is the sweep's `hydra.sweeper.metric`.
@@ -136,15 +163,17 @@ def report(
         values = "  ".join(f"{name} {value:.6g}" for name, value in clean.items())
         log.info("step %d  %s", step, values)
         return
-    _report_to_sweep(_session, step, clean, _checkpoint(_session, step, checkpoint))
+    at_rung = _session.reach(step)
+    due = _session.is_due(at_rung=at_rung)
+    place = None if callable(checkpoint) and not due else _checkpoint(_session, step, checkpoint)
+    _report_to_sweep(_session, step, clean, place, at_rung=at_rung)
 
 
 def _checkpoint(
     session: Session, step: int, given: str | os.PathLike[str] | WriteCheckpoint | None
 ) -> Path | None:
     """The durable checkpoint of a report, where it has one."""
-    due = session.is_due(step)
-    if given is None or (callable(given) and not due):
+    if given is None or session.rank > 0:
         return None
     if callable(given):
         folder = session.job_folder / "checkpoints" / f"{step:06d}"
@@ -160,10 +189,16 @@ def _checkpoint(
 
 
 def _report_to_sweep(
-    session: Session, step: int, metrics: dict[str, float], checkpoint: Path | None
+    session: Session,
+    step: int,
+    metrics: dict[str, float],
+    checkpoint: Path | None,
+    *,
+    at_rung: bool,
 ) -> None:
-    decision = session.send(step, metrics, checkpoint)
     value = metrics.get(session.objective.metric)
+    can_wait = checkpoint is None and session.can_wait(value, at_rung=at_rung)
+    decision = session.send(step, metrics, checkpoint, can_wait)
     if value is not None and session.objective.replaces(value, session.best):
         session.best, session.best_step = value, step
     if checkpoint is not None:

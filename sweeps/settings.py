@@ -309,13 +309,32 @@ def _storage(path: str) -> Path:
     return Path(path).expanduser().resolve()
 
 
+_RESOURCES = {"cpus_per_worker": "cpus", "gpus_per_worker": "gpus"}
+"""Other spellings, and ours."""
+
+
 def _resources(given: Any) -> str | Mapping[str, float]:
-    rule = "auto, or a mapping of cpus and gpus such as {cpus: 1, gpus: 0.25}"
+    """What was asked for: of `workers` as of `cpus` and `gpus`, which each of them gets."""
+    rule = (
+        "auto, or a mapping of cpus and gpus such as {cpus: 1, gpus: 0.25}, for each of the "
+        "workers where there are some: {workers: 4, cpus: 1, gpus: 1}"
+    )
     if given == "auto":
         return "auto"
-    if not isinstance(given, Mapping) or not set(given) <= {"cpus", "gpus"}:
+    known = {"workers", "cpus", "gpus", *_RESOURCES}
+    if not isinstance(given, Mapping) or not set(given) <= known:
         raise ConfigError(f"hydra.sweeper.resources is {given!r}; it must be {rule}")
+    for key, ours in _RESOURCES.items():
+        if key in given and ours in given:
+            raise ConfigError(
+                f"hydra.sweeper.resources has {key} and {ours}, which is the same: say one of them"
+            )
     for key, value in given.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
             raise ConfigError(f"hydra.sweeper.resources.{key} is {value!r}; it must be {rule}")
-    return {"cpus": 1, "gpus": 0, **given}
+    workers = given.get("workers", 1)
+    if not isinstance(workers, int) or workers < 1:
+        raise ConfigError(
+            f"hydra.sweeper.resources.workers is {workers!r}; it must be a whole number, 1 or more"
+        )
+    return {_RESOURCES.get(str(key), str(key)): value for key, value in given.items()}

@@ -29,6 +29,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 import sweeps
 from sweeps.literals import literal
+from sweeps.session import rank
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -118,15 +119,16 @@ def train(
 ) -> Fit:
     """Train what the config was instantiated to, and report each epoch.
 
-    In a sweep a checkpoint is written where the sweep wants one and at the last epoch; otherwise at
-    each. A diverged epoch is reported without: there is nothing to go on from.
+    In a sweep a checkpoint is written where the sweep wants one and at the last epoch, by the first
+    of a trial's ranks; otherwise at each. A diverged epoch is reported without: there is nothing to
+    go on from.
     """
     trainer: ModelTrainer = parts["trainer"]
 
     def report(epoch: int, metrics: Metrics, save: Save) -> None:
         if not all(map(math.isfinite, metrics.values())):
             sweeps.report(metrics, step=epoch)
-        elif sweeps.in_sweep() and not trainer.is_ending:
+        elif sweeps.in_sweep() and (rank() > 0 or not trainer.is_ending):
             sweeps.report(metrics, step=epoch, checkpoint=save)
         else:
             _report_with_checkpoint(epoch, metrics, save)

@@ -1,40 +1,34 @@
 """A lane: a Ray actor that trains one segment after another, of whatever trials come.
 
 A Tune trial is a lane, not one of our trials: to Tune, a lane is a training that never ends. Its
-`step` hands over one message, and the driver answers it before the next `step`: by `assign` with
+`step` hands over messages, and the driver answers them before the next `step`: by `assign` with
 something else to do, or by nothing, which means "go on". So a pause, a stop and the start of the
-next trial cost one message each, and no actor is made, reset or waited for.
+next trial cost one step each, and no actor is made, reset or waited for. Reports that nobody judges
+go along with the next that somebody does, or with the first after `HOLD_S`.
 """
 
 from __future__ import annotations
 
-import contextlib
-import gc
-import importlib
 import math
 import queue
 import threading
 import time
-import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import ray
-from hydra.errors import InstantiationException
+from ray.exceptions import RayActorError
 from ray.tune import Trainable
 
 from sweeps import session
-from sweeps.app import load_app
-from sweeps.compose import Base, apply
-from sweeps.job import JobRunner, trial_seed
-from sweeps.memory import OUT_OF_MEMORY, ran_out_of_memory
 from sweeps.messages import (
     Idle,
     Job,
     LaneSettings,
     Left,
+    LostRankError,
     Message,
     Raised,
     Report,
@@ -44,9 +38,13 @@ from sweeps.messages import (
     Unusable,
 )
 from sweeps.objective import Objective
+from sweeps.process_group import release_devices
+from sweeps.ranks import Gang, RankFailedError
 from sweeps.status import Decision
+from sweeps.worker import Worker, raised, traceback_of
 
-Send = Callable[[int, dict[str, float], Path | None], Decision]
+HOLD_S = 0.5
+"""So long a lane may hold reports back: one in every step costs more than a short epoch."""
 
 
 class Lane(Trainable):
@@ -55,8 +53,8 @@ class Lane(Trainable):
     def setup(self, config: dict[str, Any], settings: LaneSettings) -> None:  # type: ignore[override]
         """Remember the settings; the app is imported in the first `step`, where errors show."""
         self._settings = settings
-        self._app: tuple[JobRunner, ModuleType] | None = None
-        self._bases: dict[str, Base] = {}
+        self._gang = Gang(settings) if settings.resources.workers > 1 else None
+        self._worker: Worker | None = None
         self._segment: _Segment | None = None
         self._order: Job | Rest | None = None
 
@@ -66,45 +64,53 @@ class Lane(Trainable):
 
     def step(self) -> dict[str, Any]:
         """Go on until there is something to say."""
-        return {"message": self._next_message()}
+        return {"messages": self._next_messages()}
 
     def cleanup(self) -> None:
         """End what runs; without its thread's consent if need be, since the process ends too."""
-        if self._segment is not None:
+        if self._segment is not None and not self._segment.interrupted:
             self._segment.end(self._settings.teardown_timeout_s, decided=False)
+        if self._gang is not None:
+            self._gang.kill()
 
-    def _next_message(self) -> Message:
+    def _next_messages(self) -> Sequence[Message]:
         order, self._order = self._order, None
-        if self._app is None:
-            return self._load()
+        if self._worker is None:
+            return [self._load()]
         if order is None:
             return self._go_on()
-        if self._end_segment():
+        if self._end_segment() and order.says_left:
             self._order = order
-            return Left()
+            return [Left()]
         if isinstance(order, Rest):
             time.sleep(order.seconds)
-            return Idle()
+            return [Idle()]
         gathered = _Gathered(self._settings.objective) if self._settings.by_rung else None
-        self._segment = _Segment(order, self._train, gathered)
-        return self._segment.next_message()
+        self._segment = self._begin(order, gathered)
+        return self._segment.next_messages()
+
+    def _begin(self, job: Job, gathered: _Gathered | None) -> _Segment:
+        assert self._worker is not None
+        if self._gang is None:
+            return _Segment(job, self._worker.train, gathered)
+        return _Segment(job, partial(self._gang.train, self._worker), gathered, self._gang)
 
     def _load(self) -> Message:
-        settings = self._settings
+        others = [] if self._gang is None else self._gang.load()
         try:
-            task, module = load_app(settings.app)
+            self._worker = Worker(self._settings)
+            ray.get(others)
+        except RayActorError:  # a rank died: so does the lane
+            raise
         except BaseException as error:  # noqa: BLE001 - told to the driver, which ends the sweep
-            return Unusable(error=_traceback(error))
-        _preload(settings.preload)
-        self._app = JobRunner(settings.app, task, settings.search_path), module
-        _spare_the_collector()
+            return Unusable(error=traceback_of(error))
         return Idle()
 
-    def _go_on(self) -> Message:
+    def _go_on(self) -> Sequence[Message]:
         if self._segment is None:
-            return Idle()
+            return [Idle()]
         self._segment.answer(Decision.CONTINUE)
-        return self._segment.next_message()
+        return self._segment.next_messages()
 
     def _end_segment(self) -> bool:
         """See that no task runs any more; whether one had to be told so."""
@@ -116,41 +122,9 @@ class Lane(Trainable):
                 f"trial {segment.job.trial} did not end within hydra.sweeper.teardown_timeout_s, "
                 f"{self._settings.teardown_timeout_s:g} s"
             )
+        if self._gang is not None and not self._gang.is_sound:
+            raise StuckTaskError(f"a rank of trial {segment.job.trial} failed when it was to end")
         return segment.stands
-
-    def _train(self, job: Job, send: Send) -> Any:
-        """The body of a segment's thread."""
-        assert self._app is not None
-        settings, (runner, module) = self._settings, self._app
-        config = apply(
-            self._base(job),
-            job.patch,
-            job_num=job.trial,
-            job_id=f"{settings.name}_{job.trial}",
-            main=module,
-        )
-        session.begin(
-            session.Session(
-                job_folder=job.folder,
-                checkpoint=job.checkpoint,
-                send=send,
-                objective=settings.objective,
-                rungs=settings.rungs,
-                always=settings.by_rung,
-                best=job.best,
-                best_step=job.best_step,
-            )
-        )
-        try:
-            seed = trial_seed(settings.seed, job.trial)
-            return runner.run(config, job.folder, seed=seed)
-        finally:
-            session.end()
-
-    def _base(self, job: Job) -> Base:
-        if job.base_id not in self._bases:
-            self._bases[job.base_id] = ray.get(job.base)
-        return self._bases[job.base_id]
 
 
 class _Segment:
@@ -159,25 +133,41 @@ class _Segment:
     def __init__(
         self,
         job: Job,
-        train: Callable[[Job, Send], Any],
+        train: Callable[[Job, session.Send], Any],
         gathered: _Gathered | None = None,
+        gang: Gang | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.job = job
         self._train = train
         self._gathered = gathered
-        self._messages: queue.SimpleQueue[Message] = queue.SimpleQueue()
+        self._clock = clock
+        self._messages: queue.SimpleQueue[Sequence[Message] | LostRankError] = queue.SimpleQueue()
+        self._held: list[Message] = []
+        """Reports that wait for the next message."""
+        self._spoke = clock()
         self._answers: queue.SimpleQueue[Decision | None] = queue.SimpleQueue()
         self._ending = False
         self.stands = False
         """Whether the task's last word was a report."""
+        self.interrupted = False
+        """Whether another rank failed, and this one may never end."""
+        if gang is not None:
+            gang.on_failure = self._interrupt
         self._thread = threading.Thread(target=self._run, name=f"trial-{job.trial}", daemon=True)
         self._thread.start()
 
-    def next_message(self) -> Message:
-        """Wait until the task has something to say."""
-        message = self._messages.get()
-        self.stands = isinstance(message, Report)
-        return message
+    def next_messages(self) -> Sequence[Message]:
+        """Wait until the task has something to say; what it has not said yet comes first.
+
+        Raises:
+            LostRankError: One of its ranks died.
+        """
+        messages = self._messages.get()
+        if isinstance(messages, LostRankError):
+            raise messages
+        self.stands = isinstance(messages[-1], Report)
+        return messages
 
     def answer(self, decision: Decision) -> None:
         """Let a task that stands at a report go on, or end it."""
@@ -196,16 +186,27 @@ class _Segment:
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
+    def _interrupt(self, failure: Raised | LostRankError) -> None:
+        """Another rank failed: say so, whatever this one does; what it holds back is lost."""
+        self.interrupted = True
+        self._messages.put([failure] if isinstance(failure, Raised) else failure)
+
     def _run(self) -> None:
-        trial = self.job.trial
         try:
             result = self._train(self.job, self._send)
-            self._messages.put(self._returned(_metrics(result)))
+            self._say(self._returned(_metrics(result)))
         except session.TrialEnded:
             if self._gathered is not None and not self._ending:  # its result is that it diverged
-                self._messages.put(self._returned({}))
+                self._say(self._returned({}))
+        except RankFailedError as error:
+            self._interrupt(error.failure)
         except BaseException as error:  # noqa: BLE001 - told to the driver, SystemExit included
-            self._messages.put(Raised(trial=trial, error=_traceback(error), cause=_cause(error)))
+            self._say(raised(self.job, error))
+        release_devices()
+
+    def _say(self, message: Message) -> None:
+        self._messages.put((*self._held, message))
+        self._held = []
 
     def _returned(self, metrics: dict[str, float]) -> Returned:
         if self._gathered is None:
@@ -216,15 +217,20 @@ class _Segment:
             checkpoint=self._gathered.checkpoint,
         )
 
-    def _send(self, step: int, metrics: dict[str, float], checkpoint: Path | None) -> Decision:
+    def _send(
+        self, step: int, metrics: dict[str, float], checkpoint: Path | None, can_wait: bool
+    ) -> Decision:
         if self._ending:  # the task caught what should end it, and reports on
             raise session.TrialEnded
         if self._gathered is not None:
             return self._gathered.take(metrics, checkpoint)
-        self._messages.put(
-            Report(trial=self.job.trial, step=step, metrics=metrics, checkpoint=checkpoint)
-        )
+        report = Report(trial=self.job.trial, step=step, metrics=metrics, checkpoint=checkpoint)
+        if can_wait and self._clock() - self._spoke < HOLD_S:
+            self._held.append(report)
+            return Decision.CONTINUE
+        self._say(report)
         decision = self._answers.get()
+        self._spoke = self._clock()
         if decision is None:
             raise session.TrialEnded
         return decision
@@ -251,37 +257,9 @@ class _Gathered:
         return Decision.CONTINUE
 
 
-def _preload(modules: Iterable[str]) -> None:
-    """Import what trials will need, so that the first one does not pay for it.
-
-    What cannot be imported here fails in the trial that needs it, where the error is told.
-    """
-    for module in modules:
-        with contextlib.suppress(Exception):
-            importlib.import_module(module)
-
-
-def _spare_the_collector() -> None:
-    """Keep what is loaded for good out of every later collection: a fifth of a short segment."""
-    gc.collect()
-    gc.freeze()
-
-
 def _metrics(result: Any) -> dict[str, float]:
     """What a task function returned, as metrics by name; a bare number is called `objective`."""
     if result is None:
         return {}
     named = result if isinstance(result, Mapping) else {Objective().metric: result}
     return {str(name): session.number(str(name), value) for name, value in named.items()}
-
-
-def _traceback(error: BaseException) -> str:
-    return "".join(traceback.format_exception(error))
-
-
-def _cause(error: BaseException) -> str:
-    """Whether memory ran out, or it is something that no other trial can import either."""
-    if ran_out_of_memory(error):
-        return OUT_OF_MEMORY
-    missing = isinstance(error, InstantiationException) and "locating target" in str(error)
-    return "import" if missing or isinstance(error, ImportError) else "error"

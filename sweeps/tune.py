@@ -28,9 +28,10 @@ from ray.tune.stopper import Stopper
 from sweeps.checkpoints import newest_left
 from sweeps.compose import Base
 from sweeps.engine import Engine
-from sweeps.lanes import Lanes
+from sweeps.lanes import Lanes, MakeJob
 from sweeps.messages import Job, LaneSettings
 from sweeps.plan import Plan
+from sweeps.resources import Resources
 from sweeps.schedulers import Done
 from sweeps.segment import Segment
 from sweeps.trainable import Lane
@@ -102,8 +103,8 @@ class LaneScheduler(TrialScheduler):
     def on_trial_result(
         self, tune_controller: Any, trial: TuneTrial, result: Mapping[str, Any]
     ) -> str:
-        """A lane has a message; whatever it answers reaches the lane before its next step."""
-        order = self._lanes.on_message(trial.trial_id, result["message"])
+        """A lane has messages; whatever it answers reaches the lane before its next step."""
+        order = self._lanes.on_messages(trial.trial_id, result["messages"])
         if isinstance(order, Done):
             return TrialScheduler.STOP
         if order is not None:
@@ -161,14 +162,14 @@ def _last_error(trial: TuneTrial) -> str:
 
 
 def run_lanes(
-    plan: Plan, engine: Engine, each: Mapping[str, float], *, interrupted: Callable[[], bool]
+    plan: Plan, engine: Engine, each: Resources, *, interrupted: Callable[[], bool]
 ) -> str:
     """Let Ray Tune place and carry lanes until the sweep is over; `done`, or why it ends before.
 
     Args:
         plan: The sweep.
         engine: Its decisions, opened.
-        each: A lane's `cpus` and `gpus`.
+        each: What a lane gets.
         interrupted: Asked between any two events: whether to end now.
 
     Raises:
@@ -186,8 +187,8 @@ def run_lanes(
         interrupted=interrupted,
     )
     lane = tune.with_resources(
-        tune.with_parameters(Lane, settings=_lane_settings(plan)),
-        {"cpu": each["cpus"], "gpu": each["gpus"]},
+        tune.with_parameters(Lane, settings=_lane_settings(plan, each)),
+        tune.PlacementGroupFactory([{"CPU": each.cpus, "GPU": each.gpus}] * each.workers),
     )
     scheduler = LaneScheduler(lanes)
     with (
@@ -219,7 +220,7 @@ def run_lanes(
     return lanes.ending or "done"
 
 
-def _job_maker(plan: Plan, engine: Engine) -> Callable[[Segment], Job]:
+def _job_maker(plan: Plan, engine: Engine) -> MakeJob:
     """What turns the engine's segments into jobs that a lane can run."""
     references: dict[str, Any] = {}
 
@@ -228,7 +229,7 @@ def _job_maker(plan: Plan, engine: Engine) -> Callable[[Segment], Job]:
             references[base.id] = ray.put(base)
         return references[base.id]
 
-    def make_job(segment: Segment) -> Job:
+    def make_job(segment: Segment, says_left: bool) -> Job:
         values = segment.values
         base = plan.composer.base(values)
         trial = engine.trials[segment.trial]
@@ -245,6 +246,7 @@ def _job_maker(plan: Plan, engine: Engine) -> Callable[[Segment], Job]:
             checkpoint=_checkpoint_of(plan, engine, segment),
             best=best.value if best and segment.rung is None else None,
             best_step=best.step if best and trial.best_is_here and segment.rung is None else None,
+            says_left=says_left,
         )
 
     return make_job
@@ -259,7 +261,7 @@ def _checkpoint_of(plan: Plan, engine: Engine, segment: Segment) -> Path | None:
     return folder.resolve(newest_left(folder, engine.trials[segment.trial]))
 
 
-def _lane_settings(plan: Plan) -> LaneSettings:
+def _lane_settings(plan: Plan, each: Resources) -> LaneSettings:
     return LaneSettings(
         name=plan.folder.name,
         app=plan.app,
@@ -267,9 +269,11 @@ def _lane_settings(plan: Plan) -> LaneSettings:
         objective=plan.settings.objective_of_a_segment,
         seed=plan.settings.seed,
         rungs=plan.rungs,
+        judged_between=plan.scheduler.judges_between_rungs,
         by_rung=plan.settings.fidelity is not None,
         preload=plan.composer.target_modules(),
         teardown_timeout_s=plan.settings.teardown_timeout_s,
+        resources=each,
     )
 
 

@@ -1,5 +1,6 @@
 """Every file under conf/ composes, and what it configures can be built."""
 
+import shlex
 from pathlib import Path
 
 import hydra
@@ -49,6 +50,14 @@ def test_a_file_begins_with_a_command_that_uses_it(file):
     assert first.startswith(("# caviar train", "# caviar sweep"))
     group, name = file.parent.name, file.stem
     assert name == "train" or name == "default" or f"{group}={name}" in first
+
+
+@pytest.mark.parametrize("file", sorted(CONF.rglob("*.yaml")), ids=lambda f: f.stem)
+def test_the_first_lines_command_composes(file):
+    if file.parent.name == "experiment" and not has_sweeper():
+        pytest.skip("the sweeper plugin is not installed")
+    first = file.read_text().removeprefix("# @package _global_\n").splitlines()[0]
+    compose(*shlex.split(first.removeprefix("# caviar "))[1:])
 
 
 @pytest.mark.parametrize("name", choices("model"))

@@ -457,7 +457,7 @@ include: (1) the process was killed by the OOM killer due to high memory usage""
 def make_lanes(tmp_path: Path, engine: Engine, clock: Clock) -> Lanes:
     return Lanes(
         engine,
-        lambda segment: segment,  # type: ignore[arg-type, return-value]
+        lambda segment, says_left: segment,  # type: ignore[arg-type, return-value]
         folder=SweepFolder(tmp_path),
         max_lanes=None,
         deadline=None,
@@ -468,7 +468,7 @@ def make_lanes(tmp_path: Path, engine: Engine, clock: Clock) -> Lanes:
 
 def report(lanes: Lanes, lane: str, trial: int, step: int, loss: float) -> Any:
     given = Report(trial=trial, step=step, metrics={"loss": loss}, checkpoint=None)
-    return lanes.on_message(lane, given)
+    return lanes.on_messages(lane, [given])
 
 
 @pytest.mark.parametrize(
@@ -484,7 +484,7 @@ def test_what_ray_says_of_a_dead_process_is_told_in_a_line(
 ) -> None:
     engine, events = open_engine()
     lanes = make_lanes(tmp_path, engine, Clock())
-    lanes.on_message("a", Idle())
+    lanes.on_messages("a", [Idle()])
     lanes.on_lane_lost("a", said)
     (lost,) = [event for event in events if isinstance(event, Lost)]
     assert lost.cause == cause
@@ -496,8 +496,8 @@ def test_a_lane_that_trains_beyond_a_trials_time_without_a_word_is_killed(tmp_pa
     clock = Clock()
     engine, events = open_engine(trial_time_limit_s=10, clock=clock)
     lanes = make_lanes(tmp_path, engine, clock)
-    lanes.on_message("a", Idle())
-    lanes.on_message("b", Idle())
+    lanes.on_messages("a", [Idle()])
+    lanes.on_messages("b", [Idle()])
     clock.now += 10
     assert report(lanes, "b", 1, 1, 0.5) is None
     assert lanes.overdue() == []
@@ -511,7 +511,7 @@ def test_a_lane_that_trains_beyond_a_trials_time_without_a_word_is_killed(tmp_pa
     lanes.on_lane_lost("b", RAY_LOST_IT)
     assert len(events) == told
     assert lanes.error is None
-    segment = lanes.on_message("b", Idle())  # the lane that Tune started in its place
+    segment = lanes.on_messages("b", [Idle()])  # the lane that Tune started in its place
     assert isinstance(segment, Segment)
     assert segment.trial == 2
 
@@ -520,15 +520,47 @@ def test_a_trials_time_begins_when_the_one_before_has_left_the_lane(tmp_path: Pa
     clock = Clock()
     engine, _ = open_engine(trial_time_limit_s=10, clock=clock)
     lanes = make_lanes(tmp_path, engine, clock)
-    lanes.on_message("a", Idle())
+    lanes.on_messages("a", [Idle()])
     assert isinstance(report(lanes, "a", 0, 1, math.nan), Segment)
     clock.now += 25
     assert lanes.overdue() == []
-    assert lanes.on_message("a", Left()) is None
+    assert lanes.on_messages("a", [Left()]) is None
     clock.now += 9
     assert lanes.overdue() == []
     clock.now += 2
     assert lanes.overdue() == ["a"]
+
+
+def test_a_lane_says_that_a_trial_has_left_it_only_where_it_may_go_on_or_its_time_is_counted(
+    tmp_path: Path,
+) -> None:
+    asked: list[bool] = []
+
+    def says_left(given: dict[str, Any], loss: float) -> bool:
+        engine, _ = open_engine(**given)
+        lanes = make_lanes(tmp_path, engine, Clock())
+        lanes._make_job = lambda segment, says_left: asked.append(says_left)  # type: ignore
+        lanes.on_messages("a", [Idle()])
+        message = Report(trial=0, step=1, metrics={"loss": loss}, checkpoint=tmp_path / "1")
+        lanes.on_messages("a", [message])
+        return asked[-1]
+
+    assert not says_left({}, math.nan)
+    assert says_left({"trial_time_limit_s": 10}, math.nan)
+    assert says_left({"scheduler": {"name": "asha", "max_t": 9}}, 1.0)
+
+
+def test_what_follows_the_message_that_ends_a_trial_is_not_heard(tmp_path: Path) -> None:
+    engine, events = open_engine()
+    lanes = make_lanes(tmp_path, engine, Clock())
+    lanes.on_messages("a", [Idle()])
+    reports = [
+        Report(trial=0, step=step, metrics={"loss": loss}, checkpoint=None)
+        for step, loss in ((1, 1.0), (2, math.nan), (3, 1.0))
+    ]
+
+    assert isinstance(lanes.on_messages("a", reports), Segment)
+    assert [event.step for event in events if isinstance(event, Reported)] == [1, 2]
 
 
 def test_more_overdue_trials_than_may_fail_end_the_sweep(tmp_path: Path) -> None:
@@ -536,7 +568,7 @@ def test_more_overdue_trials_than_may_fail_end_the_sweep(tmp_path: Path) -> None
     engine, _ = open_engine(trial_time_limit_s=10, max_failure_rate=0.5, clock=clock)
     lanes = make_lanes(tmp_path, engine, clock)
     for number in range(6):
-        lanes.on_message(f"lane {number}", Idle())
+        lanes.on_messages(f"lane {number}", [Idle()])
     clock.now += 11
     assert len(lanes.overdue()) == 6
     assert isinstance(lanes.error, SweepError)
@@ -546,7 +578,7 @@ def test_more_overdue_trials_than_may_fail_end_the_sweep(tmp_path: Path) -> None
 def test_idle_lanes_rest_while_a_retry_waits(tmp_path: Path) -> None:
     engine, _ = open_engine(max_retries=1, num_samples=1)
     lanes = make_lanes(tmp_path, engine, Clock())
-    lanes.on_message("a", Idle())
+    lanes.on_messages("a", [Idle()])
     engine.on_error(0, "Traceback")
-    assert isinstance(lanes.on_message("b", Idle()), Rest)
+    assert isinstance(lanes.on_messages("b", [Idle()]), Rest)
     assert not lanes.over()

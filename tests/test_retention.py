@@ -104,7 +104,7 @@ class Sweep:
         self.workers[trial.number] = session.Session(
             job_folder=self.folder.job(trial.number, segment.run),
             checkpoint=checkpoint,
-            send=lambda step, metrics, given: self._send(trial.number, step, metrics, given),
+            send=lambda step, metrics, given, _: self._send(trial.number, step, metrics, given),
             objective=OBJECTIVE,
             rungs=self.engine.state.scheduler.rungs(),
             best=trial.best.value if trial.best else None,

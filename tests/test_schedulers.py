@@ -32,6 +32,16 @@ SCHEDULERS: dict[str, dict[str, Any]] = {
     "median": {"name": "median", "max_t": 9, "min_samples_required": 2},
     "successive_halving": {"name": "successive_halving", "max_t": 9},
 }
+EVERY = {
+    **SCHEDULERS,
+    "none": {"name": "none"},
+    "pbt": {
+        "name": "pbt",
+        "max_t": 9,
+        "perturbation_interval": 2,
+        "hyperparam_mutations": ["x"],
+    },
+}
 every_scheduler = pytest.mark.parametrize("name", SCHEDULERS)
 
 
@@ -48,7 +58,7 @@ def curve(values: Mapping[str, Any], trial: int) -> Iterable[tuple[dict[str, flo
 
 def setup(name: str, seed: int = 0, **fields: Any) -> Setup:
     given = {"num_samples": 23, "workers": 4, "searcher": {"name": "random"}, **fields}
-    return Setup(space=SPACE, seed=seed, scheduler=SCHEDULERS[name], **given)
+    return Setup(space=SPACE, seed=seed, scheduler=EVERY[name], **given)
 
 
 def decisions(events: Iterable[Event]) -> str:
@@ -103,6 +113,23 @@ def test_a_diverged_trial_never_goes_on(name: str) -> None:
     for trial in diverged:
         assert trial.step == 1 + trial.number // 8 % 2
         assert trial.cause == "diverged"
+
+
+@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("checkpoints", [True, False])
+def test_who_says_so_judges_nothing_finite_between_rungs(name: str, checkpoints: bool) -> None:
+    given = setup(name, num_samples=40, checkpoints=checkpoints)
+    rungs = make_scheduler(**EVERY[name], space=SPACE, seed=0).rungs()
+    between = [
+        event.decision
+        for event in simulate(curve, given).events
+        if isinstance(event, Reported) and event.step not in rungs and math.isfinite(event.value)
+    ]
+
+    assert between or name == "pbt" or rungs == list(range(1, 10))
+    judges = make_scheduler(**EVERY[name], space=SPACE, seed=0).judges_between_rungs
+    assert judges == (set(between) != {Decision.CONTINUE})
+    assert judges == (name == "median")
 
 
 @every_scheduler

@@ -21,17 +21,28 @@ class Driver:
 
     def __init__(self) -> None:
         self.reports: list[tuple[int, dict[str, float], Path | None]] = []
+        self.waiting: list[int] = []
         self.decision = Decision.CONTINUE
         self.now = 0.0
 
-    def send(self, step: int, metrics: dict[str, float], checkpoint: Path | None) -> Decision:
+    def send(
+        self, step: int, metrics: dict[str, float], checkpoint: Path | None, can_wait: bool
+    ) -> Decision:
         if checkpoint is not None:
             assert any(checkpoint.iterdir()), "the checkpoint is there before its report"
         self.reports.append((step, metrics, checkpoint))
+        if can_wait:
+            self.waiting.append(step)
         return self.decision
 
 
-def begin(driver: Driver, tmp_path: Path, *, checkpoint: Path | None = None) -> None:
+def begin(
+    driver: Driver,
+    tmp_path: Path,
+    *,
+    checkpoint: Path | None = None,
+    judged_between: bool = True,
+) -> None:
     session.begin(
         session.Session(
             job_folder=tmp_path / "job",
@@ -39,6 +50,7 @@ def begin(driver: Driver, tmp_path: Path, *, checkpoint: Path | None = None) -> 
             send=driver.send,
             objective=Objective(metric="loss", mode="min"),
             rungs=(1, 3, 9),
+            judged_between=judged_between,
             clock=lambda: driver.now,
         )
     )
@@ -162,3 +174,31 @@ def test_a_function_writes_one_after_some_seconds_without(driver: Driver, tmp_pa
         driver.now += session.CHECKPOINT_EVERY_S / 2
         sweeps.report({"loss": 1.0}, step=step, checkpoint=write)
     assert [step for step, _, checkpoint in driver.reports if checkpoint] == [11, 13]
+
+
+def test_reports_between_rungs_can_wait_where_nobody_judges_them(
+    driver: Driver, tmp_path: Path
+) -> None:
+    begin(driver, tmp_path, judged_between=False)
+    for step in range(1, 11):
+        sweeps.report({"loss": 1.0}, step=step)
+    assert driver.waiting == [2, 4, 5, 6, 7, 8, 10]
+
+
+def test_no_report_can_wait_where_each_is_judged(driver: Driver) -> None:
+    for step in range(1, 11):
+        sweeps.report({"loss": 1.0}, step=step)
+    assert driver.waiting == []
+
+
+def test_what_diverged_or_has_a_checkpoint_or_no_objective_cannot_wait(
+    driver: Driver, tmp_path: Path
+) -> None:
+    begin(driver, tmp_path, judged_between=False)
+    sweeps.report({"loss": float("nan")}, step=4)
+    sweeps.report({"accuracy": 1.0}, step=5)
+    place = sweeps.checkpoint_folder(6)
+    assert place is not None
+    write(place)
+    sweeps.report({"loss": 1.0}, step=6, checkpoint=place)
+    assert driver.waiting == []

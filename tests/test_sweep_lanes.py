@@ -16,10 +16,11 @@ from sweeps import session
 from sweeps.compose import Patch
 from sweeps.events import Lost
 from sweeps.job import trial_seed
-from sweeps.messages import Job
+from sweeps.messages import Job, Raised, Report, Returned
 from sweeps.objective import Objective
+from sweeps.session import Send
 from sweeps.status import Decision
-from sweeps.trainable import Send, _Segment
+from sweeps.trainable import HOLD_S, _Segment
 
 ONE_LANE = "hydra.sweeper.max_concurrent_trials=1"
 UNWINDS = ["+x=range(1,4)", "hydra/sweeper/searcher=grid", "hydra.sweeper.metric=loss"]
@@ -79,8 +80,19 @@ def test_a_segment_finds_its_process_as_if_it_were_the_first(sweep) -> None:
 
 
 @pytest.fixture
-def segment_of(tmp_path: Path) -> Callable[[Callable[[], None]], _Segment]:
-    """Starts a task as a segment whose job folder is tmp_path."""
+def now() -> list[float]:
+    """The time, alone in a list; it stands unless it is moved."""
+    return [0.0]
+
+
+@pytest.fixture
+def segment_of(
+    tmp_path: Path, now: list[float]
+) -> Callable[[Callable[[], object], tuple[int, ...] | None], _Segment]:
+    """Starts a task as a segment whose job folder is tmp_path.
+
+    Its second argument are the rungs between which nobody judges.
+    """
     objective = Objective(metric="loss", mode="min")
     job = Job(
         trial=0,
@@ -91,21 +103,27 @@ def segment_of(tmp_path: Path) -> Callable[[Callable[[], None]], _Segment]:
         checkpoint=None,
         best=None,
         best_step=None,
+        says_left=False,
     )
 
-    def start(task: Callable[[], None]) -> _Segment:
-        def train(job: Job, send: Send) -> None:
+    def start(task: Callable[[], object], rungs: tuple[int, ...] | None = None) -> _Segment:
+        def train(job: Job, send: Send) -> object:
             session.begin(
                 session.Session(
-                    job_folder=job.folder, checkpoint=None, send=send, objective=objective
+                    job_folder=job.folder,
+                    checkpoint=None,
+                    send=send,
+                    objective=objective,
+                    rungs=rungs or (),
+                    judged_between=rungs is None,
                 )
             )
             try:
-                task()
+                return task()
             finally:
                 session.end()
 
-        return _Segment(job, train)
+        return _Segment(job, train, clock=lambda: now[0])
 
     return start
 
@@ -122,9 +140,9 @@ def test_a_checkpoint_goes_only_when_the_driver_knows_the_next(
             sweeps.report({"loss": 1 / step}, step=step, checkpoint=state)
 
     segment = segment_of(task)
-    segment.next_message()
+    segment.next_messages()
     segment.answer(Decision.CONTINUE)
-    segment.next_message()
+    segment.next_messages()
 
     assert segment.end(5, decided=decided)
     assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == kept
@@ -141,7 +159,49 @@ def test_a_task_that_catches_its_own_end_is_ended_at_its_next_report(segment_of)
                 ends.append(type(end))
 
     segment = segment_of(task)
-    segment.next_message()
+    segment.next_messages()
 
     assert segment.end(5, decided=True)
     assert ends == [sweeps.TrialEnded] * 3
+
+
+def test_reports_that_nobody_judges_go_along_with_the_next_that_somebody_does(segment_of) -> None:
+    def task() -> float:
+        for step in range(1, 8):
+            sweeps.report({"loss": 1 / step}, step=step)
+        return 0.125
+
+    segment = segment_of(task, (1, 5))
+
+    assert [m.step for m in segment.next_messages()] == [1]
+    segment.answer(Decision.CONTINUE)
+    assert [m.step for m in segment.next_messages()] == [2, 3, 4, 5]
+    segment.answer(Decision.CONTINUE)
+    *reports, returned = segment.next_messages()
+    assert [m.step for m in reports] == [6, 7]
+    assert returned == Returned(trial=0, metrics={"objective": 0.125})
+
+
+def test_what_was_held_back_comes_before_an_error(segment_of) -> None:
+    def task() -> None:
+        sweeps.report({"loss": 1.0}, step=2)
+        raise RuntimeError("no")
+
+    report, raised = segment_of(task, (5,)).next_messages()
+
+    assert isinstance(report, Report)
+    assert isinstance(raised, Raised)
+
+
+def test_nothing_is_held_back_for_long(segment_of, now: list[float]) -> None:
+    def task() -> None:
+        for step in range(2, 7):
+            now[0] += 0.6 * HOLD_S
+            sweeps.report({"loss": 1.0}, step=step)
+
+    segment = segment_of(task, (9,))
+
+    assert [m.step for m in segment.next_messages()] == [2, 3]
+    segment.answer(Decision.CONTINUE)
+    assert [m.step for m in segment.next_messages()] == [4, 5]
+    segment.end(5, decided=True)

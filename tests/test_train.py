@@ -188,7 +188,7 @@ def in_a_sweep(tmp_path):
     def begin(answers=(), checkpoint=None):
         given = iter(answers)
 
-        def send(step, metrics, folder):
+        def send(step, metrics, folder, can_wait):
             sent.append((step, metrics, folder))
             assert folder is None or folder.is_dir()
             return next(given, Decision.CONTINUE)

@@ -25,10 +25,10 @@ class TrainerOptions:
 
     Args:
         epochs: Length of the run.
-        batch_size: Rows of a step.
-        micro_batch_size: Rows that pass through the network at once; null is all of a step's. The
-            gradients of a step's parts are added up, so that memory bounds no batch size; batch
-            norm alone sees the smaller batches.
+        batch_size: Rows of a step, of all ranks together.
+        micro_batch_size: Rows that pass through the network at once, in each rank; null is all of a
+            step's. The gradients of a step's parts are added up, so that memory bounds no batch
+            size; batch norm alone sees the smaller batches.
         label_smoothing: Weight of the uniform distribution in the targets of the training loss
             (Szegedy et al. 2016, arXiv:1512.00567); the validation loss is without.
         class_weights: `balanced` gives each class the same weight in the training loss, `none` each

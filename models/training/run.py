@@ -15,6 +15,7 @@ from models.data import Split, Stream
 from models.layers import precise_batch_norm
 from models.training.averaging import NoAveraging
 from models.training.batches import batch_sizes, epoch_batches, some_inputs
+from models.training.distributed import Ranks
 from models.training.optimizers import Optimizer
 from models.training.schedules import Schedule
 from models.training.seeding import get_rng, set_rng
@@ -47,6 +48,8 @@ class Run:
     averaging: NoAveraging
     dropout: torch.Generator
     """Dropout's own generator, on the network's device."""
+    ranks: Ranks | None = None
+    """Where several processes train the network."""
     epoch: int = 0
     """Epochs done."""
     step: int = 0
@@ -84,6 +87,8 @@ class Run:
         self.net.train()
         for x, y in epoch_batches(split, sizes, seed=seed, epoch=epoch, start=start):
             self._set_lr(len(sizes))
+            if self.ranks is not None:
+                self.ranks.batch = sizes[self.step]
             if statistics and self.step == 0:
                 loss = self._observed(take_step, x, y)
             else:
@@ -133,6 +138,8 @@ class Run:
             return self.net
         rows = self.averaging.batch_norm_rows
         inputs = some_inputs(split, batch_size, seed=self.seed, epoch=self.epoch, rows=rows)
+        if self.ranks is not None:
+            inputs = map(self.ranks.own_rows, inputs)
         precise_batch_norm(averaged, inputs)
         return averaged
 

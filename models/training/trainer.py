@@ -15,11 +15,12 @@ from torch import Tensor, nn
 
 from models.data import Dataset, Preprocessing, Split, Stream
 from models.layers import class_weights
-from models.networks.predict import predict_proba
+from models.networks.predict import predict_logits, predict_proba
 from models.training.averaging import NoAveraging
 from models.training.checkpoint import load_checkpoint, save_checkpoint
 from models.training.checks import require
 from models.training.compilation import compiled
+from models.training.distributed import Ranks
 from models.training.early_stopping import has_stalled
 from models.training.evaluation import diverged_metrics, epoch_metrics, evaluate
 from models.training.export import Best, read_best, write_export
@@ -210,6 +211,10 @@ class Trainer(TrainerOptions):
         net, device = self.build(parts), self._device()
         generator = torch.Generator(device).manual_seed(derive_seed(parts["seed"], "dropout"))
         set_dropout_generator(net, generator)
+        ranks = Ranks.current()
+        if ranks is not None:
+            ranks.check(net, batch_size=self.batch_size, gradient_penalty=self.gradient_penalty)
+            ranks.prepare(net)
         optimizer = parts["optimizer"](net)
         for group in optimizer.param_groups:
             group["base_lr"] = group["lr"]
@@ -221,11 +226,12 @@ class Trainer(TrainerOptions):
             schedule=parts["lr_schedule"](epochs=self.epochs),
             averaging=average(net, epochs=self.epochs),
             dropout=generator,
+            ranks=ranks,
         )
 
     def _step(self, run: Run, train: Split | Stream) -> GradientStep:
         """How the run's weights move, with what is switched on and nothing else."""
-        return GradientStep(
+        step = GradientStep(
             forward=self._forward(run.net, run.dropout.device),
             parameters=[p for p in run.net.parameters() if p.requires_grad],
             optimizer=run.optimizer,
@@ -234,6 +240,7 @@ class Trainer(TrainerOptions):
             clip_norm=self.clip_norm,
             clip_value=self.clip_value,
         )
+        return step if run.ranks is None else run.ranks.share(step)
 
     def _forward(self, net: nn.Module, device: torch.device) -> Forward:
         forward: Forward = compiled(net, device) if self.compile else net
@@ -270,6 +277,8 @@ class Trainer(TrainerOptions):
         device = run.dropout.device
         train, validation = dataset.train.to(device), dataset.validation.to(device)
         step = self._step(run, train)
+        if run.ranks is not None:
+            train = run.ranks.part_of(train, micro_batch_size=self.micro_batch_size)
         ended = self._has_ended(run)  # a checkpoint may be a run's last
         while ended is None:
             run.schedule = run.schedule.after(self._losses(run))
@@ -293,7 +302,8 @@ class Trainer(TrainerOptions):
             metrics = diverged_metrics(loss)
         else:
             net = run.evaluated_net(train, batch_size=self.batch_size)
-            metrics = epoch_metrics(loss, evaluate(net, validation))
+            predict = predict_logits if run.ranks is None else run.ranks.predict_logits
+            metrics = epoch_metrics(loss, evaluate(net, validation, predict=predict))
         run.history.append(metrics)
         if not math.isnan(metrics["val_loss"]) and self._is_better(metrics, run.best):
             run.remember(metrics)

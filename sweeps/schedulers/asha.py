@@ -30,6 +30,7 @@ class Asha(Scheduler):
     """
 
     extends = True
+    judges_between_rungs = False
     without_checkpoint = "goes on where it is promotable at once, and is stopped otherwise"
 
     def __init__(self, *, max_t: int, grace_period: int = 1, reduction_factor: int = 3) -> None:

@@ -43,6 +43,8 @@ class AshaStop(Scheduler):
         seed: The sweep's.
     """
 
+    judges_between_rungs = False
+
     def __init__(
         self,
         *,

@@ -73,6 +73,8 @@ class Scheduler(ABC):
     """Steps after which a trial is complete; None where trials run to their own end."""
     extends: bool = False
     """Whether `max_t` may be raised while a sweep goes on."""
+    judges_between_rungs: bool = True
+    """Whether a report that is at none of the `rungs`, and finite, may pause or end its trial."""
     without_checkpoint: str | None = None
     """What becomes of a trial that cannot pause where it should, for want of a checkpoint, in words
     for the user; None where no trial ever pauses."""

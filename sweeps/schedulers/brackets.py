@@ -125,6 +125,7 @@ class Synchronous(Scheduler):
     first rung. `max_t` cannot be raised: that would change the brackets already run.
     """
 
+    judges_between_rungs = False
     without_checkpoint = "runs on to max_t; the scheduler asha_stop needs no checkpoints"
 
     def __init__(self, tables: Sequence[Table]) -> None:

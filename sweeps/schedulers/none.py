@@ -12,6 +12,8 @@ from sweeps.status import Decision
 class Fifo(Scheduler):
     """First in, first out; a trial that diverges is ended."""
 
+    judges_between_rungs = False
+
     def on_start(self, trial: int, params: Mapping[str, Any]) -> None:
         """Nothing to keep."""
 

@@ -91,6 +91,7 @@ class Population(Scheduler):
     """
 
     extends = True
+    judges_between_rungs = False
     without_checkpoint = "trains on, and is stopped where it is among the worst"
 
     def __init__(

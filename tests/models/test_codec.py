@@ -40,6 +40,19 @@ def test_non_finite_floats_are_strict_json(tmp_path):
     json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
 
 
+def test_what_torchs_schedulers_and_optimizers_keep_comes_back(tmp_path):
+    net = torch.nn.Linear(3, 2)
+    optimizer = torch.optim.Adam(net.parameters())
+    scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer)
+    net(torch.ones(1, 3)).sum().backward()
+    optimizer.step()
+    state = {"optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict()}
+    back = round_trip(tmp_path, state)
+    assert back["scheduler"] == state["scheduler"]
+    assert back["scheduler"]["best"] == math.inf
+    assert repr(back["optimizer"]) == repr(state["optimizer"])
+
+
 @pytest.mark.parametrize(
     "tensor",
     [

@@ -1,0 +1,116 @@
+"""What trains in a process of a sweep: the app, imported once, and one segment after another."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import traceback
+from collections.abc import Iterable
+from typing import Any
+
+import ray
+from hydra.errors import InstantiationException
+
+from sweeps import session
+from sweeps.app import load_app
+from sweeps.compose import Base, apply
+from sweeps.job import JobRunner, trial_seed
+from sweeps.memory import OUT_OF_MEMORY, ran_out_of_memory
+from sweeps.messages import Job, LaneSettings, Raised
+from sweeps.process_group import World, process_group
+
+
+class Worker:
+    """The app in this process."""
+
+    def __init__(self, settings: LaneSettings) -> None:
+        """Import the app, and what its trials will need."""
+        self._settings = settings
+        task, self._module = load_app(settings.app)
+        _preload(settings.preload)
+        self._runner = JobRunner(settings.app, task, settings.search_path)
+        self._bases: dict[str, Base] = {}
+        _spare_the_collector()
+
+    def train(
+        self, job: Job, send: session.Send, world: World | None = None, store: Any = None
+    ) -> Any:
+        """Run the task function for a segment; what it returns.
+
+        Args:
+            job: The segment.
+            send: Hands a report over, and waits for the decision.
+            world: Where it is one of several ranks.
+            store: Where the ranks meet, if this is rank 0.
+
+        Raises:
+            TrialEnded: The decision was to end.
+        """
+        settings, rank = self._settings, world.rank if world else 0
+        config = apply(
+            self._base(job),
+            job.patch,
+            job_num=job.trial,
+            job_id=f"{settings.name}_{job.trial}",
+            main=self._module,
+        )
+        session.begin(
+            session.Session(
+                job_folder=job.folder,
+                checkpoint=job.checkpoint,
+                send=send,
+                objective=settings.objective,
+                rungs=settings.rungs,
+                judged_between=settings.judged_between,
+                always=settings.by_rung,
+                best=job.best,
+                best_step=job.best_step,
+                rank=rank,
+            )
+        )
+        try:
+            with process_group(world, store) if world else contextlib.nullcontext():
+                seed = trial_seed(settings.seed, job.trial)
+                return self._runner.run(config, job.folder, seed=seed, rank=rank)
+        finally:
+            session.end()
+
+    def _base(self, job: Job) -> Base:
+        if job.base_id not in self._bases:
+            self._bases[job.base_id] = ray.get(job.base)
+        return self._bases[job.base_id]
+
+
+def raised(job: Job, error: BaseException) -> Raised:
+    """What to tell the driver of a task that raised."""
+    return Raised(trial=job.trial, error=traceback_of(error), cause=_cause(error))
+
+
+def traceback_of(error: BaseException) -> str:
+    """An exception as Python prints it."""
+    return "".join(traceback.format_exception(error))
+
+
+def _cause(error: BaseException) -> str:
+    """Whether memory ran out, or it is something that no other trial can import either."""
+    if ran_out_of_memory(error):
+        return OUT_OF_MEMORY
+    missing = isinstance(error, InstantiationException) and "locating target" in str(error)
+    return "import" if missing or isinstance(error, ImportError) else "error"
+
+
+def _preload(modules: Iterable[str]) -> None:
+    """Import what trials will need, so that the first one does not pay for it.
+
+    What cannot be imported here fails in the trial that needs it, where the error is told.
+    """
+    for module in modules:
+        with contextlib.suppress(Exception):
+            importlib.import_module(module)
+
+
+def _spare_the_collector() -> None:
+    """Keep what is loaded for good out of every later collection: a fifth of a short segment."""
+    gc.collect()
+    gc.freeze()
