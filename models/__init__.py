@@ -3,16 +3,7 @@
 Nothing here knows of sweeps, clusters or Hydra: configs reach it by `_target_`.
 """
 
-from models.data import (
-    Column,
-    Dataset,
-    Digits,
-    Npz,
-    Parquet,
-    Preprocessing,
-    Split,
-    Table,
-)
+from models.data import Column, Dataset, Digits, Npz, Parquet, Preprocessing, Split, Table
 from models.layers import (
     Dropout,
     GhostBatchNorm,
@@ -32,6 +23,7 @@ from models.networks import (
     ConvNet,
     DartsNet,
     DartsSupernet,
+    Ensemble,
     Genotype,
     InceptionNet,
     ResNet,
@@ -64,6 +56,7 @@ from models.training import (
     ReduceOnPlateau,
     RMSProp,
     Schedule,
+    Soup,
     Step,
     Trainer,
     load_checkpoint,
@@ -91,6 +84,7 @@ __all__ = [
     "Dataset",
     "Digits",
     "Dropout",
+    "Ensemble",
     "Exponential",
     "Fit",
     "Genotype",
@@ -107,6 +101,7 @@ __all__ = [
     "ResNet",
     "Schedule",
     "SoftmaxRegression",
+    "Soup",
     "Split",
     "Step",
     "SyncBatchNorm",

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from sweeps import render
+from sweeps.folder import Record
 from sweeps.results import SweepResults
 from sweeps.secrets import masked
 from sweeps.trained import TrainedTrial
-from sweeps.trials import Trial
+from sweeps.trials import Trial, Trials
 
 _USE = """\
 In Python, from the folder that holds `{folder}/`:
@@ -57,7 +58,7 @@ class Card:
     def text(self) -> str:
         """README.md."""
         sections = [
-            f"# {self.sweep.record.name}, trial {self.trial.number}",
+            f"# {self.sweep.record.name}, {self._what}",
             self._lead(),
             f"## Metrics\n\n{self._metrics_table()}",
             f"## Use\n\n{self._use()}",
@@ -82,6 +83,10 @@ class Card:
             "validation": _finite(self.validation),
             "test": _finite(self.test),
         }
+
+    @property
+    def _what(self) -> str:
+        return f"trial {self.trial.number}"
 
     @property
     def _step(self) -> int | None:
@@ -131,10 +136,7 @@ class Card:
             (f"`{p.name}`", f"`{p.describe()}`", f"`{values[p.name]}`" if p.name in values else "")
             for p in self.sweep.space.parameters
         ]
-        budget = (
-            f"{len(trials)} trials, {trials.steps} steps; searcher {_named(record.searcher)}, "
-            f"scheduler {_named(record.scheduler)}."
-        )
+        budget = _budget(record, trials)
         table = _table(("parameter", "searched", "this trial"), rows)
         return "\n\n".join(part for part in (table, self._schedule(), budget) if part)
 
@@ -153,7 +155,7 @@ class Card:
         dirty = " with uncommitted changes" if git.get("diff") else ""
         app = record.app.get("file") or record.app.get("module")
         yield "sweep", f"`{record.name}`"
-        yield "trial", str(self.trial.number)
+        yield "model", self._what
         yield "seed of the search", str(record.seed)
         yield "app", f"`{Path(str(app)).name}`"
         yield "command line", f"`{' '.join(map(masked, record.app.get('argv', [])))}`"
@@ -163,6 +165,96 @@ class Card:
         for package, version in (environment.get("versions") or {}).items():
             if version is not None:
                 yield package, str(version)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Single:
+    """How good the best trial is alone."""
+
+    trial: int
+    validation: Mapping[str, float]
+    test: Mapping[str, float] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CombinedCard(Card):
+    """The card of several trials' models as one; `trained` is the best in it."""
+
+    kind: str
+    """`ensemble` or `soup`."""
+    members: Sequence[Trial]
+    """What is in it, best first."""
+    left_out: Mapping[int, str]
+    """By trial: why it is not in it."""
+    single: Single
+
+    def metrics(self) -> dict[str, Any]:
+        """metrics.json."""
+        return {
+            "sweep": self.sweep.record.name,
+            "kind": self.kind,
+            "trials": [trial.number for trial in self.members],
+            "verified": True,
+            "objective": {
+                "metric": self.sweep.objective.metric,
+                "mode": self.sweep.objective.mode,
+            },
+            "validation": _finite(self.validation),
+            "test": _finite(self.test),
+            "single": {
+                "trial": self.single.trial,
+                "validation": _finite(self.single.validation),
+                "test": _finite(self.single.test),
+            },
+        }
+
+    @property
+    def _what(self) -> str:
+        return f"{self.kind} of trials {', '.join(str(trial.number) for trial in self.members)}"
+
+    def _lead(self) -> str:
+        how = {
+            "ensemble": "It averages the class probabilities of their models.",
+            "soup": "It is one network with the average of their weights "
+            "(Wortsman et al. 2022, arXiv:2203.05482), batch norms re-estimated on training rows.",
+        }[self.kind]
+        left_out = "".join(
+            f"\n\nTrial {trial} is left out: {why}." for trial, why in self.left_out.items()
+        )
+        return (
+            f"The {self._what}, the best of the sweep. {how} Verified: each of them gives what its "
+            f"trial recorded, and loaded from this folder alone the {self.kind} gives the metrics "
+            f"below.{left_out}"
+        )
+
+    def _metrics_table(self) -> str:
+        alone, test = f"trial {self.single.trial} alone", self.test or {}
+        validation, single_test = self.validation or {}, self.single.test or {}
+        columns = (validation, self.single.validation, test, single_test)
+        rows = [
+            (name, *(render.number(column.get(name)) for column in columns))
+            for name in dict.fromkeys(name for column in columns for name in column)
+        ]
+        header = ("metric", "validation", f"validation, {alone}", "test", f"test, {alone}")
+        return _table(header, rows)
+
+    def _search(self) -> str:
+        record, trials, metric = self.sweep.record, self.sweep.trials, self.sweep.objective.metric
+        names = [parameter.name for parameter in self.sweep.space.parameters]
+        rows = []
+        for trial in self.members:
+            values = self.sweep.values(trial)
+            cells = [f"`{values[name]}`" if name in values else "" for name in names]
+            rows.append((str(trial.number), render.number(trial.value), *cells))
+        table = _table(("trial", metric, *(f"`{name}`" for name in names)), rows)
+        return f"{table}\n\n{_budget(record, trials)}"
+
+
+def _budget(record: Record, trials: Trials) -> str:
+    return (
+        f"{len(trials)} trials, {trials.steps} steps; searcher {_named(record.searcher)}, "
+        f"scheduler {_named(record.scheduler)}."
+    )
 
 
 def _finite(metrics: Mapping[str, float] | None) -> dict[str, float | None] | None:

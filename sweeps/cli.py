@@ -20,6 +20,7 @@ from sweeps.errors import ConfigError, SweepError, did_you_mean, exit_code
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from sweeps.combine import Kind
     from sweeps.launch import HydraArguments, Program
     from sweeps.results import SweepResults
 
@@ -241,20 +242,63 @@ def _write_table(sweep: SweepResults, options: Namespace) -> None:
 
 
 def _export(parser: ArgumentParser, given: list[str]) -> int:
-    parser.add_argument("sweep", metavar="SWEEP", help="its folder, or its name in outputs/sweeps")
-    parser.add_argument("--trial", type=int, metavar="N", help="another trial than the best")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="another folder than its best/")
-    _add_help(parser)
-    options = parser.parse_args(given)
+    options = _export_options(parser, given)
 
+    from sweeps.combine import export_combined
     from sweeps.export import export_best
     from sweeps.folder import find_sweep
-    from sweeps.render import make_console
+    from sweeps.render import make_console, working
     from sweeps.summary import print_export
 
-    result = export_best(find_sweep(options.sweep), trial=options.trial, out=options.out)
+    folder = find_sweep(options.sweep)
+    kind: Kind | None = "ensemble" if options.ensemble else "soup" if options.soup else None
+    with working(make_console(stderr=True)) as say:
+        if kind is None:
+            say("loading, evaluating and comparing")
+            result = export_best(folder, trial=options.trial, out=options.out)
+        else:
+            result = export_combined(
+                folder,
+                kind=kind,
+                count=options.ensemble or options.soup,
+                recipe=options.recipe or "greedy",
+                out=options.out,
+                say=say,
+            )
     print_export(result, console=make_console())
     return 0
+
+
+def _export_options(parser: ArgumentParser, given: list[str]) -> Namespace:
+    parser.add_argument("sweep", metavar="SWEEP", help="its folder, or its name in outputs/sweeps")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--trial", type=int, metavar="N", help="another trial than the best")
+    what.add_argument(
+        "--ensemble", type=_several, metavar="K", help="the K best, their probabilities averaged"
+    )
+    what.add_argument("--soup", type=_several, metavar="K", help="the K best, weights averaged")
+    parser.add_argument(
+        "--recipe",
+        choices=("greedy", "uniform"),
+        help="of the soup: leave out what makes it worse on validation rows (greedy), or nothing",
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="another folder than its best/, ensemble/ or soup/"
+    )
+    _add_help(parser)
+    options = parser.parse_args(given)
+    if options.recipe and not options.soup:
+        parser.error("--recipe is of a --soup K")
+    return options
+
+
+def _several(text: str) -> int:
+    with suppress(ValueError):
+        if int(text) > 1:
+            return int(text)
+    from argparse import ArgumentTypeError
+
+    raise ArgumentTypeError(f"{text!r} is not a number above 1")
 
 
 def _add_help(parser: ArgumentParser) -> None:
@@ -314,12 +358,19 @@ _VERBS: dict[str, Verb] = {
     "export": Verb(
         run=_export,
         summary="take out a sweep's best model, verified",
-        usage="SWEEP [--trial N] [--out DIR]",
+        usage="SWEEP [--trial N | --ensemble K | --soup K [--recipe NAME]] [--out DIR]",
         about=(
             "Export the best trial's model, ready to use: weights, config, metrics, model card.\n"
-            "It is loaded back and evaluated before it replaces an older export."
+            "It is loaded back and evaluated before it replaces an older export. An ensemble or a\n"
+            "soup of the K best trials comes with its metrics beside the best one's; it takes\n"
+            "their checkpoints: sweep with hydra.sweeper.keep_checkpoints=K."
         ),
-        examples=("outputs/sweeps/train-1", "outputs/sweeps/train-1 --trial 7 --out model"),
+        examples=(
+            "outputs/sweeps/train-1",
+            "outputs/sweeps/train-1 --trial 7 --out model",
+            "outputs/sweeps/train-1 --ensemble 5",
+            "outputs/sweeps/train-1 --soup 5 --recipe uniform",
+        ),
     ),
 }
 

@@ -9,15 +9,13 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from hydra.errors import HydraException
-from hydra.utils import get_object
-from omegaconf import DictConfig, OmegaConf, read_write
+from omegaconf import DictConfig, ListConfig, OmegaConf, read_write
 
 from sweeps.card import Card
 from sweeps.checkpoints import held
@@ -27,18 +25,36 @@ from sweeps.results import SweepResults, load_sweep
 from sweeps.secrets import MASK, is_secret
 from sweeps.trained import TrainedTrial, without_job
 from sweeps.trials import Trial
+from sweeps.verify import (
+    ModelTrainer,
+    cannot_rebuild,
+    check_recorded,
+    check_reloaded,
+    evaluate,
+    load,
+    objective_of,
+    test_metrics,
+    write,
+)
 
-TOLERANCE = 1e-4
-"""How far the exported model's metric may lie from the recorded one, relative above 1.
-
-The same weights on the same rows differ in the sixth digit where sums run in another order: another
-device, or number of threads. Another epoch, split or seed differs by a row or more, which is more
-than this for fewer than 10,000 rows. The export and the checkpoint it was made from are compared in
-one process and must agree in every bit.
-"""
-
-_OFFERS = ("load", "evaluate", "export")
 _MARK = "metrics.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CombinedResult:
+    """Of an export of several trials as one model: which, and how good the best is alone."""
+
+    kind: str
+    """`ensemble` or `soup`."""
+    trials: tuple[int, ...]
+    """What is in it, best first."""
+    left_out: Mapping[int, str]
+    """By trial: why it is not in it."""
+    single_validation: float
+    """The objective of the best trial."""
+    single_test: dict[str, float] | None
+    worse: bool
+    """Whether the best trial alone has the better objective."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +63,7 @@ class ExportResult:
 
     folder: Path
     trial: int
+    """The trial; of several the best."""
     verified: bool
     """Whether the export was loaded back and gave the recorded objective again."""
     reason: str | None = None
@@ -54,29 +71,7 @@ class ExportResult:
     validation: float | None = None
     """The objective, evaluated from the export."""
     test: dict[str, float] | None = None
-
-
-class Stored(Protocol):
-    """What a trainer's `load` gives."""
-
-    net: Any
-    epoch: int
-
-
-class ModelTrainer(Protocol):
-    """What `trainer._target_` offers so that its models can be exported."""
-
-    def load(self, folder: Path, parts: Mapping[str, Any]) -> Stored:
-        """The best model in a checkpoint folder or an exported one, built from `parts`."""
-        ...
-
-    def evaluate(self, net: Any, split: str) -> Mapping[str, float]:
-        """Metrics on `validation` or `test`; ValueError where there is no such split."""
-        ...
-
-    def export(self, stored: Stored, folder: Path) -> Path:
-        """Write all that `load` needs beside `parts`."""
-        ...
+    combined: CombinedResult | None = None
 
 
 def export_best(
@@ -85,8 +80,8 @@ def export_best(
     """Export a trial's best model, verified where the app's trainer allows.
 
     The model is loaded from the checkpoint of the trial's best report, evaluated on the validation
-    split and compared with what the trial reported (see `TOLERANCE`); exported; loaded again from
-    the export alone into a new network, and compared once more. Only then is an older export
+    split and compared with what the trial reported (see `verify.TOLERANCE`); exported; loaded again
+    from the export alone into a new network, and compared once more. Only then is an older export
     replaced, whole. Without a `trainer._target_` that offers load, evaluate and export, what is
     exported is the checkpoint as it is, and the result says why it is not verified.
 
@@ -100,21 +95,9 @@ def export_best(
         SweepError: The trial has no value or no config, the model is not what was recorded, or the
             folder cannot be written. Nothing was replaced.
     """
-    found = _find(folder, trial)
     place = (out or folder.best).resolve()
-    _check_place(place)
-    partial = place.with_name(f".{place.name}.partial")
-    try:
-        shutil.rmtree(partial, ignore_errors=True)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with _held(found, trial, place.with_name(f".{place.name}.source")) as trained:
-            result = _write(trained, partial, place)
-        _replace(place, partial)
-    except OSError as error:
-        raise SweepError(f"nothing was exported to {place}: {error}") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return result
+    with replacing(place) as partial, hold(lambda: [_find(folder, trial)], place) as (trained,):
+        return _write(trained, partial, place)
 
 
 def _find(folder: SweepFolder, number: int | None) -> TrainedTrial:
@@ -135,17 +118,29 @@ def _find(folder: SweepFolder, number: int | None) -> TrainedTrial:
 
 
 @contextmanager
-def _held(found: TrainedTrial, number: int | None, scratch: Path) -> Iterator[TrainedTrial]:
-    """What was found, or what has outdone it since; a running sweep may then delete it."""
+def hold(find: Callable[[], Sequence[TrainedTrial]], place: Path) -> Iterator[list[TrainedTrial]]:
+    """What is found, with checkpoints that stay; of a running sweep, what has outdone it since.
+
+    Args:
+        find: Gives trials with a checkpoint each; asked again where one was deleted meanwhile.
+        place: The checkpoints are held beside it.
+    """
     with ExitStack() as stack:
         while True:
-            assert found.checkpoint is not None
             try:
-                checkpoint = stack.enter_context(held(found.checkpoint, scratch))
+                trials = [stack.enter_context(_held(trained, place)) for trained in find()]
                 break
             except FileNotFoundError:
-                found = _find(found.sweep.folder, number)
-        yield replace(found, checkpoint=checkpoint)
+                stack.close()
+        yield trials
+
+
+@contextmanager
+def _held(trained: TrainedTrial, place: Path) -> Iterator[TrainedTrial]:
+    assert trained.checkpoint is not None
+    scratch = place.with_name(f".{place.name}.source-{trained.trial.number}")
+    with held(trained.checkpoint, scratch) as checkpoint:
+        yield replace(trained, checkpoint=checkpoint)
 
 
 def _choose(sweep: SweepResults, number: int | None) -> Trial:
@@ -162,6 +157,26 @@ def _choose(sweep: SweepResults, number: int | None) -> Trial:
 
 
 # Where it goes
+
+
+@contextmanager
+def replacing(place: Path) -> Iterator[Path]:
+    """A folder to make and to fill, which takes the place of an older export if all goes well.
+
+    Raises:
+        ConfigError: The place holds something else than an export.
+        SweepError: It cannot be written.
+    """
+    _check_place(place)
+    partial = place.with_name(f".{place.name}.partial")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        yield partial
+        _replace(place, partial)
+    except OSError as error:
+        raise SweepError(f"nothing was exported to {place}: {error}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _check_place(place: Path) -> None:
@@ -188,25 +203,11 @@ def _replace(place: Path, partial: Path) -> None:
 
 def _write(trained: TrainedTrial, partial: Path, place: Path) -> ExportResult:
     config = trained.config()
-    reason = _cannot_verify(trained, config)
+    reason = cannot_rebuild(trained, config)
     if reason is not None:
         return _write_as_it_is(trained, config, partial, place, reason)
     with trained.surroundings():
         return _write_model(trained, config, partial, place)
-
-
-def _cannot_verify(trained: TrainedTrial, config: DictConfig) -> str | None:
-    """Why the model cannot be rebuilt, or None if it can."""
-    target = OmegaConf.select(config, "trainer._target_")
-    if target is None:
-        return "it is the checkpoint as the app wrote it"
-    with trained.import_paths():
-        try:
-            trainer = get_object(str(target))
-        except (HydraException, ImportError, ValueError) as error:
-            return f"{target} cannot be imported: {error}"
-    missing = [name for name in _OFFERS if not hasattr(trainer, name)]
-    return f"{target} does not offer {', '.join(missing)}" if missing else None
 
 
 def _write_model(
@@ -216,19 +217,19 @@ def _write_model(
     whole = without_job(config)
     parts = trained.instantiate(whole)
     trainer: ModelTrainer = parts["trainer"]
-    stored = _load(trainer, trained.checkpoint, parts)
-    validation = _evaluate(trainer, stored.net)
-    value = _objective_of(trained, validation)
+    stored = load(trainer, trained.checkpoint, parts)
+    validation = evaluate(trainer, stored.net)
+    value = objective_of(trained.sweep.objective, validation)
     if value is None:
         reason = f"evaluate gives {', '.join(validation)}, not {trained.sweep.objective.metric}"
         return _write_as_it_is(trained, config, partial, place, reason)
-    _check_recorded(trained, value, stored.epoch)
-    trainer.export(stored, partial)
-    _write_config(partial, whole)
-    _check_reloaded(trained, partial, validation)
-    test = _test_metrics(trainer, stored.net)
+    check_recorded(trained, value, stored.epoch)
+    write(trainer, stored, partial)
+    write_config(partial, whole)
+    check_reloaded(trained, partial, validation)
+    test = test_metrics(trainer, stored.net)
     card = Card(trained=trained, folder=place, epoch=stored.epoch, validation=validation, test=test)
-    _write_card(partial, card)
+    write_card(partial, card)
     return ExportResult(
         folder=place, trial=trained.trial.number, verified=True, validation=value, test=test
     )
@@ -238,94 +239,32 @@ def _write_as_it_is(
     trained: TrainedTrial, config: DictConfig, partial: Path, place: Path, reason: str
 ) -> ExportResult:
     assert trained.checkpoint is not None
-    partial.mkdir()
     shutil.copytree(trained.checkpoint, partial / "checkpoint")
-    _write_config(partial, config)
-    _write_card(partial, Card(trained=trained, folder=place, unverified=reason))
+    write_config(partial, config)
+    write_card(partial, Card(trained=trained, folder=place, unverified=reason))
     return ExportResult(folder=place, trial=trained.trial.number, verified=False, reason=reason)
 
 
-def _write_config(folder: Path, config: DictConfig) -> None:
+def write_config(folder: Path, config: DictConfig) -> None:
+    """Write config.yaml, secrets masked."""
     _mask_secrets(config)
     (folder / "config.yaml").write_text(OmegaConf.to_yaml(config), encoding="utf-8")
 
 
 def _mask_secrets(node: Any) -> None:
     """Mask what secret-looking keys hold; references such as `${oc.env:KEY}` stay."""
-    for key in list(node):
+    for key in range(len(node)) if isinstance(node, ListConfig) else list(node):
         if OmegaConf.is_interpolation(node, key) or OmegaConf.is_missing(node, key):
             continue
-        if isinstance(node[key], DictConfig):
+        if OmegaConf.is_config(node[key]):
             _mask_secrets(node[key])
         elif isinstance(node[key], str) and is_secret(str(key)):
             with read_write(node):
                 node[key] = MASK
 
 
-def _write_card(folder: Path, card: Card) -> None:
+def write_card(folder: Path, card: Card) -> None:
+    """Write README.md and metrics.json."""
     (folder / "README.md").write_text(card.text(), encoding="utf-8")
     metrics = json.dumps(card.metrics(), indent=2, allow_nan=False)
     (folder / _MARK).write_text(f"{metrics}\n", encoding="utf-8")
-
-
-# The model, and whether it is the one that was recorded
-
-
-def _load(trainer: ModelTrainer, folder: Path, parts: Mapping[str, Any]) -> Stored:
-    try:
-        return trainer.load(folder, parts)
-    except Exception as error:
-        raise SweepError(f"nothing was exported: {folder} cannot be loaded: {error}") from error
-
-
-def _evaluate(trainer: ModelTrainer, net: Any) -> dict[str, float]:
-    try:
-        metrics = trainer.evaluate(net, "validation")
-    except Exception as error:
-        raise SweepError(f"nothing was exported: the model cannot be evaluated: {error}") from error
-    return {name: float(value) for name, value in metrics.items()}
-
-
-def _test_metrics(trainer: ModelTrainer, net: Any) -> dict[str, float] | None:
-    try:
-        return {name: float(value) for name, value in trainer.evaluate(net, "test").items()}
-    except ValueError:  # there is no such split
-        return None
-
-
-def _objective_of(trained: TrainedTrial, validation: Mapping[str, float]) -> float | None:
-    """The objective among the metrics of `evaluate`: itself, or without what means validation."""
-    metric = trained.sweep.objective.metric
-    for name, value in validation.items():
-        if metric in (name, f"val_{name}", f"valid_{name}", f"validation_{name}"):
-            return value
-    return None
-
-
-def _check_recorded(trained: TrainedTrial, value: float, epoch: int) -> None:
-    """See that the model gives what its trial reported for it."""
-    trial, objective = trained.trial, trained.sweep.objective
-    recorded = trial.value
-    if objective.at == "last" and epoch in trial.reports:  # the trainer still keeps its best epoch
-        recorded = trial.reports[epoch].value
-    assert recorded is not None
-    if abs(value - recorded) <= TOLERANCE * max(1.0, abs(recorded)):
-        return
-    raise SweepError(
-        f"nothing was exported: trial {trial.number} recorded {objective.metric} {recorded!r}, and "
-        f"its checkpoint, of epoch {epoch}, gives {value!r}. Where its trainer chooses the best "
-        f"epoch by another metric than {objective.metric}, make it the same."
-    )
-
-
-def _check_reloaded(trained: TrainedTrial, folder: Path, before: Mapping[str, float]) -> None:
-    """See that the export alone gives the same metrics, in a new network, to the last bit."""
-    config = OmegaConf.load(folder / "config.yaml")
-    assert isinstance(config, DictConfig)
-    parts = trained.instantiate(config)
-    after = _evaluate(parts["trainer"], _load(parts["trainer"], folder, parts).net)
-    if repr(after) != repr(dict(before)):
-        raise SweepError(
-            f"nothing was exported: on the validation split the export of trial "
-            f"{trained.trial.number} gives {after}, its checkpoint {dict(before)}"
-        )

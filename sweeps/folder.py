@@ -72,6 +72,10 @@ class SweepFolder:
         """The exported best model."""
         return self.path / "best"
 
+    def combined(self, kind: str) -> Path:
+        """The exported `ensemble` or `soup` of the best models."""
+        return self.path / kind
+
     def job(self, trial: int, run: int, *, rung: int | None = None, exploits: int = 0) -> Path:
         """A trial's Hydra job folder under one driver; another driver's lies beside it.
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
@@ -36,6 +37,17 @@ def make_console(*, stderr: bool = False) -> Console:
     if not console.is_terminal:
         console.width = _PLAIN_WIDTH
     return console
+
+
+@contextmanager
+def working(console: Console) -> Iterator[Callable[[str], None]]:
+    """Says what is being done, for what takes longer than one waits: on a terminal in one line that
+    goes when it is done, elsewhere as a line each."""
+    if not console.is_terminal:
+        yield lambda text: console.print(text, markup=False)
+        return
+    with console.status("") as status:
+        yield lambda text: status.update(Text(text))
 
 
 def number(value: float | None) -> str:

@@ -20,7 +20,7 @@ from sweeps.status import Status
 from sweeps.trials import Trial
 
 if TYPE_CHECKING:
-    from sweeps.export import ExportResult
+    from sweeps.export import CombinedResult, ExportResult
 
 _TOP = 10
 _FAILURES_SHOWN = 3
@@ -125,10 +125,32 @@ def _facts(sweep: SweepResults, export: ExportResult | None) -> Iterator[Text]:
 
 def _export_facts(export: ExportResult) -> Iterator[Text]:
     yield _fact("model", _exported(export))
+    if export.combined is not None:
+        yield from _combined_facts(export, export.combined)
+        return
     if export.validation is not None:
         yield _fact("validation", render.number(export.validation))
     if export.test:
         yield _fact("test", _metrics(export.test))
+
+
+def _combined_facts(export: ExportResult, combined: CombinedResult) -> Iterator[Text]:
+    """What is in it, and its metrics beside those of the best trial alone."""
+    several = "s" if len(combined.trials) > 1 else ""
+    yield _fact(combined.kind, f"of trial{several} {', '.join(map(str, combined.trials))}")
+    for trial, reason in combined.left_out.items():
+        yield _fact("left out", f"trial {trial}: {reason}")
+    alone = render.number(combined.single_validation)
+    yield _fact("validation", _beside(render.number(export.validation), alone, export))
+    if export.test:
+        alone = _metrics(combined.single_test or {})
+        yield _fact("test", _beside(_metrics(export.test), alone, export))
+    if combined.worse:
+        yield Text(f"trial {export.trial} alone is better: combine fewer trials", "yellow")
+
+
+def _beside(value: str, alone: str, export: ExportResult) -> Text:
+    return Text.assemble(value, (f"   trial {export.trial} alone: {alone}", "dim"))
 
 
 def _fact(name: str, value: Text | str) -> Text:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, chdir, contextmanager
@@ -26,7 +27,7 @@ from sweeps.folder import SweepFolder
 from sweeps.results import SweepResults
 from sweeps.trials import Trial
 
-_NEEDS_THE_JOB = ("${hydra:", "${now:")
+_NEEDS_THE_JOB = r"\$\{(hydra|now):"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,22 +134,36 @@ def _typed(hydra: Any) -> DictConfig:
     return config
 
 
-def without_job(config: DictConfig) -> DictConfig:
-    """The config with what only its job knew filled in; the rest, `${oc.env:X}` too, is kept."""
-    filled_in: DictConfig = OmegaConf.create(_filled_in(config, OmegaConf.to_container(config)))
-    return filled_in
+def without_job(config: DictConfig, *, inline: str | None = None) -> DictConfig:
+    """The config with what only its job knew filled in; the rest, `${oc.env:X}` too, is kept.
+
+    With `inline`, what refers to that key or a part of it is filled in as well.
+    """
+    marks = _NEEDS_THE_JOB if inline is None else rf"{_NEEDS_THE_JOB}|\$\{{\.*{inline}\b"
+    done: DictConfig = OmegaConf.create(_filled_in(config, OmegaConf.to_container(config), marks))
+    return done
 
 
-def _filled_in(node: Any, raw: Any) -> Any:
+def part_by_itself(config: DictConfig, key: str) -> Any:
+    """What a key holds, to stand in another config; None where there is no such key.
+
+    All but `${oc.env:X}` is filled in, so inside `surroundings` alone.
+    """
+    raw = OmegaConf.to_container(config)
+    assert isinstance(raw, dict)
+    return _filled_in_child(config, key, raw[key], r"\$\{(?!oc\.env:)") if key in raw else None
+
+
+def _filled_in(node: Any, raw: Any, marks: str) -> Any:
     children: Mapping[Any, Any] = raw if isinstance(raw, dict) else dict(enumerate(raw))
-    done = {key: _filled_in_child(node, key, child) for key, child in children.items()}
+    done = {key: _filled_in_child(node, key, child, marks) for key, child in children.items()}
     return done if isinstance(raw, dict) else list(done.values())
 
 
-def _filled_in_child(node: Any, key: Any, raw: Any) -> Any:
+def _filled_in_child(node: Any, key: Any, raw: Any, marks: str) -> Any:
     if isinstance(raw, dict | list):
-        return _filled_in(node[key], raw)
-    if isinstance(raw, str) and any(mark in raw for mark in _NEEDS_THE_JOB):
+        return _filled_in(node[key], raw, marks)
+    if isinstance(raw, str) and re.search(marks, raw):
         value = node[key]
         return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
     return raw

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -120,52 +121,59 @@ class MadeSweep:
         self.add(Closed, reason=reason)
 
 
+def _make_sweep(
+    place: Path,
+    space: Mapping[str, str] | None = None,
+    *,
+    name: str = "sweep",
+    app: Mapping[str, Any] | None = None,
+    metric: str = "val_accuracy",
+    mode: str = "max",
+    scheduler: Mapping[str, Any] | None = None,
+) -> MadeSweep:
+    parsed, _ = parse_space(space or {"lr": "tag(log, interval(0.001, 1))"}, [])
+    folder = SweepFolder(place / name)
+    folder.begin()
+    record = Record(
+        name=name,
+        app={
+            "file": str(place / "app.py"),
+            "module": None,
+            "function": "main",
+            "argv": ["-m", "hydra/sweeper=ray_tune"],
+            "cwd": str(place),
+            "sys_path": [str(place)],
+            "interpreter": "python",
+            **(app or {}),
+        },
+        overrides=[],
+        space=parsed.to_json(),
+        metric=metric,
+        mode=mode,
+        searcher={"name": "random"},
+        scheduler=dict(scheduler or {"name": "none"}),
+        num_samples=20,
+        seed=7,
+        options={},
+        environment={"python": "3.11", "versions": {}, "git": None},
+    )
+    record.write(folder)
+    made = MadeSweep(folder=folder, space=parsed)
+    made.add(Created, name=name, modes=(mode,), space=parsed.to_json())
+    made.add(Opened, run=1)
+    return made
+
+
 @pytest.fixture
 def make_sweep(tmp_path: Path) -> Callable[..., MadeSweep]:
     """A sweep's folder with its record and an opened journal, to add trials to."""
+    return partial(_make_sweep, tmp_path)
 
-    def make(
-        space: Mapping[str, str] | None = None,
-        *,
-        name: str = "sweep",
-        app: Mapping[str, Any] | None = None,
-        metric: str = "val_accuracy",
-        mode: str = "max",
-        scheduler: Mapping[str, Any] | None = None,
-    ) -> MadeSweep:
-        parsed, _ = parse_space(space or {"lr": "tag(log, interval(0.001, 1))"}, [])
-        folder = SweepFolder(tmp_path / name)
-        folder.begin()
-        record = Record(
-            name=name,
-            app={
-                "file": str(tmp_path / "app.py"),
-                "module": None,
-                "function": "main",
-                "argv": ["-m", "hydra/sweeper=ray_tune"],
-                "cwd": str(tmp_path),
-                "sys_path": [str(tmp_path)],
-                "interpreter": "python",
-                **(app or {}),
-            },
-            overrides=[],
-            space=parsed.to_json(),
-            metric=metric,
-            mode=mode,
-            searcher={"name": "random"},
-            scheduler=dict(scheduler or {"name": "none"}),
-            num_samples=20,
-            seed=7,
-            options={},
-            environment={"python": "3.11", "versions": {}, "git": None},
-        )
-        record.write(folder)
-        made = MadeSweep(folder=folder, space=parsed)
-        made.add(Created, name=name, modes=(mode,), space=parsed.to_json())
-        made.add(Opened, run=1)
-        return made
 
-    return make
+@pytest.fixture(scope="session")
+def make_sweep_in() -> Callable[..., MadeSweep]:
+    """The same in a given folder, for sweeps that many tests share."""
+    return _make_sweep
 
 
 # Sweeps that really run

@@ -14,8 +14,9 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from sweeps.errors import ConfigError, SweepError
-from sweeps.export import TOLERANCE, export_best
+from sweeps.export import export_best
 from sweeps.status import Decision, Status
+from sweeps.verify import TOLERANCE
 
 ROOT = Path(__file__).resolve().parents[1]
 OVERRIDES = ["data=digits", "model=mlp", "model.width=16", "model.depth=1", "trainer.device=cpu"]
@@ -103,9 +104,9 @@ def test_an_export_holds_weights_config_metrics_and_a_card(sweep):
         "README.md",
     }
     assert safetensors.torch.load_file(result.folder / "weights.safetensors")
-    assert (
-        len(json.loads((result.folder / "model.json").read_text())["preprocessing"]["mean"]) == 64
-    )
+    preprocessing = json.loads((result.folder / "model.json").read_text())["preprocessing"]
+    assert preprocessing["shape"] == [1, 8, 8]
+    assert len(preprocessing["classes"]) == 10
     metrics = json.loads((result.folder / "metrics.json").read_text())
     assert metrics["verified"]
     assert metrics["validation"]["accuracy"] == result.validation

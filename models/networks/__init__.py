@@ -4,6 +4,7 @@ from models.networks.calibration import expected_calibration_error, fit_temperat
 from models.networks.compound import CompoundScaling, compound_coefficients, compound_grid
 from models.networks.convnet import ConvNet
 from models.networks.darts import DartsNet, DartsSupernet, Genotype, read_genotype
+from models.networks.ensemble import Ensemble
 from models.networks.inception import InceptionNet
 from models.networks.mlp import MLP
 from models.networks.predict import predict_proba
@@ -18,6 +19,7 @@ __all__ = [
     "ConvNet",
     "DartsNet",
     "DartsSupernet",
+    "Ensemble",
     "Genotype",
     "InceptionNet",
     "Network",

@@ -2,6 +2,7 @@
 
 from models.training.averaging import EMA, SWA, NoAveraging
 from models.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from models.training.combine import Soup
 from models.training.darts import DartsTrainer
 from models.training.export import Best
 from models.training.fit import Fit
@@ -32,6 +33,7 @@ __all__ = [
     "RMSProp",
     "ReduceOnPlateau",
     "Schedule",
+    "Soup",
     "Step",
     "Trainer",
     "derive_seed",

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import safetensors.torch
+import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
@@ -59,9 +60,14 @@ def write_export(best: Best, folder: Path) -> Path:
     """Write `weights.safetensors` and `model.json`; the folder appears whole, or is replaced."""
     preprocessing = json.loads(best.preprocessing.to_json())
     model = {"epoch": best.epoch, "metrics": best.metrics, "preprocessing": preprocessing}
-    weights = {k: v.cpu().contiguous() for k, v in best.net.state_dict().items()}
+    weights = {name: _by_itself(value) for name, value in best.net.state_dict().items()}
     text = json.dumps(model, indent=1, allow_nan=False) + "\n"
     return write_folder(folder, {WEIGHTS: safetensors.torch.save(weights), MODEL: text.encode()})
+
+
+def _by_itself(tensor: Tensor) -> Tensor:
+    """A copy that shares no memory, as that of tied weights does: safetensors refuses it."""
+    return tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
 
 
 def _from_export(folder: Path) -> StoredBest:

@@ -6,7 +6,7 @@ import copy
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +17,10 @@ from models.data import Dataset, Preprocessing, Split, Stream
 from models.layers import class_weights
 from models.networks.predict import predict_logits, predict_proba
 from models.training.averaging import NoAveraging
+from models.training.batches import some_inputs
 from models.training.checkpoint import load_checkpoint, save_checkpoint
 from models.training.checks import require
+from models.training.combine import STATISTICS_ROWS, Soup, agreeing, make_ensemble, make_soup
 from models.training.compilation import compiled
 from models.training.distributed import Ranks
 from models.training.early_stopping import has_stalled
@@ -195,6 +197,63 @@ class Trainer(TrainerOptions):
     def export(self, best: Best, folder: str | Path) -> Path:
         """Write `weights.safetensors` and `model.json`, all that `load` needs beside the parts."""
         return write_export(best, Path(folder))
+
+    def soup(
+        self,
+        members: Sequence[Best],
+        parts: Sequence[Mapping[str, Any]],
+        *,
+        recipe: str,
+        score: Callable[[Mapping[str, float]], float],
+    ) -> Soup:
+        """The average of the weights of those members whose architectures agree.
+
+        Args:
+            members: Loaded models, best first.
+            parts: Those that each was built from.
+            recipe: `greedy` or `uniform`; see `models.training.soup`.
+            score: One number of the metrics that `evaluate` gives, more is better.
+
+        Raises:
+            ValueError: No two members agree, or one was trained on other rows.
+        """
+        group, left_out = agreeing(members)
+        first = group[0]
+        self._parts, self._preprocessing = parts[first], members[first].preprocessing
+        train = parts[first]["data"].load().train.to(self._device())
+        with num_threads(self.threads):
+            soup = make_soup(
+                {i: members[i] for i in group},
+                recipe=recipe,
+                evaluate=lambda net: self.evaluate(net, "validation"),
+                score=score,
+                inputs=lambda: some_inputs(
+                    train,
+                    self.batch_size,
+                    seed=parts[first]["seed"],
+                    epoch=0,
+                    rows=STATISTICS_ROWS,
+                ),
+            )
+        return replace(soup, left_out={**left_out, **soup.left_out})
+
+    def ensemble(self, members: Sequence[Best], parts: Mapping[str, Any]) -> Best:
+        """A network that gives the average of the members' probabilities.
+
+        Args:
+            members: Loaded models, best first.
+            parts: Those of the first member, with a `model` as `ensemble_model` describes it.
+
+        Raises:
+            ValueError: A member has other features or classes, or was trained on other rows.
+        """
+        net = self._build(parts, members[0].preprocessing)
+        return make_ensemble(net, members, evaluate=lambda part: self.evaluate(part, "validation"))
+
+    @staticmethod
+    def ensemble_model(models: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """The config of an ensemble's `model`, of its members' ones."""
+        return {"_target_": "models.Ensemble", "_partial_": True, "members": list(models)}
 
     def _device(self) -> torch.device:
         if self.device == "auto":

@@ -1,0 +1,163 @@
+"""Whether a model is the one that its trial recorded, asked of the app's own trainer."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from hydra.errors import HydraException
+from hydra.utils import get_object
+from omegaconf import DictConfig, OmegaConf
+
+from sweeps.errors import SweepError
+from sweeps.objective import Objective
+from sweeps.trained import TrainedTrial
+
+log = logging.getLogger(__name__)
+
+TOLERANCE = 1e-4
+"""How far the exported model's metric may lie from the recorded one, relative above 1.
+
+The same weights on the same rows differ in the sixth digit where sums run in another order: another
+device, or number of threads. Another epoch, split or seed differs by a row or more, which is more
+than this for fewer than 10,000 rows. The export and the checkpoint it was made from are compared in
+one process and must agree in every bit.
+"""
+
+OFFERS = ("load", "evaluate", "export")
+
+
+class Stored(Protocol):
+    """What a trainer's `load` gives."""
+
+    net: Any
+    epoch: int
+
+
+class ModelTrainer(Protocol):
+    """What `trainer._target_` offers so that its models can be exported."""
+
+    def load(self, folder: Path, parts: Mapping[str, Any]) -> Stored:
+        """The best model in a checkpoint folder or an exported one, built from `parts`."""
+        ...
+
+    def evaluate(self, net: Any, split: str) -> Mapping[str, float]:
+        """Metrics on `validation` or `test`; ValueError where there is no such split."""
+        ...
+
+    def export(self, stored: Stored, folder: Path) -> Path:
+        """Write all that `load` needs beside `parts`."""
+        ...
+
+
+def cannot_rebuild(
+    trained: TrainedTrial, config: DictConfig, *, offers: Sequence[str] = OFFERS
+) -> str | None:
+    """Why the trainer cannot be asked for what it must offer, or None if it can."""
+    target = OmegaConf.select(config, "trainer._target_")
+    if target is None:
+        return "it is the checkpoint as the app wrote it"
+    with trained.import_paths():
+        try:
+            trainer = get_object(str(target))
+        except (HydraException, ImportError, ValueError) as error:
+            return f"{target} cannot be imported: {error}"
+    missing = [name for name in offers if not hasattr(trainer, name)]
+    return f"{target} does not offer {', '.join(missing)}" if missing else None
+
+
+def load(trainer: ModelTrainer, folder: Path, parts: Mapping[str, Any]) -> Stored:
+    """The model in a folder.
+
+    Raises:
+        SweepError: The trainer cannot load it.
+    """
+    try:
+        return trainer.load(folder, parts)
+    except Exception as error:
+        raise SweepError(f"nothing was exported: {folder} cannot be loaded: {error}") from error
+
+
+def write(trainer: ModelTrainer, stored: Stored, folder: Path) -> None:
+    """Write a model to a folder.
+
+    Raises:
+        SweepError: The trainer refuses to.
+        OSError: The file system does.
+    """
+    try:
+        trainer.export(stored, folder)
+    except OSError:
+        raise
+    except Exception as error:
+        raise SweepError(f"nothing was exported: the model cannot be written: {error}") from error
+
+
+def evaluate(trainer: ModelTrainer, net: Any) -> dict[str, float]:
+    """Metrics on the validation split.
+
+    Raises:
+        SweepError: The trainer cannot evaluate it.
+    """
+    try:
+        metrics = trainer.evaluate(net, "validation")
+    except Exception as error:
+        raise SweepError(f"nothing was exported: the model cannot be evaluated: {error}") from error
+    return {name: float(value) for name, value in metrics.items()}
+
+
+def test_metrics(trainer: ModelTrainer, net: Any) -> dict[str, float] | None:
+    """Metrics on the test split, where there is one."""
+    try:
+        return {name: float(value) for name, value in trainer.evaluate(net, "test").items()}
+    except ValueError as error:  # there is no such split
+        log.info("no test metrics: %s", error)
+        return None
+
+
+def objective_of(objective: Objective, validation: Mapping[str, float]) -> float | None:
+    """The objective among the metrics of `evaluate`: itself, or without what means validation."""
+    metric = objective.metric
+    for name, value in validation.items():
+        if metric in (name, f"val_{name}", f"valid_{name}", f"validation_{name}"):
+            return value
+    return None
+
+
+def check_recorded(trained: TrainedTrial, value: float, epoch: int) -> None:
+    """See that the model gives what its trial reported for it.
+
+    Raises:
+        SweepError: It does not.
+    """
+    trial, objective = trained.trial, trained.sweep.objective
+    recorded = trial.value
+    if objective.at == "last" and epoch in trial.reports:  # the trainer still keeps its best epoch
+        recorded = trial.reports[epoch].value
+    assert recorded is not None
+    if abs(value - recorded) <= TOLERANCE * max(1.0, abs(recorded)):
+        return
+    raise SweepError(
+        f"nothing was exported: trial {trial.number} recorded {objective.metric} {recorded!r}, and "
+        f"its checkpoint, of epoch {epoch}, gives {value!r}. Where its trainer chooses the best "
+        f"epoch by another metric than {objective.metric}, make it the same."
+    )
+
+
+def check_reloaded(trained: TrainedTrial, folder: Path, before: Mapping[str, float]) -> None:
+    """See that the export alone gives the same metrics, in a new network, to the last bit.
+
+    Raises:
+        SweepError: It does not.
+    """
+    config = OmegaConf.load(folder / "config.yaml")
+    assert isinstance(config, DictConfig)
+    parts = trained.instantiate(config)
+    after = evaluate(parts["trainer"], load(parts["trainer"], folder, parts).net)
+    if repr(after) != repr(dict(before)):
+        raise SweepError(
+            f"nothing was exported: on the validation split the model gives {dict(before)}, and "
+            f"loaded back from its export {after}"
+        )
