@@ -50,13 +50,16 @@ class Stream(Protocol):
         ...
 
     def part(self, rank: int, ranks: int) -> Stream:
-        """One of `ranks` disjoint parts of each epoch; all have the same number of rows."""
+        """One of `ranks` disjoint parts of each batch and of the whole, equal up to one row."""
         ...
 
     def batches(
         self, sizes: Sequence[int], *, seed: int, start: int = 0
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """The batches, of these sizes, of the epoch of this seed, from step `start` on."""
+        """The batches of the epoch of this seed, from step `start` on; a part has a part of each.
+
+        `sizes` are the rows of each step over all parts, together at most `n_rows`.
+        """
         ...
 
     def parts(self) -> Iterator[Split]:

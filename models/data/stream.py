@@ -30,7 +30,8 @@ class ParquetStream:
     An epoch puts the row groups into a random order. Their rows in this order are one sequence; a
     rank reads its own stretch of it, at `LANES` places at once: from each a buffer takes an equal
     number of rows, and these are shuffled. All of it is a function of the epoch's seed, so any step
-    can be found again without what came before it.
+    can be found again without what came before it. The ranks' rows of a step are together its
+    batch: they have the same number of steps, and read every row once.
     """
 
     groups: Sequence[RowGroup]
@@ -49,15 +50,15 @@ class ParquetStream:
 
     @property
     def n_rows(self) -> int:
-        """Rows of this part of an epoch; what the division by the ranks leaves over is not read."""
-        return sum(self.counts) // self.ranks
+        """Rows of an epoch, over all ranks."""
+        return sum(self.counts)
 
     def to(self, device: torch.device) -> ParquetStream:
         """The same rows, handed out on a device."""
         return replace(self, device=device)
 
     def part(self, rank: int, ranks: int) -> ParquetStream:
-        """One of `ranks` disjoint parts of each epoch; all have the same number of rows."""
+        """One of `ranks` disjoint parts of each batch and of the whole, equal up to one row."""
         return replace(self, rank=rank, ranks=ranks)
 
     def batches(
@@ -66,27 +67,31 @@ class ParquetStream:
         """The batches of an epoch from step `start` on.
 
         Args:
-            sizes: Rows of each step, together `n_rows`.
+            sizes: Rows of each step over all ranks, together at most `n_rows`.
             seed: Of the epoch's order; the same on each rank.
             start: The first step.
         """
+        own = [_share(n, self.rank, self.ranks) for n in sizes]
+        before = sum(_share(n, rank, self.ranks) for n in sizes for rank in range(self.rank))
         generator = torch.Generator().manual_seed(seed)
         order = torch.randperm(len(self.groups), generator=generator).tolist()
-        per_block = max(1, self.buffer_rows // max(sizes))
-        steps = [list(sizes[i : i + per_block]) for i in range(0, len(sizes), per_block)]
+        per_block = max(1, self.buffer_rows // max(1, *own))
+        steps = [own[i : i + per_block] for i in range(0, len(own), per_block)]
         seeds = torch.randint(1 << 32, (len(steps),), generator=generator).tolist()
         first, skip = divmod(start, per_block)
-        blocks = self._blocks(order, [sum(s) for s in steps], first=first, lanes=LANES, seeds=seeds)
+        blocks = self._blocks(
+            order, before, list(map(sum, steps)), first=first, lanes=LANES, seeds=seeds
+        )
         for block, (x, y) in zip(steps[first:], _one_ahead(blocks), strict=True):
             yield from list(zip(torch.split(x, block), torch.split(y, block), strict=True))[skip:]
             skip = 0
 
     def parts(self) -> Iterator[Split]:
-        """Every row once, in order, as many at a time as the buffer holds.
+        """Every row of this part once, in order, as many at a time as the buffer holds.
 
         What fits the buffer as a whole is read once and kept.
         """
-        if self.n_rows <= self.buffer_rows:
+        if _share(self.n_rows, self.rank, self.ranks) <= self.buffer_rows:
             yield self._whole
         else:
             yield from self._in_order()
@@ -96,22 +101,27 @@ class ParquetStream:
         return next(self._in_order())
 
     def _in_order(self) -> Iterator[Split]:
-        whole, rest = divmod(self.n_rows, self.buffer_rows)
+        before = self.rank * self.n_rows // self.ranks
+        whole, rest = divmod(_share(self.n_rows, self.rank, self.ranks), self.buffer_rows)
         sizes = [self.buffer_rows] * whole + ([rest] if rest else [])
-        return self._blocks(range(len(self.groups)), sizes)
+        return self._blocks(range(len(self.groups)), before, sizes)
 
     def _blocks(
         self,
         order: Sequence[int],
+        before: int,
         sizes: Sequence[int],
         *,
         first: int = 0,
         lanes: int = 1,
         seeds: Sequence[int] | None = None,
     ) -> Iterator[Split]:
-        """Buffers of these sizes from the number `first` on, shuffled if there are seeds."""
-        shares = [[n * (i + 1) // lanes - n * i // lanes for n in sizes] for i in range(lanes)]
-        starts = accumulate(map(sum, shares), initial=self.rank * self.n_rows)
+        """Buffers of these sizes after `before` rows, from the number `first` on.
+
+        They are shuffled if there are seeds.
+        """
+        shares = [[_share(n, lane, lanes) for n in sizes] for lane in range(lanes)]
+        starts = accumulate(map(sum, shares), initial=before)
         places = [
             _Place(self._rows(order, start + sum(share[:first]), start + sum(share)))
             for start, share in zip(starts, shares, strict=False)
@@ -143,6 +153,11 @@ class ParquetStream:
             here, places = places[: len(table)], places[len(table) :]
             split.x[here], split.y[here] = self.encode(table)
         return split.to(torch.device(self.device))
+
+
+def _share(rows: int, part: int, parts: int) -> int:
+    """How many of so many rows fall to a part."""
+    return rows * (part + 1) // parts - rows * part // parts
 
 
 class _Place:

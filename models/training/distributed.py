@@ -3,8 +3,7 @@
 `trainer.batch_size` is the batch of all ranks together, and learning rates are for that batch: on
 however many ranks, a run makes the same steps as on one, up to rounding. Each rank takes its rows
 of each batch; gradients and losses, weighed by what the rows count, are added up, so parts of
-unequal size are right, and every rank sees the same loss and decides alike. Of a stream each rank
-reads a part of its own: then a batch is what all ranks read at once.
+unequal size are right, and every rank sees the same loss and decides alike.
 """
 
 from __future__ import annotations
@@ -34,8 +33,8 @@ class Ranks:
     size: int
     batch: int = 0
     """Rows of the batch that all ranks have under way."""
-    reads_apart: bool = False
-    """Whether each rank reads its own rows alone, and not the whole batches."""
+    reads_parts: bool = False
+    """Whether this rank is given its own rows of a batch alone, as of a stream."""
 
     @classmethod
     def current(cls) -> Ranks | None:
@@ -48,22 +47,25 @@ class Ranks:
         """Which of so many rows are this rank's: an equal share, up to one row."""
         return slice(self.rank * rows // self.size, (self.rank + 1) * rows // self.size)
 
-    def part(self, rows: Split | Stream) -> Split | Stream:
-        """What this rank reads of the training rows: all that is in memory, a part of a stream."""
-        self.reads_apart = not isinstance(rows, Split)
-        return rows if isinstance(rows, Split) else rows.part(self.rank, self.size)
+    def own_rows(self, x: Tensor) -> Tensor:
+        """This rank's rows of a batch that it was given."""
+        return x if self.reads_parts else x[self.own(len(x))]
 
-    def batch_size(self, of_all: int) -> int:
-        """Rows that this rank reads for a batch of all ranks."""
-        return of_all // self.size if self.reads_apart else of_all
+    def part_of(self, train: Split | Stream, *, micro_batch_size: int | None) -> Split | Stream:
+        """What this rank reads: its part of a stream, or all that is in memory.
 
-    def cut(self, x: Tensor) -> Tensor:
-        """This rank's rows of what it has read of a batch."""
-        return x if self.reads_apart else x[self.own(len(x))]
-
-    def labels(self, y: Tensor) -> Tensor:
-        """The labels of the batch of all ranks, of those that this rank has read."""
-        return gather_rows(y, shared_group(None)).view(-1) if self.reads_apart else y
+        Raises:
+            ValueError: Batches of a stream are to be split further.
+        """
+        if isinstance(train, Split):
+            return train
+        if micro_batch_size is not None:
+            raise ValueError(
+                f"trainer.micro_batch_size is {micro_batch_size}; several workers that read a "
+                "stream take their parts of a batch at once: set it to null"
+            )
+        self.reads_parts = True
+        return train.part(self.rank, self.size)
 
     def check(self, net: nn.Module, *, batch_size: int, gradient_penalty: float) -> None:
         """Refuse what ranks cannot do together.
@@ -96,16 +98,11 @@ class Ranks:
     def share(self, step: GradientStep) -> GradientStep:
         """A step that takes a batch of all ranks, and goes through its own rows of it."""
         rows = step.micro_batch_size
-        if rows is not None and self.reads_apart and step.loss.class_weights is not None:
-            raise ValueError(
-                f"trainer.micro_batch_size is {rows}; with class weights and several workers it "
-                f"needs data that fit into memory: set it to null, or trainer.class_weights to none"
-            )
         return SharedStep(
             **{
                 **_options(step),
                 "loss": SharedLoss(**_options(step.loss), ranks=self),
-                "micro_batch_size": rows if rows is None or self.reads_apart else rows * self.size,
+                "micro_batch_size": None if rows is None else rows * self.size,
             },
             ranks=self,
         )
@@ -136,16 +133,25 @@ class SharedLoss(Loss):
     ranks: Ranks
 
     def __call__(self, forward: Forward, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Take what was read of a batch; the terms of its own rows."""
-        labels = self.ranks.labels(y)
-        self.ranks.batch = len(labels)
-        x, y = self.ranks.cut(x), self.ranks.cut(y)
-        if not len(y):  # the other ranks' batch norms wait for this one
-            nothing = forward(x).sum() * 0
+        """Take a batch; the terms of this rank's rows."""
+        if not self.ranks.reads_parts:
+            self.ranks.batch = len(y)
+        own_x, own_y = self.ranks.own_rows(x), self.ranks.own_rows(y)
+        share = self._share_of_part(y) if self.ranks.reads_parts else self.share(own_y, y)
+        if not len(own_y):  # the other ranks' batch norms wait for this one
+            nothing = forward(own_x).sum() * 0
             return nothing, nothing
-        share = self.share(y, labels)
-        minimised, loss = super().__call__(forward, x, y)
+        minimised, loss = super().__call__(forward, own_x, own_y)
         return minimised * share, loss * share
+
+    def _share_of_part(self, y: Tensor) -> float | Tensor:
+        """`share` of a part whose other rows lie on other ranks."""
+        if self.class_weights is None:
+            return len(y) / self.ranks.batch
+        weight = self.class_weights[y].sum()
+        total = weight.clone()
+        dist.all_reduce(total)
+        return weight / total
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -87,6 +87,8 @@ class Run:
         self.net.train()
         for x, y in epoch_batches(split, sizes, seed=seed, epoch=epoch, start=start):
             self._set_lr(len(sizes))
+            if self.ranks is not None:
+                self.ranks.batch = sizes[self.step]
             if statistics and self.step == 0:
                 loss = self._observed(take_step, x, y)
             else:
@@ -137,7 +139,7 @@ class Run:
         rows = self.averaging.batch_norm_rows
         inputs = some_inputs(split, batch_size, seed=self.seed, epoch=self.epoch, rows=rows)
         if self.ranks is not None:
-            inputs = map(self.ranks.cut, inputs)
+            inputs = map(self.ranks.own_rows, inputs)
         precise_batch_norm(averaged, inputs)
         return averaged
 

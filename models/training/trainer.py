@@ -361,19 +361,18 @@ class Trainer(TrainerOptions):
         """Train to the last epoch, an early stop, a divergence or an interruption."""
         device = run.dropout.device
         train, validation = dataset.train.to(device), dataset.validation.to(device)
-        rows, batch_size = train, self.batch_size
-        if run.ranks is not None:
-            rows, batch_size = run.ranks.part(train), run.ranks.batch_size(batch_size)
         step = self._step(run, train)
+        if run.ranks is not None:
+            train = run.ranks.part_of(train, micro_batch_size=self.micro_batch_size)
         ended = self._has_ended(run)  # a checkpoint may be a run's last
         while ended is None:
             run.schedule = run.schedule.after(self._losses(run))
             loss = run.train_epoch(
-                rows, step, batch_size=batch_size, statistics=self.statistics, stop=stop
+                train, step, batch_size=self.batch_size, statistics=self.statistics, stop=stop
             )
             if loss is None:
                 return "interrupted"
-            metrics = self._end_epoch(run, loss, rows, validation, batch_size=batch_size)
+            metrics = self._end_epoch(run, loss, train, validation)
             ended = self._has_ended(run)
             self._is_ending = ended is not None
             if on_epoch is not None:
@@ -381,19 +380,13 @@ class Trainer(TrainerOptions):
         return ended
 
     def _end_epoch(
-        self,
-        run: Run,
-        loss: float,
-        train: Split | Stream,
-        validation: Split | Stream,
-        *,
-        batch_size: int,
+        self, run: Run, loss: float, train: Split | Stream, validation: Split | Stream
     ) -> dict[str, float]:
         """Evaluate the network, and keep it if it is the best."""
         if not math.isfinite(loss):
             metrics = diverged_metrics(loss)
         else:
-            net = run.evaluated_net(train, batch_size=batch_size)
+            net = run.evaluated_net(train, batch_size=self.batch_size)
             predict = predict_logits if run.ranks is None else run.ranks.predict_logits
             metrics = epoch_metrics(loss, evaluate(net, validation, predict=predict))
         run.history.append(metrics)

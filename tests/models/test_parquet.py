@@ -211,13 +211,29 @@ def test_what_lies_before_the_first_step_is_not_read(folder, monkeypatch):
 
 
 @pytest.mark.parametrize("ranks", [2, 3, 7])
-def test_ranks_read_disjoint_parts_in_the_same_number_of_steps(folder, ranks):
+def test_the_ranks_parts_of_a_step_are_together_its_batch(folder, ranks):
     split = rows_of(folder)
     parts = [epoch(split.part(rank, ranks), seed=3) for rank in range(ranks)]
     assert len({len(part) for part in parts}) == 1
-    rows = torch.cat([torch.cat(part) for part in parts]).tolist()
-    assert len(rows) == len(set(rows)) > split.n_rows - ranks
-    assert set(rows) <= set(torch.cat(epoch(split)).tolist())
+    whole = [sum(len(part[step]) for part in parts) for step in range(len(parts[0]))]
+    assert whole == batch_sizes(split.n_rows, 32)
+    sizes = [[len(part[step]) for part in parts] for step in range(len(parts[0]))]
+    assert all(max(of_step) - min(of_step) <= 1 for of_step in sizes)
+
+
+@pytest.mark.parametrize("ranks", [2, 3, 7])
+def test_ranks_read_disjoint_parts_that_are_every_row_once(folder, ranks):
+    split = rows_of(folder)
+    for rows in (
+        [torch.cat(epoch(split.part(rank, ranks), seed=3)) for rank in range(ranks)],
+        [torch.cat(numbers(split.part(rank, ranks).parts())) for rank in range(ranks)],
+    ):
+        assert torch.equal(torch.cat(rows).sort().values, torch.cat(numbers(split.parts())))
+
+
+def test_a_rank_goes_on_at_any_step(folder):
+    part = rows_of(folder).part(1, 3)
+    assert all(map(torch.equal, epoch(part)[17:], epoch(part, start=17)))
 
 
 # Memory
@@ -296,6 +312,14 @@ def test_an_exported_network_predicts_raw_tables_without_the_files(folder, tmp_p
     best = fresh.load(tmp_path / "c", parts_of(data))
     table = people(50, start=9000)
     assert torch.equal(fresh.predict(best.net, table), trainer.predict(fit.net, table))
+
+
+def test_streams_go_with_averages_and_class_weights(folder):
+    data = parquet(folder)
+    trainer = Trainer(epochs=2, batch_size=64, device="cpu", class_weights="balanced")
+    averaging = partial(models.EMA, decay=0.9)
+    fit = trainer.fit({**parts_of(data), "averaging": averaging})
+    assert fit.objective > 0.9
 
 
 # Messages

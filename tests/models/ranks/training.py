@@ -12,6 +12,7 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -21,7 +22,6 @@ from torch import nn
 
 import models
 from models import Digits, Trainer
-from models.training.distributed import Ranks
 
 
 class ForeignNet(nn.Module):
@@ -149,6 +149,53 @@ def a_run_goes_on_bit_for_bit(folder):
     assert resumed.objective == unbroken.objective
 
 
+def stream(folder):
+    """A data set in Parquet, and a list of how many training rows this rank has read at a time."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(2000, 4)), rng.integers(0, 2, 2000)
+    x[:, 0] += 3 * y
+    own = folder / str(dist.get_rank())
+    own.mkdir(exist_ok=True)
+    columns = {f"x{i}": x[:, i] for i in range(4)} | {"y": y}
+    pq.write_table(pa.table(columns), own / "rows.parquet", row_group_size=300)
+    dataset = models.Parquet(path=str(own), target="y", buffer_rows=256).load()
+    read, encode = [], dataset.train.encode
+
+    def counted(table):
+        read.append(len(table))
+        return encode(table)
+
+    return Memory(replace(dataset, train=replace(dataset.train, encode=counted))), read
+
+
+def a_stream_is_read_once_by_all_ranks_together(folder):
+    data, read = stream(folder)
+    fit, seen = train({**PARTS, "data": data}, {"epochs": 2, "batch_size": 63})
+    told = [None] * dist.get_world_size()
+    weights = [tensor.tolist() for tensor in fit.net.state_dict().values()]
+    dist.all_gather_object(told, (sum(read), seen, weights))
+    assert sum(rows for rows, _, _ in told) == 2 * data.load().train.n_rows
+    assert all(one[1:] == told[0][1:] for one in told)
+    assert fit.objective > 0.9
+
+
+def a_stream_goes_with_class_weights_averages_and_dropout(folder):
+    data, _ = stream(folder)
+    parts = {
+        **PARTS,
+        "data": data,
+        "model": partial(models.MLP, width=16, dropout=0.2),
+        "averaging": partial(models.EMA, decay=0.9),
+    }
+    fit, seen = train(parts, {"epochs": 2, "batch_size": 63, "class_weights": "balanced"})
+    told = [None] * dist.get_world_size()
+    dist.all_gather_object(told, seen)
+    assert all(one == told[0] for one in told)
+    assert fit.objective > 0.9
+    with pytest.raises(ValueError, match=r"micro_batch_size is 8; several workers that read a"):
+        train(parts, {"micro_batch_size": 8})
+
+
 def all_ranks_end_alike(folder):
     fit, seen = train(PARTS, {"epochs": 9, "patience": 1})
     told = [None] * dist.get_world_size()
@@ -169,56 +216,10 @@ def wrong_choices_are_refused(folder):
         train(PARTS, {"gradient_penalty": 0.1})
 
 
-class AllParts:
-    """A stream in one process, whose batches are those of all ranks, one part after the other."""
-
-    def __init__(self, stream, world):
-        self.stream = stream
-        self.streams = [stream.part(rank, world) for rank in range(world)]
-        self.n_rows = sum(part.n_rows for part in self.streams)
-
-    def to(self, device):
-        return self
-
-    def parts(self):
-        return self.stream.parts()
-
-    def batches(self, sizes, *, seed, start=0):
-        own = [size // len(self.streams) for size in sizes]
-        each = [stream.batches(own, seed=seed, start=start) for stream in self.streams]
-        for batch in zip(*each, strict=True):
-            xs, ys = zip(*batch, strict=True)
-            yield torch.cat(xs), torch.cat(ys)
-
-
-def stream_of(folder):
-    """Digits as a Parquet file; 600 training rows, whatever the split."""
-    rows = DIGITS.dataset.train
-    file = folder / str(dist.get_rank()) / "digits.parquet"  # the split depends on its name
-    file.parent.mkdir()
-    columns = {f"pixel{i}": column for i, column in enumerate(rows.x.flatten(1).T.numpy())}
-    pq.write_table(pa.table({**columns, "digit": rows.y.numpy()}), file, row_group_size=100)
-    data = models.Parquet(path=str(file), target="digit", test=0.0, buffer_rows=100)
-    return data.load()
-
-
-def ranks_read_their_own_parts_of_a_stream(folder):
-    dataset = stream_of(folder)
-    world = dist.get_world_size()
-    changes = {"model": partial(models.MLP, width=16, dropout=0.3)}
-    options = {"batch_size": 16 * world, "class_weights": "balanced", "epochs": 2}
-    joined = Memory(replace(dataset, train=AllParts(dataset.train, world)))
-    current, Ranks.current = Ranks.current, classmethod(lambda cls: None)
-    try:
-        alone = train({**PARTS, **changes, "data": joined}, options)
-    finally:
-        Ranks.current = current
-    same_as_alone(alone, {**PARTS, **changes, "data": Memory(dataset)}, options)
-
-
 OTHERS = [
-    ranks_read_their_own_parts_of_a_stream,
     a_run_goes_on_bit_for_bit,
+    a_stream_is_read_once_by_all_ranks_together,
+    a_stream_goes_with_class_weights_averages_and_dropout,
     all_ranks_end_alike,
     a_divergence_ends_all_ranks,
     wrong_choices_are_refused,
