@@ -145,9 +145,10 @@ of Letter and Adult a stratified fifth of the rows is the test.
 |---|---|---|---|---|---|---|---|---|
 {chr(10).join(rows)}
 
-Seconds are medians over the seeds, of a whole run, reading the data included. Threads:
-{", ".join(map(str, threads))}, on {os.cpu_count()} cores that had other work to do: alone, a run
-takes little more than its CPU seconds. Python {platform.python_version()}, torch {torch.__version__}.
+Seconds are medians over the seeds, of a whole run, reading the data included, on
+{" or ".join(map(str, threads))} of {os.cpu_count()} cores that had other work to do: alone, a run
+takes little more than its CPU seconds. Python {platform.python_version()}, torch
+{torch.__version__}.
 
 `caviar train experiment=mnist_convnet data.path=mnist.npz seed=0` is one of these runs, and
 `python benchmarks/accuracy.py --data FOLDER --out docs/results.md` makes this page.
