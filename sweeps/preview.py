@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sweeps.compose import apply
-from sweeps.events import Asked, Created
+from sweeps.events import Asked, Created, Known
 from sweeps.searchers import View
 
 if TYPE_CHECKING:
@@ -57,6 +57,8 @@ def _first_values(plan: Plan) -> Iterator[dict[str, Any]]:
     now = time.time()
     modes = [objective.mode for objective in plan.settings.objective.all]
     view.apply(Created(name="preview", modes=modes, space=plan.space.to_json(), time=now))
+    if plan.known:
+        view.apply(Known(trials=plan.known, time=now))
     for number in range(min(_SHOWN, plan.num_samples)):
         params = searcher.ask(number)
         given = {name: distributions[name] for name in params}

@@ -52,11 +52,14 @@ def _typed(value: Any, kind: Any, key: str, or_null: str = "") -> Any:
     if NoneType in (kinds := get_args(kind)):  # Optional[...]
         return None if value is None else _typed(value, kinds[0], key, " or null")
     if get_origin(kind) is dict:
-        return value if isinstance(value, dict) else _refuse(key, value, f"a mapping{or_null}")
+        given = {} if value is None else value
+        return given if isinstance(given, dict) else _refuse(key, value, "a mapping")
     if get_origin(kind) is list:
-        if not isinstance(value, list):
-            _refuse(key, value, f"a list{or_null}, such as [{value}]")
-        return [_typed(item, kinds[0], f"{key}[{place}]") for place, item in enumerate(value)]
+        given = [] if value is None else value
+        if not isinstance(given, list):
+            mapped = isinstance(value, dict) and kinds[0] is str
+            _refuse(key, value, f"a list, such as [{', '.join(value) if mapped else value}]")
+        return [_typed(item, kinds[0], f"{key}[{place}]") for place, item in enumerate(given)]
     node, rule = _PLAIN[kind]
     if value is not None:
         with suppress(ValidationError):

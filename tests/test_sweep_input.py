@@ -119,6 +119,25 @@ ASHA = "hydra/sweeper/scheduler=asha"
         ),
         (
             "grouped.py",
+            [LR, "hydra.sweeper.initial={optimizer.lr: 1}"],
+            ["hydra.sweeper.initial is {'optimizer.lr': 1}; it must be a list, such as [{"],
+        ),
+        (
+            "grouped.py",
+            [LR, "hydra.sweeper.params=[optimizer.lr]"],
+            ["hydra.sweeper.params is ['optimizer.lr']; it must be a mapping"],
+        ),
+        (
+            "grouped.py",
+            [
+                *(LR, "hydra/sweeper/scheduler=pbt", "hydra.sweeper.scheduler.max_t=9"),
+                "hydra.sweeper.scheduler.perturbation_interval=3",
+                "hydra.sweeper.scheduler.hyperparam_mutations={optimizer.lr: null}",
+            ],
+            ["hyperparam_mutations is {'optimizer.lr': None}", "a list, such as [optimizer.lr]"],
+        ),
+        (
+            "grouped.py",
             [LR, "hydra.sweeper.searcher=tpee"],
             ["hydra.sweeper.searcher is 'tpee'", "hydra/sweeper/searcher=NAME", "did you mean tpe"],
         ),

@@ -307,8 +307,14 @@ def register() -> None:
 
 
 def _open(schema: Any) -> DictConfig:
-    """A schema's names and defaults, as a config that refuses nothing."""
-    node = OmegaConf.create(asdict(schema()))
+    """A schema's names and defaults, as a config that refuses nothing.
+
+    What is empty is null: Hydra would not put a list in the place of a mapping, nor the reverse.
+    """
+    defaults = {
+        name: None if value in ([], {}) else value for name, value in asdict(schema()).items()
+    }
+    node = OmegaConf.create(defaults)
     OmegaConf.set_struct(node, False)
     return node
 
