@@ -174,7 +174,8 @@ def test_a_sweep_on_ray_shows_its_front_and_exports_what_the_scalarization_takes
         "hydra.sweeper.metric=[quality,cost]",
         "hydra.sweeper.mode=[max,min]",
         "hydra.sweeper.num_samples=8",
-        "hydra.sweeper.scalarization={name: weighted_sum, weights: {cost: 9}}",
+        "hydra.sweeper.scalarization={name: weighted_sum, weights: {cost: 1000}}",
+        "hydra.sweeper.seed=0",
     )
     assert swept.code == 0
     assert swept.out.split()[:4] == ["trial", "quality", "cost", "step"]
