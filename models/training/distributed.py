@@ -71,7 +71,7 @@ class Ranks:
         """Refuse what ranks cannot do together.
 
         Raises:
-            ValueError: There are more ranks than rows, or ghost batches, or a second derivative that
+            ValueError: There are more ranks than rows, ghost batches, or a second derivative that
                 there is not.
         """
         if batch_size < self.size:
