@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from models.data import Split, Stream
-from models.layers import Dropout, convert_sync_batch_norm
+from models.layers import Dropout, GhostBatchNorm, convert_sync_batch_norm
 from models.layers.ranks import gather_rows, shared_group
 from models.networks.predict import predict_logits
 from models.training.loss import Forward, Loss
@@ -71,12 +71,18 @@ class Ranks:
         """Refuse what ranks cannot do together.
 
         Raises:
-            ValueError: There are more ranks than rows, or a second derivative that there is not.
+            ValueError: There are more ranks than rows, ghost batches, or a second derivative that
+                there is not.
         """
         if batch_size < self.size:
             raise ValueError(
                 f"trainer.batch_size is {batch_size}; it is shared by {self.size} workers, so it "
                 f"must be {self.size} or more"
+            )
+        if any(isinstance(layer, GhostBatchNorm) for layer in net.modules()):
+            raise ValueError(
+                "model.norm is ghost_batch; several workers normalise by the whole batch, not by "
+                "parts of it; set it to batch for that, or to layer or group"
             )
         if gradient_penalty and any(isinstance(layer, _BatchNorm) for layer in net.modules()):
             raise ValueError(

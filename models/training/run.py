@@ -113,6 +113,7 @@ class Run:
     def _observed(self, take_step: GradientStep, x: Tensor, y: Tensor) -> Tensor:
         with observe(self.net) as seen:
             loss = take_step.backward(x, y)
+        seen.loss = loss.item()
         take_step.update()
         log.info("epoch %d\n  %s", self.epoch + 1, "\n  ".join(seen.lines()))
         for problem in seen.problems():

@@ -10,7 +10,12 @@ from dataclasses import dataclass, field
 from torch import Tensor, nn
 
 RATIO = 1e-3
-"""First over last layer's gradient below which it vanishes, or above whose inverse it explodes."""
+"""First over last layer's gradient below which it vanishes, or above whose inverse it explodes; of
+activations, the last over the first layer's standard deviation."""
+TOO_SMALL = 1e-4
+"""Gradient over weight, both root mean squares, below which on all layers it vanishes."""
+LEARNED = 0.1
+"""Loss, in nats, below which small gradients say that there is nothing left to learn."""
 TOO_LARGE = 100.0
 """Gradient over weight, both root mean squares, above which it explodes."""
 MANY = 0.5
@@ -44,6 +49,8 @@ class Statistics:
 
     weights: list[Weight] = field(default_factory=list)
     activations: list[Activation] = field(default_factory=list)
+    loss: float = math.nan
+    """Of the batch, in nats; unless it is known, gradients are not judged too small for weights."""
 
     def lines(self) -> list[str]:
         """One line a layer."""
@@ -72,12 +79,25 @@ class Statistics:
             yield f"vanishing gradients: {times}"
         if first.gradient * RATIO > last.gradient:
             yield f"exploding gradients: {times}"
+        largest = max(_ratio(w.gradient, w.value) for w in self.weights)
+        if len(self.weights) > 1 and largest < TOO_SMALL and self.loss > LEARNED:
+            yield (
+                f"vanishing gradients: the loss is {self.loss:.3g}, and no layer's is more than "
+                f"{largest:.1e} of its weights"
+            )
         worst = max(self.weights, key=lambda w: _ratio(w.gradient, w.value))
         if worst.value > 0 and worst.gradient > TOO_LARGE * worst.value:
             ratio = worst.gradient / worst.value
             yield f"exploding gradients: that of {worst.name} is {ratio:.1e} times its weights"
 
     def _activation_problems(self) -> Iterator[str]:
+        if self.activations:
+            first, last = self.activations[0], self.activations[-1]
+            stds = f"std {first.std:.1e} after {first.name}, {last.std:.1e} after {last.name}"
+            if last.std < RATIO * first.std:
+                yield f"vanishing activations: {stds}"
+            if last.std * RATIO > first.std:
+                yield f"exploding activations: {stds}"
         for activation in self.activations:
             if activation.dead > MANY:
                 yield f"dead units: {activation.dead:.0%} of {activation.name} are 0 on each row"

@@ -25,7 +25,9 @@ def deep(activation, std, depth=12, width=64):
 def seen(net):
     x = torch.randn(50, 64, generator=torch.Generator().manual_seed(1))
     with observe(net) as statistics:
-        nn.functional.cross_entropy(net(x), torch.arange(50) % 10).backward()
+        loss = nn.functional.cross_entropy(net(x), torch.arange(50) % 10)
+        loss.backward()
+    statistics.loss = loss.item()
     return statistics
 
 
@@ -59,6 +61,9 @@ def test_channels_of_images_are_units():
         (deep(nn.ReLU, 1.0), "exploding gradients: that of"),
         (deep(nn.Tanh, 1.0), "saturated units"),
         (deep(nn.ReLU, 1e10), "exploded gradients: that of"),
+        (deep(nn.Tanh, 1 / 16), "vanishing activations: std 4"),
+        (deep(nn.Tanh, 1 / 16, depth=20), "no layer's is more than"),
+        (deep(nn.ReLU, 1.0), "exploding activations: std"),
     ],
 )
 def test_what_is_wrong_is_named(net, words):
@@ -76,6 +81,48 @@ def test_a_healthy_network_has_no_problems(activation):
     assert (
         seen(deep(activation, (2 / 64) ** 0.5 if activation is nn.ReLU else 1 / 8)).problems() == []
     )
+
+
+def test_small_gradients_of_a_small_loss_are_no_problem():
+    statistics = seen(deep(nn.Tanh, 1 / 16, depth=20))
+    statistics.loss = 0.01
+    assert not any("gradients" in problem for problem in statistics.problems())
+
+
+def messages_of(caplog, model, epochs=3):
+    parts = {
+        "seed": 0,
+        "model": model,
+        "data": Digits(),
+        "optimizer": partial(models.SGD, lr=0.1, momentum=0.9, nesterov=True),
+        "lr_schedule": models.Constant,
+    }
+    with caplog.at_level(logging.WARNING, logger="models.training.run"):
+        Trainer(epochs=epochs, device="cpu", batch_size=256, statistics=True).fit(parts)
+    return [r.getMessage() for r in caplog.records]
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        models.SoftmaxRegression,
+        models.MLP,
+        partial(models.MLP, depth=6, norm="none", activation="tanh", init="xavier"),
+        partial(models.ConvNet, width=8),
+        partial(models.ResNet, width=4),
+        partial(models.InceptionNet, width=8),
+    ],
+)
+def test_networks_that_learn_are_not_warned_of(model, caplog):
+    assert messages_of(caplog, model) == []
+
+
+def test_a_deep_network_that_starts_too_small_is_warned_of(caplog):
+    small = partial(models.MLP, depth=20, norm="none", dropout=0.0, activation="tanh",
+                    init="uniform")  # fmt: skip
+    gradients, activations = messages_of(caplog, small, epochs=1)
+    assert gradients.startswith("epoch 1: vanishing gradients: the loss is 2.3, and no layer's")
+    assert activations.startswith("epoch 1: vanishing activations: std 4.6e-01 after blocks.0.1")
 
 
 def test_hooks_are_gone_afterwards():

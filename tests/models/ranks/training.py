@@ -212,6 +212,9 @@ def a_divergence_ends_all_ranks(folder):
 def wrong_choices_are_refused(folder):
     with pytest.raises(ValueError, match=r"batch_size is 1; it is shared by \d workers, so"):
         train(PARTS, {"batch_size": 1})
+    ghosts = {**PARTS, "model": partial(models.MLP, width=8, norm="ghost_batch")}
+    with pytest.raises(ValueError, match=r"model\.norm is ghost_batch.*set it to batch"):
+        train(ghosts, {})
     with pytest.raises(ValueError, match=r"gradient_penalty is 0.1 and the network has batch"):
         train(PARTS, {"gradient_penalty": 0.1})
 
