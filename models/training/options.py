@@ -12,8 +12,7 @@ from models.training.checks import require
 from models.training.evaluation import METRICS
 
 CHOICES: Mapping[str, Sequence[str]] = {
-    "monitor": METRICS,
-    "mode": ("max", "min"),
+    "monitor": tuple(METRICS),
     "precision": ("fp32", "bf16"),
     "class_weights": tuple(CLASS_WEIGHTS),
 }
@@ -37,7 +36,8 @@ class TrainerOptions:
         clip_norm: Largest norm of all gradients together; null leaves them.
         clip_value: Largest absolute value of each gradient; null leaves them.
         monitor: Metric that chooses the best epoch; equal ones are told apart by `val_loss`.
-        mode: Whether more (`max`) or less (`min`) of it is better.
+        mode: Whether more (`max`) or less (`min`) of it is better; null is what the metric says,
+            and anything else must agree with it.
         patience: Epochs without a better metric after which the run ends; null lets it finish.
         min_delta: What is better is so by more than this, to `patience`.
         precision: `bf16` trains with products in bfloat16; evaluation is in fp32, as is the export.
@@ -57,7 +57,7 @@ class TrainerOptions:
     clip_norm: float | None = None
     clip_value: float | None = None
     monitor: str = "val_accuracy"
-    mode: Literal["max", "min"] = "max"
+    mode: Literal["max", "min"] | None = None
     patience: int | None = None
     min_delta: float = 0.0
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -82,7 +82,16 @@ class TrainerOptions:
         for name, choices in CHOICES.items():
             if (value := getattr(self, name)) not in choices:
                 raise ValueError(miss(value, list(choices), key=f"trainer.{name}"))
+        self._check_mode()
         self._check_compile()
+
+    def _check_mode(self) -> None:
+        better = METRICS[self.monitor]
+        if self.mode not in (None, better):
+            raise ValueError(
+                f"trainer.mode is {self.mode!r} and trainer.monitor is {self.monitor!r}; "
+                f"trainer.mode must be {better!r}, or null"
+            )
 
     def _check_compile(self) -> None:
         if self.compile and self.gradient_penalty:

@@ -26,7 +26,7 @@ from models.training.combine import STATISTICS_ROWS, Soup, agreeing, make_ensemb
 from models.training.compilation import compiled
 from models.training.distributed import Ranks
 from models.training.early_stopping import has_stalled
-from models.training.evaluation import diverged_metrics, epoch_metrics, evaluate
+from models.training.evaluation import METRICS, diverged_metrics, epoch_metrics, evaluate
 from models.training.export import Best, read_best, write_export
 from models.training.fit import Ended, Fit, Save
 from models.training.loss import Forward, Loss
@@ -408,7 +408,7 @@ class Trainer(TrainerOptions):
 
     def _losses(self, run: Run) -> list[float]:
         """The monitored metric of each epoch, turned so that less is better."""
-        sign = -1 if self.mode == "max" else 1
+        sign = -1 if METRICS[self.monitor] == "max" else 1
         return [sign * metrics[self.monitor] for metrics in run.history]
 
     def _is_better(self, metrics: Mapping[str, float], best: BestEpoch | None) -> bool:
@@ -417,7 +417,7 @@ class Trainer(TrainerOptions):
         new, old = metrics[self.monitor], best.metrics[self.monitor]
         if new == old:
             return metrics["val_loss"] < best.metrics["val_loss"]
-        return (new > old) == (self.mode == "max")
+        return (new > old) == (METRICS[self.monitor] == "max")
 
     def _state(self, run: Run) -> dict[str, Any]:
         return {**run.state(), "preprocessing": self.preprocessing.to_dict()}
