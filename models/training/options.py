@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+from models.checks import integer, number
 from models.choices import miss
 from models.layers import CLASS_WEIGHTS
-from models.training.checks import require
 from models.training.evaluation import METRICS
 
 CHOICES: Mapping[str, Sequence[str]] = {
@@ -68,22 +69,24 @@ class TrainerOptions:
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size"):
-            require((value := getattr(self, name)) >= 1, f"trainer.{name}", value, "1 or more")
+            self._check(integer, name, lambda v: v >= 1, "1 or more")
         for name in ("micro_batch_size", "patience", "threads"):
-            value = getattr(self, name)
-            require(value is None or value >= 1, f"trainer.{name}", value, "1 or more, or null")
+            self._check(integer, name, lambda v: v >= 1, "1 or more", null=True)
         for name in ("clip_norm", "clip_value"):
-            value = getattr(self, name)
-            require(value is None or value > 0, f"trainer.{name}", value, "more than 0, or null")
+            self._check(number, name, lambda v: v > 0, "more than 0", null=True)
         for name in ("gradient_penalty", "min_delta"):
-            require((value := getattr(self, name)) >= 0, f"trainer.{name}", value, "0 or more")
-        smoothing = self.label_smoothing
-        require(0 <= smoothing < 1, "trainer.label_smoothing", smoothing, "from 0 to less than 1")
+            self._check(number, name, lambda v: v >= 0, "0 or more")
+        self._check(number, "label_smoothing", lambda v: 0 <= v < 1, "from 0 to less than 1")
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", str(self.device)):
+            raise ValueError(miss(self.device, ["auto", "cpu", "cuda"], key="trainer.device"))
         for name, choices in CHOICES.items():
             if (value := getattr(self, name)) not in choices:
                 raise ValueError(miss(value, list(choices), key=f"trainer.{name}"))
         self._check_mode()
         self._check_compile()
+
+    def _check(self, check: Callable[..., None], name: str, *rule: Any, null: bool = False) -> None:
+        check(f"trainer.{name}", getattr(self, name), *rule, null=null)
 
     def _check_mode(self) -> None:
         better = METRICS[self.monitor]
