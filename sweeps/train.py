@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -169,6 +170,8 @@ def train_alone(cfg: DictConfig) -> float:
     if fit.ended == "interrupted":
         _end_interrupted(fit)
     _summarize(fit, parts["trainer"])
+    if fit.best_epoch is None:
+        raise SystemExit(1)
     return fit.objective
 
 
@@ -240,8 +243,14 @@ def _message(error: Exception) -> str:
     if isinstance(error, MissingMandatoryValue):
         return f"{error.full_key} is not set: add {error.full_key}=..."
     if isinstance(error, InstantiationException) and error.__cause__ is not None:
-        return str(error.__cause__)
+        return _with_key(str(error.__cause__), error)
     return str(error)
+
+
+def _with_key(message: str, error: InstantiationException) -> str:
+    """The message of what an instantiation raised, which may not say where in the config it was."""
+    found = re.search(r"^full_key: (\S+)$", str(error), re.MULTILINE)
+    return message if found is None or found[1] in message else f"{found[1]}: {message}"
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 
 import models
+from models.training.evaluation import METRICS
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 GROUPS = {"model", "data", "optimizer", "lr_schedule", "averaging", "trainer"}
@@ -165,7 +166,7 @@ def test_an_experiment_composes_and_trains_as_long_as_its_scheduler_says(name):
     sweeper = config.hydra.sweeper
     assert config.trainer.epochs == sweeper.scheduler.max_t
     assert config.trainer.monitor == sweeper.metric
-    assert config.trainer.mode == sweeper.mode
+    assert METRICS[config.trainer.monitor] == sweeper.mode
 
 
 @pytest.mark.skipif(not has_sweeper(), reason="the sweeper plugin is not installed")

@@ -117,6 +117,20 @@ def test_the_lr_range_test_says_how_it_ended(monkeypatch, tmp_path, capsys, dive
         (["data=mnist"], "data.path is not set: add data.path=...", 2),
         (["data=npz", "data.path=nix.npz"], "data.path is 'nix.npz', which does not exist", 2),
         (["trainer.epochs=0"], "trainer.epochs is 0", 2),
+        (["trainer.device=gpu"], "trainer.device is 'gpu'; did you mean 'cpu'? choose from", 2),
+        (["trainer.device=cuda:99"], "trainer.device is 'cuda:99'; it must be auto", 2),
+        (["trainer.epochs=1.5"], "trainer.epochs is 1.5; it must be a whole number, 1 or more", 2),
+        (["trainer.batch_size=abc"], "trainer.batch_size is 'abc'; it must be a whole number", 2),
+        (["trainer.clip_norm=abc"], "trainer.clip_norm is 'abc'; it must be a number, more", 2),
+        (["trainer.batch_size=1"], "trainer.batch_size is 1; it must be 2 or more: batch norm", 2),
+        (["optimizer.lr=foo"], "optimizer.lr is 'foo'; it must be a number, 0 or more", 2),
+        (["lr_schedule.final=foo"], "lr_schedule.final is 'foo'; it must be a number", 2),
+        (["averaging=ema", "averaging.decay=foo"], "averaging.decay is 'foo'; it must be a n", 2),
+        (["model.depth=2.5"], "model.depth is 2.5; it must be a whole number, 0 or more", 2),
+        (["model.width=x"], "model.width is 'x'; it must be a whole number, 1 or more", 2),
+        (["model=resnet", "model.phi=x"], "model.phi is 'x'; it must be a number, finite", 2),
+        (["seed=-1"], "seed is -1; it must be a whole number, 0 or more", 2),
+        (["+trainer.epoch=3"], "trainer: Trainer.__init__() got an unexpected keyword", 2),
         (["resume=nix"], "resume is 'nix'", 2),
         (["resume=damaged"], "state.json is damaged", 1),
     ],
@@ -255,6 +269,12 @@ def test_a_paused_trial_goes_on_where_it_was(monkeypatch, tmp_path, in_a_sweep):
     in_a_sweep()
     run(monkeypatch, tmp_path / "job2", *FAST)
     assert [metrics for _, metrics, _ in sent] == paused
+
+
+def test_a_run_without_a_finite_epoch_fails(monkeypatch, tmp_path):
+    with pytest.raises(SystemExit) as ended:
+        run(monkeypatch, tmp_path / "out", *FAST, "optimizer.lr=1e30", "model.norm=none")
+    assert ended.value.code == 1
 
 
 def test_a_diverged_trial_reports_nan_without_a_checkpoint(monkeypatch, tmp_path, in_a_sweep):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from models.checks import number
+
 
 class Dropout(nn.Module):
     """Zero each element with probability `p` in training and divide the others by `1 - p`.
@@ -26,6 +28,8 @@ class Dropout(nn.Module):
 
     def __init__(self, p: float | Tensor = 0.5, *, generator: torch.Generator | None = None):
         super().__init__()
+        if not isinstance(p, Tensor):
+            number("model.dropout", p, lambda v: 0 <= v < 1, "at least 0 and less than 1")
         values = torch.as_tensor(p, dtype=torch.float32)
         if not bool(((values >= 0) & (values < 1)).all()):
             raise ValueError(f"model.dropout is {p}; it must be at least 0 and less than 1")

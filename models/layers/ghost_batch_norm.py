@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from models.checks import integer
+
 
 class GhostBatchNorm(_BatchNorm):
     """Batch norm over each ghost batch by itself (Hoffer et al. 2017, arXiv:1705.08741).
@@ -37,8 +39,7 @@ class GhostBatchNorm(_BatchNorm):
         affine: bool = True,
         track_running_stats: bool = True,
     ):
-        if ghost_batch_size < 2:
-            raise ValueError(f"model.ghost_batch_size is {ghost_batch_size}; it must be 2 or more")
+        integer("model.ghost_batch_size", ghost_batch_size, lambda v: v >= 2, "2 or more")
         super().__init__(features, eps, momentum, affine, track_running_stats)
         self.ghost_batch_size = ghost_batch_size
 

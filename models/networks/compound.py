@@ -7,6 +7,8 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from models.checks import number
+
 
 @dataclass(frozen=True, kw_only=True)
 class CompoundScaling:
@@ -28,8 +30,8 @@ class CompoundScaling:
 
     def __post_init__(self) -> None:
         for name in ("alpha", "beta", "gamma"):
-            if not getattr(self, name) >= 1:
-                raise ValueError(f"model.{name} is {getattr(self, name)}; it must be 1 or more")
+            number(f"model.{name}", getattr(self, name), lambda v: v >= 1, "1 or more")
+        number("model.phi", self.phi, math.isfinite, "finite")
 
     @property
     def work(self) -> float:

@@ -9,6 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from models.checks import integer
 from models.choices import choose
 from models.layers import Dropout
 from models.networks.shape import channels_last, image_shape
@@ -78,8 +79,7 @@ class ConvNet(nn.Module):
             generator=generator,
         )
         at_least_1(convs=convs)
-        if kernel < 1 or kernel % 2 == 0:
-            raise ValueError(f"model.kernel is {kernel}; it must be odd: 3, 5, 7, ...")
+        integer("model.kernel", kernel, lambda v: v >= 1 and v % 2 == 1, "odd: 3, 5, 7, ...")
         pool = choose(POOLINGS, pooling, key="model.pooling")
         n_in, *size = image_shape(in_shape, model="convnet")
         layers: list[nn.Module] = []

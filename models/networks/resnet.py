@@ -10,12 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
+from models.checks import integer
 from models.choices import choose
 from models.layers import Dropout
 from models.networks.compound import CompoundScaling
 from models.networks.shape import channels_last, image_shape
 from models.networks.style import Style
-from models.networks.widths import at_least_1
+from models.networks.widths import at_least_1, is_list
 
 
 class Residual(nn.Module):
@@ -159,13 +160,16 @@ def stage_blocks(depth: int | Sequence[int], stages: int | None) -> list[int]:
     Raises:
         ValueError: A number is less than 1, or both disagree.
     """
-    blocks = [depth] * (3 if stages is None else stages) if isinstance(depth, int) else list(depth)
+    integer("model.stages", stages, lambda v: v >= 1, "1 or more", null=True)
+    blocks = list(depth) if is_list(depth) else [depth] * (3 if stages is None else stages)
     if stages is not None and stages != len(blocks):
         raise ValueError(
             f"model.stages is {stages} and model.depth lists {len(blocks)} stages; "
             "they must agree, or model.stages be null"
         )
-    at_least_1(stages=len(blocks), depth=min(blocks, default=1))
+    at_least_1(stages=len(blocks))
+    for count in blocks:
+        at_least_1(depth=count)
     return blocks
 
 

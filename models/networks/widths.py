@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from models.checks import integer
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeIs
 
 
 def at_least_1(**values: int) -> None:
@@ -12,8 +18,12 @@ def at_least_1(**values: int) -> None:
         ValueError: One is less than 1.
     """
     for name, value in values.items():
-        if value < 1:
-            raise ValueError(f"model.{name} is {value}; it must be 1 or more")
+        integer(f"model.{name}", value, lambda v: v >= 1, "1 or more")
+
+
+def is_list(value: int | Sequence[int]) -> TypeIs[Sequence[int]]:
+    """Whether an option lists numbers; text is a sequence too, and no list."""
+    return isinstance(value, Sequence) and not isinstance(value, str)
 
 
 def hidden_widths(depth: int | None, width: int | Sequence[int]) -> list[int]:
@@ -22,10 +32,9 @@ def hidden_widths(depth: int | None, width: int | Sequence[int]) -> list[int]:
     Raises:
         ValueError: A number is out of its range, or `depth` and a list `width` disagree.
     """
-    if not isinstance(width, int):
+    if is_list(width):
         return _listed(depth, width)
-    if depth is not None and depth < 0:
-        raise ValueError(f"model.depth is {depth}; it must be 0 or more")
+    integer("model.depth", depth, lambda v: v >= 0, "0 or more", null=True)
     at_least_1(width=width)
     return [width] * (2 if depth is None else depth)
 
@@ -38,7 +47,7 @@ def stage_widths(
     Raises:
         ValueError: A number is out of its range, or `depth` and a list `width` disagree.
     """
-    if not isinstance(width, int):
+    if is_list(width):
         return _listed(depth, width)
     stages = default_depth if depth is None else depth
     at_least_1(depth=stages, width=width)

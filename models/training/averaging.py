@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.training.checks import require
+from models.checks import integer, number, require
 from models.training.seeding import set_dropout_generator
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ class NoAveraging:
 
     def __init__(self, net: nn.Module, *, epochs: int, batch_norm_rows: int | None = 10_000):
         rows = batch_norm_rows
-        require(rows is None or rows >= 2, "averaging.batch_norm_rows", rows, "2 or more, or null")
+        integer("averaging.batch_norm_rows", rows, lambda v: v >= 2, "2 or more", null=True)
         self.batch_norm_rows = rows
         self.net = None
         self._trained = net
@@ -114,7 +114,7 @@ class EMA(NoAveraging):
         decay: float = 0.998,
         batch_norm_rows: int | None = 10_000,
     ):
-        require(0 < decay < 1, "averaging.decay", decay, "more than 0 and less than 1")
+        number("averaging.decay", decay, lambda v: 0 < v < 1, "more than 0 and less than 1")
         super().__init__(net, epochs=epochs, batch_norm_rows=batch_norm_rows)
         self._decay = decay
 
@@ -164,15 +164,15 @@ class SWA(NoAveraging):
                 f"{start_epoch}; one of them must be a number, the other null"
             )
         if last_epochs is not None:
-            require(last_epochs >= 1, "averaging.last_epochs", last_epochs, "1 or more")
+            integer("averaging.last_epochs", last_epochs, lambda v: v >= 1, "1 or more")
         if start_epoch is not None:
-            require(start_epoch >= 0, "averaging.start_epoch", start_epoch, "0 or more")
+            integer("averaging.start_epoch", start_epoch, lambda v: v >= 0, "0 or more")
         if lr_factor is not None:
-            require(lr_factor > 0, "averaging.lr_factor", lr_factor, "more than 0, or null")
+            number("averaging.lr_factor", lr_factor, lambda v: v > 0, "more than 0, or null")
         if cycle_epochs is not None:
-            require(cycle_epochs >= 1, "averaging.cycle_epochs", cycle_epochs, "1 or more")
+            integer("averaging.cycle_epochs", cycle_epochs, lambda v: v >= 1, "1 or more")
             require(lr_factor is not None, "averaging.lr_factor", None, "a number where cycles are")
-        require(cycle_end >= 0, "averaging.cycle_end", cycle_end, "0 or more")
+        number("averaging.cycle_end", cycle_end, lambda v: v >= 0, "0 or more")
         self._start = max(epochs - last_epochs, 0) if last_epochs is not None else start_epoch or 0
         self._factor, self._cycle, self._end = lr_factor, cycle_epochs, cycle_end
 

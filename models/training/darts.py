@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from models.checks import number
 from models.choices import miss
 from models.data import Dataset, Split, in_memory
 from models.data.split import split_rows
@@ -56,13 +57,9 @@ class DartsTrainer(Trainer):
         if self.order not in (1, 2):
             raise ValueError(miss(self.order, ["1", "2"], key="trainer.order"))
         for name in ("architecture_lr", "architecture_weight_decay"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"trainer.{name} is {getattr(self, name)}; it must be 0 or more")
-        if not 0 < self.architecture_share < 1:
-            raise ValueError(
-                f"trainer.architecture_share is {self.architecture_share}; it must be more than 0 "
-                "and less than 1"
-            )
+            self._check(number, name, lambda v: v >= 0, "0 or more")
+        rule = "more than 0 and less than 1"
+        self._check(number, "architecture_share", lambda v: 0 < v < 1, rule)
 
     def fit(
         self,

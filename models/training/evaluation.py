@@ -13,7 +13,8 @@ from models.data import Split, Stream
 from models.networks.calibration import confidence_gaps
 from models.networks.predict import predict_logits
 
-METRICS = ("train_loss", "val_loss", "val_accuracy")
+METRICS = {"train_loss": "min", "val_loss": "min", "val_accuracy": "max"}
+"""What an epoch reports, and whether less or more of it is better."""
 
 
 def evaluate(

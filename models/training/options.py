@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+from models.checks import integer, number
 from models.choices import miss
 from models.layers import CLASS_WEIGHTS
-from models.training.checks import require
 from models.training.evaluation import METRICS
 
 CHOICES: Mapping[str, Sequence[str]] = {
-    "monitor": METRICS,
-    "mode": ("max", "min"),
+    "monitor": tuple(METRICS),
     "precision": ("fp32", "bf16"),
     "class_weights": tuple(CLASS_WEIGHTS),
 }
@@ -37,7 +37,8 @@ class TrainerOptions:
         clip_norm: Largest norm of all gradients together; null leaves them.
         clip_value: Largest absolute value of each gradient; null leaves them.
         monitor: Metric that chooses the best epoch; equal ones are told apart by `val_loss`.
-        mode: Whether more (`max`) or less (`min`) of it is better.
+        mode: Whether more (`max`) or less (`min`) of it is better; null is what the metric says,
+            and anything else must agree with it.
         patience: Epochs without a better metric after which the run ends; null lets it finish.
         min_delta: What is better is so by more than this, to `patience`.
         precision: `bf16` trains with products in bfloat16; evaluation is in fp32, as is the export.
@@ -57,7 +58,7 @@ class TrainerOptions:
     clip_norm: float | None = None
     clip_value: float | None = None
     monitor: str = "val_accuracy"
-    mode: Literal["max", "min"] = "max"
+    mode: Literal["max", "min"] | None = None
     patience: int | None = None
     min_delta: float = 0.0
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -68,21 +69,32 @@ class TrainerOptions:
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size"):
-            require((value := getattr(self, name)) >= 1, f"trainer.{name}", value, "1 or more")
+            self._check(integer, name, lambda v: v >= 1, "1 or more")
         for name in ("micro_batch_size", "patience", "threads"):
-            value = getattr(self, name)
-            require(value is None or value >= 1, f"trainer.{name}", value, "1 or more, or null")
+            self._check(integer, name, lambda v: v >= 1, "1 or more", null=True)
         for name in ("clip_norm", "clip_value"):
-            value = getattr(self, name)
-            require(value is None or value > 0, f"trainer.{name}", value, "more than 0, or null")
+            self._check(number, name, lambda v: v > 0, "more than 0", null=True)
         for name in ("gradient_penalty", "min_delta"):
-            require((value := getattr(self, name)) >= 0, f"trainer.{name}", value, "0 or more")
-        smoothing = self.label_smoothing
-        require(0 <= smoothing < 1, "trainer.label_smoothing", smoothing, "from 0 to less than 1")
+            self._check(number, name, lambda v: v >= 0, "0 or more")
+        self._check(number, "label_smoothing", lambda v: 0 <= v < 1, "from 0 to less than 1")
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", str(self.device)):
+            raise ValueError(miss(self.device, ["auto", "cpu", "cuda"], key="trainer.device"))
         for name, choices in CHOICES.items():
             if (value := getattr(self, name)) not in choices:
                 raise ValueError(miss(value, list(choices), key=f"trainer.{name}"))
+        self._check_mode()
         self._check_compile()
+
+    def _check(self, check: Callable[..., None], name: str, *rule: Any, null: bool = False) -> None:
+        check(f"trainer.{name}", getattr(self, name), *rule, null=null)
+
+    def _check_mode(self) -> None:
+        better = METRICS[self.monitor]
+        if self.mode not in (None, better):
+            raise ValueError(
+                f"trainer.mode is {self.mode!r} and trainer.monitor is {self.monitor!r}; "
+                f"trainer.mode must be {better!r}, or null"
+            )
 
     def _check_compile(self) -> None:
         if self.compile and self.gradient_penalty:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from models.training.checks import require
+from models.checks import integer, number
 from models.training.schedules import Schedule
 
 
@@ -39,11 +39,11 @@ class ReduceOnPlateau(Schedule):
         super().__post_init__()
         gamma, patience = self.gamma, self.patience_epochs
         cooldown, final = self.cooldown_epochs, self.final
-        require(0 < gamma < 1, "lr_schedule.gamma", gamma, "more than 0 and less than 1")
-        require(patience >= 0, "lr_schedule.patience_epochs", patience, "0 or more")
-        require(self.min_delta >= 0, "lr_schedule.min_delta", self.min_delta, "0 or more")
-        require(cooldown >= 0, "lr_schedule.cooldown_epochs", cooldown, "0 or more")
-        require(0 <= final <= 1, "lr_schedule.final", final, "from 0 to 1")
+        number("lr_schedule.gamma", gamma, lambda v: 0 < v < 1, "more than 0 and less than 1")
+        integer("lr_schedule.patience_epochs", patience, lambda v: v >= 0, "0 or more")
+        number("lr_schedule.min_delta", self.min_delta, lambda v: v >= 0, "0 or more")
+        integer("lr_schedule.cooldown_epochs", cooldown, lambda v: v >= 0, "0 or more")
+        number("lr_schedule.final", final, lambda v: 0 <= v <= 1, "from 0 to 1")
 
     def decay(self, epoch: float, length: float) -> float:
         """The same for all of an epoch."""

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Self
 
+from models.checks import integer, number
 from models.choices import miss
-from models.training.checks import require
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,10 +31,8 @@ class Schedule:
     every: Literal["step", "epoch"] = "step"
 
     def __post_init__(self) -> None:
-        require(
-            self.warmup_epochs >= 0, "lr_schedule.warmup_epochs", self.warmup_epochs, "0 or more"
-        )
-        require(self.warmup_steps >= 0, "lr_schedule.warmup_steps", self.warmup_steps, "0 or more")
+        number("lr_schedule.warmup_epochs", self.warmup_epochs, lambda v: v >= 0, "0 or more")
+        integer("lr_schedule.warmup_steps", self.warmup_steps, lambda v: v >= 0, "0 or more")
         if self.warmup_epochs and self.warmup_steps:
             raise ValueError(
                 f"lr_schedule.warmup_epochs is {self.warmup_epochs} and lr_schedule.warmup_steps "
@@ -88,6 +86,10 @@ class Cosine(Schedule):
 
     final: float = 0.0
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        number("lr_schedule.final", self.final, lambda v: v >= 0, "0 or more")
+
     def decay(self, epoch: float, length: float) -> float:
         """From 1 at the end of the warm-up to `final` at the end of the run."""
         return half_cosine(1.0, self.final, epoch / length)
@@ -105,7 +107,7 @@ class Exponential(Schedule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(0 < self.gamma <= 1, "lr_schedule.gamma", self.gamma, "more than 0 and at most 1")
+        number("lr_schedule.gamma", self.gamma, lambda v: 0 < v <= 1, "more than 0 and at most 1")
 
     def decay(self, epoch: float, length: float) -> float:
         """`gamma` to the number of epochs."""
@@ -121,7 +123,8 @@ class Step(Schedule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.step_epochs > 0, "lr_schedule.step_epochs", self.step_epochs, "more than 0")
+        number("lr_schedule.step_epochs", self.step_epochs, lambda v: v > 0, "more than 0")
+        number("lr_schedule.gamma", self.gamma, lambda v: v > 0, "more than 0")
 
     def decay(self, epoch: float, length: float) -> float:
         """`gamma` to the number of whole steps."""
@@ -147,11 +150,9 @@ class OneCycle(Schedule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(0 < self.rise < 1, "lr_schedule.rise", self.rise, "more than 0 and less than 1")
-        require(
-            0 < self.initial <= 1, "lr_schedule.initial", self.initial, "more than 0, at most 1"
-        )
-        require(0 <= self.final <= 1, "lr_schedule.final", self.final, "from 0 to 1")
+        number("lr_schedule.rise", self.rise, lambda v: 0 < v < 1, "more than 0 and less than 1")
+        number("lr_schedule.initial", self.initial, lambda v: 0 < v <= 1, "more than 0, at most 1")
+        number("lr_schedule.final", self.final, lambda v: 0 <= v <= 1, "from 0 to 1")
 
     def decay(self, epoch: float, length: float) -> float:
         """From `initial` up to 1, and down to `final`."""

@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from models.checks import integer, require
 from models.data import Dataset, Preprocessing, Split, Stream
 from models.layers import class_weights
 from models.networks.predict import predict_logits, predict_proba
@@ -21,12 +22,11 @@ from models.training.averaging import NoAveraging
 from models.training.batches import some_inputs
 from models.training.calibration import Calibrated, calibrate
 from models.training.checkpoint import load_checkpoint, save_checkpoint
-from models.training.checks import require
 from models.training.combine import STATISTICS_ROWS, Soup, agreeing, make_ensemble, make_soup
 from models.training.compilation import compiled
 from models.training.distributed import Ranks
 from models.training.early_stopping import has_stalled
-from models.training.evaluation import diverged_metrics, epoch_metrics, evaluate
+from models.training.evaluation import METRICS, diverged_metrics, epoch_metrics, evaluate
 from models.training.export import Best, read_best, write_export
 from models.training.fit import Ended, Fit, Save
 from models.training.loss import Forward, Loss
@@ -278,9 +278,15 @@ class Trainer(TrainerOptions):
     def _device(self) -> torch.device:
         if self.device == "auto":
             return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        return torch.device(self.device)
+        device = torch.device(self.device)
+        n_gpus = torch.cuda.device_count()
+        if device.type == "cuda" and not (device.index or 0) < n_gpus:
+            rule = "auto or cpu" if n_gpus == 0 else f"auto, cpu, or cuda:0 to cuda:{n_gpus - 1}"
+            require(False, "trainer.device", self.device, f"{rule}: torch sees {n_gpus} GPUs here")
+        return device
 
     def _build(self, parts: Mapping[str, Any], preprocessing: Preprocessing) -> nn.Module:
+        integer("seed", parts["seed"], lambda v: v >= 0, "0 or more")
         self._parts, self._preprocessing = parts, preprocessing
         with seeded(derive_seed(parts["seed"], "weights"), torch.device("cpu")):
             net: nn.Module = parts["model"](preprocessing.shape, len(preprocessing.classes))
@@ -296,6 +302,11 @@ class Trainer(TrainerOptions):
         net, device = self.build(parts), self._device()
         generator = torch.Generator(device).manual_seed(derive_seed(parts["seed"], "dropout"))
         set_dropout_generator(net, generator)
+        if any(isinstance(layer, nn.BatchNorm1d) for layer in net.modules()):
+            rule = "2 or more: batch norm has no variance of one row (or take model.norm=layer)"
+            for name in ("batch_size", "micro_batch_size"):
+                value = getattr(self, name)
+                require(value != 1, f"trainer.{name}", value, rule)
         ranks = Ranks.current()
         if ranks is not None:
             ranks.check(net, batch_size=self.batch_size, gradient_penalty=self.gradient_penalty)
@@ -408,7 +419,7 @@ class Trainer(TrainerOptions):
 
     def _losses(self, run: Run) -> list[float]:
         """The monitored metric of each epoch, turned so that less is better."""
-        sign = -1 if self.mode == "max" else 1
+        sign = -1 if METRICS[self.monitor] == "max" else 1
         return [sign * metrics[self.monitor] for metrics in run.history]
 
     def _is_better(self, metrics: Mapping[str, float], best: BestEpoch | None) -> bool:
@@ -417,7 +428,7 @@ class Trainer(TrainerOptions):
         new, old = metrics[self.monitor], best.metrics[self.monitor]
         if new == old:
             return metrics["val_loss"] < best.metrics["val_loss"]
-        return (new > old) == (self.mode == "max")
+        return (new > old) == (METRICS[self.monitor] == "max")
 
     def _state(self, run: Run) -> dict[str, Any]:
         return {**run.state(), "preprocessing": self.preprocessing.to_dict()}

@@ -220,7 +220,7 @@ def test_a_damaged_checkpoint_is_named(tmp_path):
 @pytest.mark.parametrize(("monitor", "mode"), [("val_accuracy", "max"), ("val_loss", "min")])
 def test_the_best_epoch_is_what_comes_back(tmp_path, monitor, mode):
     given = parts(optimizer=partial(models.SGD, lr=0.5, momentum=0.9), lr_schedule=models.Constant)
-    t = trainer(epochs=8, monitor=monitor, mode=mode)
+    t = trainer(epochs=8, monitor=monitor)
     fit, seen = history(t, given)
     values = [metrics[monitor] for _, metrics in seen]
     assert fit.objective == (max if mode == "max" else min)(values)
@@ -341,7 +341,8 @@ def test_an_unknown_split_is_named():
     [
         ({"epochs": 0}, r"trainer\.epochs is 0"),
         ({"monitor": "val_acc"}, r"trainer\.monitor is 'val_acc'; did you mean 'val_accuracy'"),
-        ({"mode": "maximum"}, r"trainer\.mode is 'maximum'"),
+        ({"mode": "maximum"}, r"trainer\.mode is 'maximum' .* must be 'max', or null"),
+        ({"mode": "max", "monitor": "val_loss"}, r"trainer\.mode is 'max' .* must be 'min'"),
         ({"label_smoothing": 1.0}, r"trainer\.label_smoothing is 1\.0"),
         ({"batch_size": 0}, r"trainer\.batch_size is 0"),
         ({"threads": 0}, r"trainer\.threads is 0"),

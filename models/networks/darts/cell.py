@@ -13,10 +13,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from models.checks import integer
 from models.networks.darts.genotype import KEY, Node
 from models.networks.darts.mixed_op import MixedOp
 from models.networks.darts.operations import FactorizedReduce, act_conv_norm, make_operation
 from models.networks.style import Style
+from models.networks.widths import at_least_1
 
 STEM = 3
 """Channels of the stem, as a multiple of the width."""
@@ -53,10 +55,8 @@ def cell_shapes(width: int, cells: int, nodes: Mapping[bool, int]) -> list[CellS
     Raises:
         ValueError: `cells` is less than 3, or `width` less than 1.
     """
-    if cells < 3:
-        raise ValueError(f"model.cells is {cells}; it must be 3 or more: one cell of three reduces")
-    if width < 1:
-        raise ValueError(f"model.width is {width}; it must be 1 or more")
+    integer("model.cells", cells, lambda v: v >= 3, "3 or more: one cell of three reduces")
+    at_least_1(width=width)
     reductions = {cells // 3, 2 * cells // 3}
     n_before = n_in = STEM * width
     shapes: list[CellShape] = []

@@ -13,6 +13,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from models.checks import number
+
 
 class Optimizer(Protocol):
     """What a trainer asks of an optimizer; `torch.optim.Optimizer` is one."""
@@ -113,15 +115,13 @@ class FusedOptimizer:
 def check_at_least_0(**values: float) -> None:
     """Options of these names must be 0 or more."""
     for name, value in values.items():
-        if not value >= 0:
-            raise ValueError(f"optimizer.{name} is {value}; it must be 0 or more")
+        number(f"optimizer.{name}", value, lambda v: v >= 0, "0 or more")
 
 
 def check_decay_rates(**values: float) -> None:
     """Options of these names must lie in [0, 1)."""
     for name, value in values.items():
-        if not 0 <= value < 1:
-            raise ValueError(f"optimizer.{name} is {value}; it must be at least 0 and less than 1")
+        number(f"optimizer.{name}", value, lambda v: 0 <= v < 1, "at least 0 and less than 1")
 
 
 def parameter_groups(
