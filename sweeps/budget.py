@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from sweeps.errors import SweepError, did_you_mean
 from sweeps.events import Ended, Event, Reported
@@ -29,6 +30,23 @@ class Budget:
     """Trials in a row that may go by without improving the best value."""
     tolerance: float = 0.0
     """An improvement up to this counts as none."""
+
+
+_RAISED = {
+    "hydra.sweeper.total_steps": "total_steps",
+    "hydra.sweeper.cost.budget": "cost",
+    "hydra.sweeper.stop.patience": "patience",
+}
+"""Keys that reasons to end begin with, and the fields of `Budget`."""
+
+
+def override_for_more(reason: str, budget: Mapping[str, Any]) -> str | None:
+    """With what a sweep that its budget ended for this reason goes on; None for other reasons."""
+    key = reason.partition(",")[0]
+    if key == "hydra.sweeper.stop.target":
+        return f"{key}=null"
+    value = budget.get(_RAISED.get(key, ""))
+    return None if value is None else f"{key}={2 * value}"
 
 
 class Meter:
@@ -69,7 +87,10 @@ class Meter:
                 return f"hydra.sweeper.stop.target, {budget.target:g}, is reached"
         if budget.patience is not None and len(self._since) >= budget.patience:
             more = f" by more than {budget.tolerance:g}" if budget.tolerance else ""
-            return f"{len(self._since)} trials in a row have not improved the best{more}"
+            return (
+                f"hydra.sweeper.stop.patience, {budget.patience}: {len(self._since)} trials in a "
+                f"row have not improved the best{more}"
+            )
         return None
 
     def check(self, trials: Trials) -> None:

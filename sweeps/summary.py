@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from sweeps import render
+from sweeps.budget import override_for_more
 from sweeps.errors import headline
 from sweeps.memory import ADVICE, OUT_OF_MEMORY
 from sweeps.results import SweepResults
@@ -86,9 +87,14 @@ def _steps(sweep: SweepResults) -> Text:
 
 
 def _ending(sweep: SweepResults) -> Text:
-    """How the sweep ended, unless it is done or goes on."""
+    """How the sweep ended, unless it goes on, or is done after it did something."""
     closed = sweep.trials.closed
-    return Text() if closed is None or sweep.is_over else Text(closed.reason, "yellow")
+    if closed is None:
+        return Text()
+    if not sweep.is_over:
+        return Text(closed.reason, "yellow")
+    idle = all(trial.run < sweep.trials.run for trial in sweep.trials)
+    return Text("nothing was left to do" if idle and len(sweep.trials) else "", "yellow")
 
 
 def _failures(sweep: SweepResults) -> Iterator[Text]:
@@ -197,8 +203,13 @@ def _results_command(sweep: SweepResults) -> str:
 
 def _resume_command(sweep: SweepResults) -> str:
     command = f"caviar resume {shlex.quote(_short(sweep.folder.path))}"
-    more = f" hydra.sweeper.num_samples={2 * max(1, len(sweep.trials))}"
-    return command + more if sweep.is_over else command
+    closed = sweep.trials.closed
+    if sweep.is_over:
+        more: str | None = f"hydra.sweeper.num_samples={2 * max(1, len(sweep.trials))}"
+    else:
+        budget = sweep.record.options.get("budget") or {}
+        more = override_for_more(closed.reason, budget) if closed else None
+    return f"{command} {more}" if more else command
 
 
 def _short(path: Path) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from typing import Any
 
 import pytest
 
-from sweeps.budget import Budget
+from sweeps.budget import Budget, override_for_more
 from sweeps.errors import ConfigError, SweepError
 from sweeps.objective import Objective
 from sweeps.simulate import Setup, Simulated, simulate
@@ -83,6 +84,23 @@ def test_a_resumed_sweep_knows_what_was_spent_and_a_larger_budget_goes_on(
     assert done.trials.steps < longer.trials.steps <= 2 * done.trials.steps + 2
 
 
+@pytest.mark.parametrize(
+    ("budget", "override"),
+    [
+        ({"total_steps": 10}, "hydra.sweeper.total_steps=20"),
+        ({"cost": 4.5, "cost_metric": "dollars"}, "hydra.sweeper.cost.budget=9.0"),
+        ({"target": 0.95}, "hydra.sweeper.stop.target=null"),
+        ({"patience": 4}, "hydra.sweeper.stop.patience=8"),
+        ({}, None),
+    ],
+)
+def test_why_a_sweep_ended_says_with_what_it_goes_on(
+    budget: dict[str, Any], override: str | None
+) -> None:
+    reason = run(**budget).trials.closed.reason
+    assert override_for_more(reason, asdict(Budget(**budget))) == override
+
+
 @pytest.mark.slow
 @pytest.mark.ray
 def test_a_sweep_on_ray_ends_when_the_target_is_reached_and_goes_on_with_a_better_one(
@@ -94,7 +112,13 @@ def test_a_sweep_on_ray_ends_when_the_target_is_reached_and_goes_on_with_a_bette
     assert swept.code == 0
     assert swept.trials.best.value <= 4
     assert len(swept.trials) < 30
+    steps = swept.trials.steps
     assert "hydra.sweeper.stop.target, 4, is reached" in swept.out
+    assert f"caviar resume {swept.folder.path} hydra.sweeper.stop.target=null\n" in swept.out
+    again = sweep.caviar("resume", str(swept.folder.path), "hydra.sweeper.stop.target=0.5")
+    assert again.code == 0
+    assert again.trials.best.value <= 0.5 or len(again.trials) == 30
+    assert again.trials.steps > steps
 
 
 @pytest.mark.parametrize(

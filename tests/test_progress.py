@@ -294,6 +294,14 @@ def test_the_summary_tells_best_totals_failures_and_how_to_go_on(sweep):
     assert "hydra.sweeper.num_samples=24" in text
 
 
+def test_a_resumed_sweep_says_when_nothing_was_left_to_do(sweep):
+    sweep.close("done")
+    assert "nothing was left to do" not in summary(sweep)
+    sweep.add(Opened, run=2)
+    sweep.close("done")
+    assert "nothing was left to do" in summary(sweep)
+
+
 def test_an_interrupted_sweep_is_resumed_as_it_is(sweep):
     sweep.close("interrupted")
     text = summary(sweep)
