@@ -206,4 +206,5 @@ def test_a_batch_without_rows_passes_and_gives_every_parameter_a_gradient_of_zer
     assert y.shape == (0, 10)
     y.sum().backward()
     for name, parameter in net.named_parameters():
-        assert parameter.grad is not None and not parameter.grad.any(), name
+        assert parameter.grad is not None, name
+        assert not parameter.grad.any(), name
