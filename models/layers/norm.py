@@ -10,6 +10,7 @@ from torch import nn
 
 from models.choices import choose
 from models.layers.ghost_batch_norm import GhostBatchNorm
+from models.layers.instance_norm import InstanceNorm2d
 from models.layers.sync_batch_norm import SyncBatchNorm
 
 
@@ -55,7 +56,7 @@ def _instance(shape: NormShape) -> nn.Module:
             "model.norm is 'instance'; it needs images [n, features, h, w]; for rows [n, features] "
             "did you mean 'layer'?"
         )
-    return nn.InstanceNorm2d(shape.features, affine=True)
+    return InstanceNorm2d(shape.features, affine=True)
 
 
 def _group(shape: NormShape) -> nn.Module:

@@ -93,6 +93,9 @@ class DartsTrainer(Trainer):
         """As `Trainer.export`, and `genotype.json` of the best epoch."""
         return _write_genotype(super().export(best, folder), _supernet(best.net))
 
+    def _check_net(self, net: nn.Module) -> None:
+        _supernet(net)
+
     def _search(
         self,
         net: nn.Module,

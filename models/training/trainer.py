@@ -300,6 +300,7 @@ class Trainer(TrainerOptions):
 
     def _run(self, parts: Mapping[str, Any]) -> Run:
         net, device = self.build(parts), self._device()
+        self._check_net(net)
         generator = torch.Generator(device).manual_seed(derive_seed(parts["seed"], "dropout"))
         set_dropout_generator(net, generator)
         if any(isinstance(layer, nn.BatchNorm1d) for layer in net.modules()):
@@ -324,6 +325,15 @@ class Trainer(TrainerOptions):
             dropout=generator,
             ranks=ranks,
         )
+
+    def _check_net(self, net: nn.Module) -> None:
+        """Refuse a network that another trainer is for."""
+        needed = getattr(net, "needs_trainer", None)
+        if needed is not None:
+            raise ValueError(
+                f"the model {type(net).__name__} is not for this trainer, which would train it as "
+                f"an ordinary network; choose trainer={needed}"
+            )
 
     def _step(self, run: Run, train: Split | Stream) -> GradientStep:
         """How the run's weights move, with what is switched on and nothing else."""

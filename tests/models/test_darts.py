@@ -374,6 +374,12 @@ def test_the_genotype_lies_in_checkpoint_and_export_and_can_be_trained(tmp_path,
     assert fit.net.genotype == best.net.derive()
 
 
+def test_a_supernet_is_trained_by_its_search_alone():
+    parts = {"seed": 0, "model": partial(DartsSupernet, **OPTIONS), "data": Digits()}
+    with pytest.raises(ValueError, match=r"DartsSupernet is not for this .* choose trainer=darts"):
+        models.Trainer(epochs=1, device="cpu").fit(parts)
+
+
 def test_only_a_supernet_can_be_searched():
     with pytest.raises(ValueError, match="the model is MLP; choose model=darts_supernet"):
         trainer().fit(parts(model=partial(models.MLP, width=4)))

@@ -11,6 +11,7 @@ from models.networks import (
     ResNet,
     compound_coefficients,
     compound_grid,
+    make_network,
 )
 from models.networks.inception import Inception
 from models.networks.style import Style
@@ -195,3 +196,15 @@ def test_the_stages_of_an_inception_net_halve_the_image():
     net = InceptionNet(SHAPE, 3, depth=2, width=8, modules=2)
     assert net.features(images()).shape == (4, 16, 3, 3)
     assert sum(isinstance(m, Inception) for m in net.modules()) == 4
+
+
+@pytest.mark.parametrize("model", ["convnet", "resnet", "inception"])
+@pytest.mark.parametrize("norm", ["layer", "instance", "group", "weight", "none"])
+def test_a_batch_without_rows_passes_and_gives_every_parameter_a_gradient_of_zero(model, norm):
+    net = make_network(model, (1, 8, 8), 10, norm=norm, width=8).train()
+    y = net(torch.empty(0, 1, 8, 8))
+    assert y.shape == (0, 10)
+    y.sum().backward()
+    for name, parameter in net.named_parameters():
+        assert parameter.grad is not None, name
+        assert not parameter.grad.any(), name

@@ -28,8 +28,8 @@ class DartsSupernet(nn.Module):
     """Liu et al. 2019 (DARTS, arXiv:1806.09055): every edge is a mixture of all operations.
 
     The weights softmax(alpha) of the mixtures are shared by all normal cells, and by all reduction
-    cells. `trainer=darts` learns them on rows of their own; any other trainer learns them like the
-    rest. `derive` gives the architecture, to be trained anew as `DartsNet`.
+    cells. `trainer=darts` learns them on rows of their own; no other trainer takes the network.
+    `derive` gives the architecture, to be trained anew as `DartsNet`.
 
     Args:
         in_shape: Channels, height and width of the images.
@@ -45,6 +45,8 @@ class DartsSupernet(nn.Module):
     Raises:
         ValueError: An option is out of its range, or the inputs are no images.
     """
+
+    needs_trainer = "darts"
 
     def __init__(
         self,
