@@ -69,3 +69,26 @@ def test_a_sweep_killed_in_the_middle_ends_with_every_trial_once(
         seen = Counter((e.trial, e.step) for e in events if isinstance(e, Reported))
         assert set(seen.values()) == {1}
     assert trials.best is not None
+
+
+@pytest.mark.parametrize("scheduler", ["asha", "asha_stop"])
+def test_one_whose_fidelity_is_a_parameter_trains_each_trial_once_at_each_of_its_rungs(
+    sweep: Any, scheduler: str
+) -> None:
+    given = ["share.py", "+x=interval(-1,1)", *CURVE[1:5], f"hydra/sweeper/scheduler={scheduler}"]
+    driver = sweep.drive(*given, "hydra.sweeper.fidelity={name: +share, min: 0.1, max: 1}")
+    driver.wait_for_reports(8)
+    assert driver.end(signal.SIGKILL) == -signal.SIGKILL
+    swept = sweep.caviar("resume", str(driver.folder.path))
+    assert swept.code == 0, swept.err
+
+    trials = swept.trials
+    assert len(trials) == 12
+    assert not trials.with_status(Status.RUNNING, Status.FAILED)
+    for trial in trials:
+        rungs = [
+            e.step for e in swept.events if isinstance(e, Reported) and e.trial == trial.number
+        ]
+        assert rungs == [1, 2, 3][: len(rungs)]
+        assert trial.promotions == len(rungs) - 1
+    assert trials.best.step == 3
