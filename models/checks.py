@@ -38,20 +38,29 @@ def number(
     Raises:
         ValueError: With key, value and rule; `true`, text and NaN are no numbers.
     """
-    _check(Real, key, value, holds, f"a number, {rule}", null=null)
+    _check(Real, "a number", key, value, holds, rule, null=null)
 
 
 def integer(
     key: str, value: object, holds: Callable[[Any], bool], rule: str, *, null: bool = False
 ) -> None:
     """As `number`, of whole numbers: 1.5 is refused, and so is 2.0."""
-    _check(Integral, key, value, holds, f"a whole number, {rule}", null=null)
+    _check(Integral, "a whole number", key, value, holds, rule, null=null)
 
 
 def _check(
-    kind: type, key: str, value: object, holds: Callable[[Any], bool], rule: str, *, null: bool
+    kind: type,
+    called: str,
+    key: str,
+    value: object,
+    holds: Callable[[Any], bool],
+    rule: str,
+    *,
+    null: bool,
 ) -> None:
     if value is None and null:
         return
+    rule = f"{rule}, or null" if null else rule
     is_number = isinstance(value, kind) and not isinstance(value, bool)
-    require(is_number and holds(value), key, value, f"{rule}, or null" if null else rule)
+    require(is_number, key, value, f"{called}, {rule}")
+    require(holds(value), key, value, rule)
