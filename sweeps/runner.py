@@ -259,15 +259,16 @@ def _noting_signals() -> Iterator[Callable[[], bool]]:
 
 @contextlib.contextmanager
 def _log_to(path: Path) -> Iterator[None]:
-    """Keep what Ray and we log in the sweep's folder, off the screen."""
+    """Keep what Optuna and we log in the sweep's folder, off the screen."""
     handler = logging.FileHandler(path, delay=True)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    ours = logging.getLogger("sweeps")
-    ours.addHandler(handler)
-    before, ours.propagate = ours.propagate, False
+    loggers = [logging.getLogger(name) for name in ("sweeps", "optuna")]
+    before = [(logger.handlers, logger.propagate) for logger in loggers]
+    for logger in loggers:
+        logger.handlers, logger.propagate = [handler], False
     try:
         yield
     finally:
-        ours.propagate = before
-        ours.removeHandler(handler)
+        for logger, (handlers, propagate) in zip(loggers, before, strict=True):
+            logger.handlers, logger.propagate = handlers, propagate
         handler.close()

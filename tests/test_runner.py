@@ -1,0 +1,25 @@
+"""What surrounds a sweep while it runs."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import optuna
+import pytest
+
+from sweeps.runner import _log_to
+
+
+@pytest.mark.parametrize("name", ["sweeps.lanes", "optuna.samplers._gp.sampler"])
+def test_what_we_and_optuna_log_goes_to_the_sweeps_folder_and_not_to_the_screen(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], name: str
+) -> None:
+    optuna.logging.get_verbosity()  # gives Optuna's logger its handler of the screen
+    top = logging.getLogger(name.partition(".")[0])
+    before = list(top.handlers), top.propagate
+    with _log_to(tmp_path / "sweep.log"):
+        logging.getLogger(name).warning("slower than could be")
+    assert f"WARNING {name}: slower than could be" in (tmp_path / "sweep.log").read_text()
+    assert capfd.readouterr().err == ""
+    assert (top.handlers, top.propagate) == before
