@@ -87,14 +87,17 @@ def _steps(sweep: SweepResults) -> Text:
 
 
 def _ending(sweep: SweepResults) -> Text:
-    """How the sweep ended, unless it goes on, or is done after it did something."""
-    closed = sweep.trials.closed
+    """How the sweep ended, unless it goes on, or is simply done."""
+    closed, trials = sweep.trials.closed, list(sweep.trials)
     if closed is None:
         return Text()
     if not sweep.is_over:
         return Text(closed.reason, "yellow")
-    idle = all(trial.run < sweep.trials.run for trial in sweep.trials)
-    return Text("nothing was left to do" if idle and len(sweep.trials) else "", "yellow")
+    if trials and all(trial.run < sweep.trials.run for trial in trials):
+        return Text("nothing was left to do", "yellow")
+    if sweep.max_t is not None and sweep.trials.steps and all(t.step < sweep.max_t for t in trials):
+        return Text(f"no trial was trained to max_t, {sweep.max_t}", "yellow")
+    return Text()
 
 
 def _failures(sweep: SweepResults) -> Iterator[Text]:

@@ -294,6 +294,23 @@ def test_the_summary_tells_best_totals_failures_and_how_to_go_on(sweep):
     assert "hydra.sweeper.num_samples=24" in text
 
 
+def test_a_sweep_in_which_no_trial_got_to_the_end_says_so(make_sweep):
+    made = make_sweep(scheduler={"name": "asha", "max_t": 9})
+    for trial in range(2):
+        made.ask(trial, lr=0.1)
+        made.report(trial, 3, 0.5, Decision.PAUSE)
+    assert "max_t" not in summary(made)
+    made.close("done")
+    assert "no trial was trained to max_t, 9" in summary(made)
+    made.add(Opened, run=2)
+    made.run = 2
+    made.promote(0)
+    made.report(0, 9, 0.5, Decision.COMPLETE)
+    made.end(0, Status.COMPLETE, 0.5)
+    made.close("done")
+    assert "max_t" not in summary(made)
+
+
 def test_a_resumed_sweep_says_when_nothing_was_left_to_do(sweep):
     sweep.close("done")
     assert "nothing was left to do" not in summary(sweep)
