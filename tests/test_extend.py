@@ -201,7 +201,7 @@ def test_a_sweep_begins_with_what_earlier_ones_found_and_with_given_points(sweep
     swept = sweep("curve.py", "+x=interval(-2,3)", *GIVEN[:2], *given)
     assert swept.code == 0, swept.err
     for trial in list(swept.trials)[:3]:
-        assert f"trial {trial.number}  x={swept.trials.values(trial)['x']}\n" in dry.out
+        assert f"trial {trial.number}  +x={swept.trials.values(trial)['x']}\n" in dry.out
     assert swept.trials.values(swept.trials[0]) == {"x": 1.5}
     # TPE knows 20 trials already: it proposes near the best of them instead of at random
     distances = sorted(abs(swept.trials.values(t)["x"] - 2) for t in list(swept.trials)[1:])

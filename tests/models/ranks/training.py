@@ -210,8 +210,9 @@ def a_divergence_ends_all_ranks(folder):
 
 
 def wrong_choices_are_refused(folder):
+    plain = {**PARTS, "model": partial(models.MLP, width=16, norm="none")}
     with pytest.raises(ValueError, match=r"batch_size is 1; it is shared by \d workers, so"):
-        train(PARTS, {"batch_size": 1})
+        train(plain, {"batch_size": 1})
     ghosts = {**PARTS, "model": partial(models.MLP, width=8, norm="ghost_batch")}
     with pytest.raises(ValueError, match=r"model\.norm is ghost_batch.*set it to batch"):
         train(ghosts, {})
