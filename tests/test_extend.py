@@ -167,6 +167,22 @@ def test_a_point_outside_the_space_is_answered_with_the_rule() -> None:
         initial([{"lr": 2}], view)
 
 
+def test_a_point_gives_a_conditional_parameter_together_with_what_it_needs() -> None:
+    when = {"depth": {"net": "convnet"}}
+    space, _ = parse_space({"net": "mlp, convnet", "depth": "range(1, 5)"}, [], when=when)
+    view = View(Objective())
+    view.apply(Created(name="s", modes=("min",), space=space.to_json(), time=0.0))
+
+    def first(point: dict[str, Any]) -> Mapping[str, Any]:
+        searcher = make_searcher("random", space=space, view=view, seed=0, initial=[point])
+        return searcher.ask(0)
+
+    assert first({"depth": 2, "net": "convnet"}) == {"net": "convnet", "depth": 2}
+    for point in ({"depth": 2}, {"depth": 2, "net": "mlp"}):
+        with pytest.raises(ConfigError, match="gives depth, which exists only when net=convnet; g"):
+            first(point)
+
+
 # On Ray, from the command line
 
 GIVEN = ["hydra.sweeper.metric=loss", "hydra.sweeper.mode=min", "hydra.sweeper.seed=3"]

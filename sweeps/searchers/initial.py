@@ -65,17 +65,26 @@ class InitialPoints:
 
 def _checked(point: Mapping[str, Any], space: Space) -> dict[str, Any]:
     parameters = {p.name: p for p in space.parameters}
-    params = {}
+    params, values = dict[str, Any](), dict[str, Any]()
     for name, value in point.items():
         if name not in parameters:
             raise ConfigError(
                 f"hydra.sweeper.initial names {name}, which is not in the search space"
                 f"{did_you_mean(name, parameters)}"
             )
+        parameter = parameters[name]
         try:
-            params[parameters[name].optuna_name] = parameters[name].from_value(value)
+            params[parameter.optuna_name] = parameter.from_value(value)
         except ConfigError as error:
             raise ConfigError(f"hydra.sweeper.initial: {error}") from error
-    for constraint in space.violated(point):
+        values[name] = parameter.to_value(params[parameter.optuna_name])
+    for name in point:
+        for condition in parameters[name].when:
+            if not condition.holds(values):
+                raise ConfigError(
+                    f"hydra.sweeper.initial: {dict(point)} gives {name}, which exists only when "
+                    f"{condition}; give that too, or leave {name} out"
+                )
+    for constraint in space.violated(values):
         raise ConfigError(f"hydra.sweeper.initial: {dict(point)} breaks {constraint.text!r}")
     return params
