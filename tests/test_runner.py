@@ -13,12 +13,15 @@ from sweeps.runner import _log_to
 
 @pytest.mark.parametrize("name", ["sweeps.lanes", "optuna.samplers._gp.sampler"])
 def test_what_we_and_optuna_log_goes_to_the_sweeps_folder_and_not_to_the_screen(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str], name: str
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    name: str,
 ) -> None:
     optuna.logging.get_verbosity()  # gives Optuna's logger its handler of the screen
     top = logging.getLogger(name.partition(".")[0])
     before = list(top.handlers), top.propagate
-    with _log_to(tmp_path / "sweep.log"):
+    with caplog.at_level(logging.WARNING, logger=top.name), _log_to(tmp_path / "sweep.log"):
         logging.getLogger(name).warning("slower than could be")
     assert f"WARNING {name}: slower than could be" in (tmp_path / "sweep.log").read_text()
     assert capfd.readouterr().err == ""
