@@ -47,7 +47,6 @@ NO_RAY = [
     "state",
     "status",
     "trials",
-    "typed",
 ]
 FORBIDDEN = {
     "cluster": {"sweeps", "models", "hydra_plugins"},

@@ -325,8 +325,8 @@ def checked(config: DictConfig) -> dict[str, Any]:
     Raises:
         ConfigError: It is not so.
     """
+    from cluster.typed import typed
     from sweeps.settings import refuse_retired
-    from sweeps.typed import typed
 
     given: Any = OmegaConf.to_container(config, resolve=True)
     refuse_retired(given)
@@ -337,8 +337,8 @@ def checked(config: DictConfig) -> dict[str, Any]:
 
 
 def _part(part: str, options: Any, schemas: dict[str, Any]) -> dict[str, Any]:
+    from cluster.typed import typed
     from sweeps.errors import ConfigError, did_you_mean
-    from sweeps.typed import typed
 
     named = isinstance(options, dict)
     name = str(options.get("name") if named else options)

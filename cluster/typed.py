@@ -14,7 +14,7 @@ from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 from omegaconf import BooleanNode, FloatNode, IntegerNode, StringNode
 from omegaconf.errors import ValidationError
 
-from sweeps.errors import ConfigError, did_you_mean, nearest
+from cluster.errors import ConfigError, did_you_mean, nearest
 
 _PLAIN = {
     bool: (BooleanNode(), "true or false"),
