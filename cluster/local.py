@@ -1,4 +1,4 @@
-"""This machine's own Ray, started for a sweep and ended with it."""
+"""The Ray that a sweep runs on: the one it is pointed to, or one of its own on this machine."""
 
 from __future__ import annotations
 
@@ -18,17 +18,20 @@ _ENVIRONMENT = {
 
 @contextmanager
 def connect() -> Iterator[Mapping[str, float]]:
-    """Yield the resources of a Ray that is up: the one this process has, or one of its own.
+    """Yield the resources of a Ray that is up.
 
-    A Ray started here ends with the context. It listens on the loopback device alone, unless Ray
-    was imported before.
+    It is the one this process has, or the one that `RAY_ADDRESS` names (a job on a cluster has it
+    set), or one of its own. A Ray started here ends with the context. It listens on the loopback
+    device alone, unless Ray was imported before.
     """
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     import ray
 
     ours = not ray.is_initialized()
-    if ours:
+    if ours and os.environ.get("RAY_ADDRESS", "local") != "local":
+        ray.init(log_to_driver=False, logging_level=logging.ERROR)
+    elif ours:
         ray.init(
             address="local",
             include_dashboard=False,
