@@ -67,7 +67,7 @@ def test_what_is_no_token_is_refused_without_showing_it(tmp_path: Path, content:
     file = tmp_path / "token"
     file.touch(mode=0o600)
     file.write_bytes(content)
-    with pytest.raises(ClusterError, match="no token|no text") as refused:
+    with pytest.raises(ClusterError, match=r"no token|no text") as refused:
         read_token(file)
     assert "Injected" not in str(refused.value)
     assert "words" not in str(refused.value)
