@@ -90,6 +90,7 @@ def make_plan(
     app = describe_app(task_function)
     name = settings.name or f"{_title(app, config)}-{datetime.now():%Y%m%d-%H%M%S}"
     folder = SweepFolder(settings.storage_path / name)
+    settings = replace(settings, resume=_goes_on(settings, folder))
     if options["seed"] is None:
         settings = _with_recorded_seed(settings, folder)
     loader = hydra_context.config_loader
@@ -128,6 +129,10 @@ def make_plan(
     if not settings.resume:
         plan.known  # noqa: B018 - read now, so that a wrong one is answered now
     return plan
+
+
+def _goes_on(settings: Settings, folder: SweepFolder) -> bool:
+    return folder.sweep_yaml.exists() if settings.resume == "auto" else settings.resume
 
 
 def _check_fidelity(plan: Plan) -> None:
