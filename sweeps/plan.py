@@ -18,6 +18,7 @@ from sweeps.errors import ConfigError
 from sweeps.folder import Record, SweepFolder, environment
 from sweeps.schedulers import Scheduler, make_scheduler
 from sweeps.searchers import Searcher, View, make_searcher
+from sweeps.secrets import masked
 from sweeps.settings import DEFAULT_NUM_SAMPLES, Settings
 from sweeps.space import Space, parse_space
 from sweeps.warm import known_trials
@@ -257,8 +258,8 @@ def make_record(plan: Plan) -> Record:
     settings = plan.settings
     return Record(
         name=plan.folder.name,
-        app=plan.app.to_json(),
-        overrides=list(plan.fixed),
+        app={**plan.app.to_json(), "argv": [masked(word) for word in plan.app.argv]},
+        overrides=[masked(override) for override in plan.fixed],
         space=plan.space.to_json(),
         metric=_one_or_all([o.metric for o in settings.objective.all]),
         mode=_one_or_all([o.mode for o in settings.objective.all]),

@@ -26,7 +26,7 @@ import psutil
 
 from cluster.backend import Check, State, Status, Stopped, Submission
 from cluster.backends import attendant
-from cluster.errors import ClusterError
+from cluster.errors import ClusterError, ConfigError
 from cluster.files import private_folder, state_home, write_private
 from cluster.handle import Handle
 from cluster.profile import Options, Profile
@@ -117,7 +117,12 @@ class ProcessBackend:
     @classmethod
     def from_profile(cls, profile: Profile) -> Self:
         """The backend as a profile describes it."""
-        return cls(profile.name, profile.read(ProcessOptions))
+        options = profile.read(ProcessOptions)
+        if not options.stop_s > 0:
+            raise ConfigError(
+                f"cluster {profile.name}.stop_s is {options.stop_s:g}; it must be above 0"
+            )
+        return cls(profile.name, options)
 
     def preview(self, submission: Submission) -> str:
         """The command line, as a shell would take it."""
