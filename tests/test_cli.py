@@ -12,7 +12,7 @@ import pytest
 from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from sweeps.cli import main
+from sweeps.cli import _VERBS, main
 from sweeps.errors import ConfigError, SweepError, exit_code
 from sweeps.folder import Record, SweepFolder
 from sweeps.launch import BUNDLED, HydraArguments, Program, resume_arguments, split_program
@@ -78,7 +78,7 @@ def test_help_is_there_at_once():
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, capture_output=True)
 
 
-@pytest.mark.parametrize("verb", ["train", "sweep", "resume", "results", "export"])
+@pytest.mark.parametrize("verb", _VERBS)
 def test_each_verb_has_help_with_an_example(verb, capsys):
     with suppress(SystemExit):
         main([verb, "--help"])
