@@ -44,15 +44,13 @@ _WRONG_PORTS = (6379, 10001)
 """Of the GCS and of Ray Client: the Jobs API is at neither."""
 
 _DASHBOARD = 8265
-_SAME_VERSION = """\
-import sys
-from importlib import metadata
-there = sorted({each.version for each in metadata.distributions(name="caviar")})
-if sys.argv[1] not in there:
-    has = f"has caviar {', '.join(there)}" if there else "has no caviar"
-    sys.exit(f"caviar {sys.argv[1]} sent this, and {sys.executable} there {has}: "
-             f"install caviar=={sys.argv[1]} on every node, or say which python in the profile")
-"""
+_SAME_VERSION = (
+    "import sys; from importlib import metadata; "
+    'there = {each.version for each in metadata.distributions(name="caviar")}; '
+    '"VERSION" in there or sys.exit("caviar VERSION sent this, and that Python has " + '
+    '(" and ".join(there) or "none") + ": install caviar==VERSION on every node, or say which '
+    'python in the profile")'
+)
 
 
 @dataclass(kw_only=True)
@@ -195,8 +193,8 @@ class RayBackend:
     def command(self, *arguments: str) -> str:
         """A command of caviar's for the shell there, once the same version is found."""
         python, version = shlex.quote(self.options.python), metadata.version("caviar")
-        same = f"{python} -c {shlex.quote(_SAME_VERSION)} {version}"
-        return f"{same} && exec {python} {shlex.join(arguments)}"
+        same = shlex.quote(_SAME_VERSION.replace("VERSION", version))
+        return f"{python} -c {same} && exec {python} {shlex.join(arguments)}"
 
     def environment(self) -> dict[str, Any]:
         """Ray's runtime environment of every job of ours: Ctrl-C instead of a kill."""
