@@ -243,12 +243,8 @@ class JobsApi:
             with self._opener().open(request, timeout=timeout_s) as answer:
                 return answer.status, answer.read()
         except urllib.error.HTTPError as error:
-            if error.code in (301, 302, 303, 307, 308):
-                raise Trouble(
-                    f"{self.address} sends us on to {error.headers.get('Location')}",
-                    "if that is the cluster, put its address into the profile",
-                ) from None
-            return error.code, error.read(_MOST_BYTES)
+            with error:
+                return self._not_ok(error)
         except TimeoutError:
             raise self._silent(timeout_s) from None
         except (OSError, http.client.HTTPException) as error:
@@ -256,6 +252,14 @@ class JobsApi:
             if isinstance(reason, TimeoutError):
                 raise self._silent(timeout_s) from None
             raise self._unreachable(reason) from None
+
+    def _not_ok(self, error: urllib.error.HTTPError) -> tuple[int, bytes]:
+        if error.code in (301, 302, 303, 307, 308):
+            raise Trouble(
+                f"{self.address} sends us on to {error.headers.get('Location')}",
+                "if that is the cluster, put its address into the profile",
+            )
+        return error.code, error.read(_MOST_BYTES)
 
     def _opener(self) -> urllib.request.OpenerDirector:
         """Follows no redirect, and asks no proxy for what is on this machine."""

@@ -207,8 +207,12 @@ def test_no_representation_holds_the_token() -> None:
 
 @pytest.mark.parametrize(
     ("version", "ok", "warning"),
-    [("2.60.0", True, False), ("2.55.1", False, True), ("3.0.0.dev0", False, True)]
-    + [("2.9.3", False, False)],
+    [
+        ("2.60.0", True, False),
+        ("2.55.1", False, True),
+        ("3.0.0.dev0", False, True),
+        ("2.9.3", False, False),
+    ],
 )
 def test_ray_versions(version: str, ok: bool, warning: bool) -> None:
     check = check_version(version)
