@@ -154,7 +154,9 @@ def take_survey(backend: RayBackend, api: JobsApi, storage: str | None) -> Surve
         what, _, todo = message.partition(": install ")
         raise Trouble(
             f"a small job failed there: {what}",
-            f"install {todo}" if todo else "see its log in the dashboard",
+            f"install {todo}"
+            if todo
+            else "see its log in the dashboard; python in the profile says which one has caviar",
         )
     api.delete(job)
     return found

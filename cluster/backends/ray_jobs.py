@@ -24,6 +24,7 @@ from cluster.jobs_api import JobsApi, Trouble
 from cluster.parcel import send
 from cluster.profile import CodeOptions, Options, Profile, read_options
 from cluster.project import Package
+from cluster.secrets import is_secret
 
 # ruff: noqa: UP045 - one spelling of types for all schemas that `typed` reads
 
@@ -83,6 +84,7 @@ class RayBackend:
         self.options = replace(options, address=_checked_address(name, options.address))
         self.code = read_options(options.code, CodeOptions, key=f"cluster {name}.code")
         _check_code(name, self.code)
+        _check_env(name, self.options.env)
         self._insecure = insecure
 
     @classmethod
@@ -110,6 +112,7 @@ class RayBackend:
         Raises:
             ClusterError: The cluster cannot be reached, or refused.
         """
+        _check_env(self.name, submission.env)
         api = self.connect()
         where = self._send_code(api, submission)
         for number in itertools.count(1):
@@ -323,6 +326,15 @@ def _check_code(name: str, code: CodeOptions) -> None:
         raise ConfigError(
             f"cluster {name}.code.path is not set; with travels: image it is the project's root in "
             "the image"
+        )
+
+
+def _check_env(name: str, env: Mapping[str, Any]) -> None:
+    for key in filter(is_secret, env):
+        raise ConfigError(
+            f"cluster {name}.env.{key} looks like a secret, and a job's environment is shown to "
+            "every client of the cluster; set it in the environment that its nodes start with, or "
+            "in a file that only they read"
         )
 
 
