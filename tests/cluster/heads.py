@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import socket
 import threading
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from aiohttp import web
 
 MODE = "/api/authentication_mode"
 VERSION = "/api/version"
@@ -94,5 +96,38 @@ def silent_head(drip_s: float | None = None) -> Iterator[str]:
             connection.close()
 
 
-def took(began: float) -> float:
-    return time.monotonic() - began
+@contextlib.contextmanager
+def breaking_head(*streams: str, states: Sequence[str], log: str) -> Iterator[str]:
+    """A job whose log breaks off: each connection gets the next stream, each question a state."""
+    left, told = iter(streams), iter(states)
+
+    async def tail(request: web.Request) -> web.WebSocketResponse:
+        socket_ = web.WebSocketResponse()
+        await socket_.prepare(request)
+        await socket_.send_str(next(left))
+        await socket_.close()
+        return socket_
+
+    async def info(_: web.Request) -> web.Response:
+        return web.json_response({"status": next(told)})
+
+    async def logs(_: web.Request) -> web.Response:
+        return web.json_response({"logs": log})
+
+    app = web.Application()
+    app.router.add_get("/api/jobs/j/logs/tail", tail)
+    app.router.add_get("/api/jobs/j/logs", logs)
+    app.router.add_get("/api/jobs/j", info)
+    runner, loop = web.AppRunner(app, shutdown_timeout=0.1), asyncio.new_event_loop()
+    loop.run_until_complete(runner.setup())
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    loop.run_until_complete(site.start())
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(10)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()

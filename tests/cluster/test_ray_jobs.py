@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -347,6 +348,48 @@ def test_a_sweep_of_a_src_layout_runs_its_trials_on_the_nodes(
     ended = wait(backend, handle)
     assert ended.state is State.SUCCEEDED, "".join(backend.logs(handle))
     assert Path(storage, "shop", "trials.parquet").exists()
+
+
+def test_the_verbs_go_from_a_profile_to_a_sweep_and_show_no_token(
+    there: RayCluster, tmp_path: Path, storage: str
+) -> None:
+    root, home = tmp_path / "project", tmp_path / "home"
+    (home / "caviar" / "clusters").mkdir(parents=True)
+    root.mkdir()
+    (root / "pyproject.toml").touch()
+    (root / ".env").write_text("KEY=1")
+    shutil.copy(APPS / "curve.py", root)
+    profile = {"backend": "ray", "address": there.dashboard, "token_file": str(there.token_file)}
+    profile |= {"python": sys.executable, "storage": storage}
+    (home / "caviar" / "clusters" / "lab.yaml").write_text(json.dumps(profile))
+    homes = {"XDG_CONFIG_HOME": str(home), "XDG_STATE_HOME": str(home)}
+
+    def caviar(*arguments: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "sweeps.cli", *arguments],
+            cwd=root,
+            env={**os.environ, **homes, "RAY_ADDRESS": "http://127.0.0.1:1"},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        shown = done.stdout + done.stderr
+        assert done.returncode == 0, shown
+        assert there.token not in shown
+        return shown
+
+    assert "a sweep can run on lab" in caviar("doctor", "--cluster", "lab")
+    search = ["+x=interval(-5,5)", "hydra.sweeper.metric=loss", "hydra.sweeper.mode=min"]
+    search += ["hydra.sweeper.num_samples=2", "hydra.sweeper.name=verbs", "+epochs=1"]
+    search += ["hydra.sweeper.resources={cpus:1}"]
+    handle = f"ray://127.0.0.1:{there.dashboard_port}/verbs-1"
+    assert handle in caviar("submit", "--cluster", "lab", "curve.py", *search, "--follow")
+    assert Path(storage, "verbs", "trials.parquet").exists()
+    assert "succeeded" in caviar("status", handle)
+    assert handle in caviar("list")
+    assert "Running entrypoint" in caviar("logs", handle)
+    assert "succeeded" in caviar("stop", handle)
 
 
 def test_a_job_of_another_cluster_is_not_known(backend: RayBackend) -> None:
