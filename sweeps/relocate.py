@@ -78,7 +78,7 @@ def find_app(app: App) -> App:
     """
     if _is_there(app):
         return app
-    what = f"the sweep was begun in {app.cwd}, and {_missing(app)} is not here"
+    what = f"{_missing(app)}, with which the sweep was begun, is not here"
     if app.root is None:
         raise SweepError(f"{what}: run this where it was begun")
     here = find_root(Path.cwd())

@@ -58,7 +58,7 @@ def test_resources_are_those_of_each_worker(settings, asked: str, each: Resource
         ("{ranks: 2}", "resources is {'ranks': 2}; it must be auto, or a mapping of cpus and gpus"),
         (
             "{workers: 9, gpus: 1}",
-            "workers is 9, each with 1 GPU and 1 CPU, and Ray has room for 8",
+            "is 9, each with 1 GPU and 1 CPU, and Ray has room for 8",
         ),
         ("{workers: 4, cpus: 17}", "cpus is 17 for each of 4 workers, and Ray has 16: no trial"),
         ("{workers: 4, cpus: 5}", "workers is 4, each with no GPU, 5 CPU, and Ray has room for 3"),
