@@ -31,7 +31,7 @@ class Worker:
     def __init__(self, settings: LaneSettings) -> None:
         """Import the app, and what its trials will need."""
         self._settings = settings
-        _forget_the_nodes_job()
+        _clear_environment(gpus=settings.resources.gpus)
         move = Move.to_this_node(settings.app)
         app, search_path = move.app(settings.app), move.search_path(settings.search_path)
         task, self._module = load_app(app)
@@ -107,10 +107,15 @@ def _cause(error: BaseException) -> str:
     return "import" if missing or isinstance(error, ImportError) else "error"
 
 
-def _forget_the_nodes_job() -> None:
-    """Drop what the node's own launcher said of its job: libraries would take a trial for it."""
+def _clear_environment(*, gpus: float) -> None:
+    """Drop what the node's launcher said of its own job: libraries would take a trial for it.
+
+    A trial without GPUs sees none: Ray leaves it those of the node.
+    """
     for name in [name for name in os.environ if name.startswith(_OF_THE_NODES_JOB)]:
         del os.environ[name]
+    if not gpus:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
 def _preload(modules: Iterable[str]) -> None:

@@ -25,7 +25,13 @@ def seats(*nodes: str, devices: int = 0) -> list[Seat]:
     for node in nodes:
         own = range(free[node], free[node] + devices)
         free[node] += devices
-        given.append(Seat(node=node, devices=",".join(map(str, own)) if devices else None))
+        given.append(
+            Seat(
+                node=node,
+                node_address=f"10.0.0.{node}",
+                devices=",".join(map(str, own)) if devices else None,
+            )
+        )
     return given
 
 
