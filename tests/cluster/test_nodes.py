@@ -56,17 +56,16 @@ class Place:
         place = self.storage if storage is None else storage
         return [f"hydra.sweeper.name={name}", f"hydra.sweeper.storage_path={place}"]
 
-    def start(self, command: list[str], cwd: Path | None = None) -> subprocess.Popen[str]:
+    def start(self, command: list[str], cwd: Path | None = None) -> subprocess.Popen[bytes]:
         """A driver of its own on this machine, outside of every node."""
-        output = (self.folder / "driver.txt").open("w+")
-        return subprocess.Popen(
-            command,
-            cwd=cwd or self.project,
-            env=self.cluster.environment | {"RAY_ADDRESS": self.cluster.address},
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        with (self.folder / "driver.txt").open("w") as output:
+            return subprocess.Popen(
+                command,
+                cwd=cwd or self.project,
+                env=self.cluster.environment | {"RAY_ADDRESS": self.cluster.address},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
 
     @property
     def said(self) -> str:
@@ -149,7 +148,7 @@ def test_a_driver_outside_the_cluster_trains_on_every_node(two: Place) -> None:
     many = [*X, *ASHA, *two.where("out"), "hydra.sweeper.num_samples=24"]
     assert two.run([*SWEEP, *many, "hydra.sweeper.resources={cpus: 1}"]) == 0, two.said
 
-    assert "each trial gets no GPU, 1 CPU; 4 run at once on 2 nodes" in two.said
+    assert "each trial gets no GPU, 1 CPU; 4 run at once on 2 nodes" in two.said, two.said
     sweep = check_exact(two, "out", trials=24)
     assert sum(trial.promotions for trial in sweep.trials) >= 8
     begins = two.begins("out")
@@ -222,7 +221,7 @@ def run_job(place: Place, command: list[str]) -> tuple[str, str]:
         return client.get_job_status(job).value, client.get_job_logs(job)
 
 
-class environment:  # noqa: N801 - used as a function
+class environment:
     """Variables of this process for a while."""
 
     def __init__(self, values: Mapping[str, str]) -> None:
