@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,13 +46,19 @@ class Capacity:
 def _autoscales() -> bool:
     """Whether there is an autoscaler that can add nodes: Ray's status then names their kinds."""
     from ray._private.ray_constants import DEBUG_AUTOSCALING_STATUS
+    from ray.autoscaler.v2.sdk import get_cluster_status
+    from ray.autoscaler.v2.utils import is_autoscaler_v2
     from ray.experimental.internal_kv import _internal_kv_get
 
+    if is_autoscaler_v2(fetch_from_server=True):
+        import ray
+
+        now = get_cluster_status(ray.get_runtime_context().gcs_address)
+        return names_kinds(node.ray_node_type_name for node in now.active_nodes + now.idle_nodes)
     status = json.loads(_internal_kv_get(DEBUG_AUTOSCALING_STATUS) or "{}")
-    report = status.get("autoscaler_report") or {}
-    return any(not _is_a_node(kind) for kind in report.get("active_nodes") or {})
+    return names_kinds((status.get("autoscaler_report") or {}).get("active_nodes") or {})
 
 
-def _is_a_node(kind: str) -> bool:
-    """Whether this is what Ray calls a node of a cluster that is set up by hand."""
-    return kind.startswith("node_")
+def names_kinds(node_types: Iterable[str]) -> bool:
+    """Whether these are kinds of nodes: where none can be added, each is a type, `node_ID`."""
+    return any(kind and not kind.startswith("node_") for kind in node_types)

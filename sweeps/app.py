@@ -24,7 +24,7 @@ from sweeps.errors import ConfigError
 
 TaskFunction = Callable[[Any], Any]
 
-_OF_PYTHON = re.compile(r"python\d+(\.\d+)?t?(\.zip)?")
+_OF_PYTHON = re.compile(r"/lib(32|64)?/python\d[\d.]*t?(\.zip|/|$)")
 """The folder or archive of a Python installation that its import paths lie in."""
 
 
@@ -117,7 +117,7 @@ def load_app(app: App) -> tuple[TaskFunction, ModuleType]:
 
 def _is_code(path: str) -> bool:
     """Whether an import path is a user's, not part of a Python installation."""
-    return not any(_OF_PYTHON.fullmatch(part) for part in Path(path).parts)
+    return _OF_PYTHON.search(path) is None
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from cluster.capacity import Capacity
+from cluster.capacity import Capacity, names_kinds
 from sweeps.errors import ConfigError
 from sweeps.resources import Resources, describe_slots, resources_of_a_trial, slots
 
@@ -86,3 +86,17 @@ def test_auto_is_a_gpu_where_some_node_has_one(settings) -> None:
 def test_the_line_says_how_many_run_at_once_and_on_how_many_nodes() -> None:
     assert describe_slots(Resources(), TWO, None).endswith("; 10 run at once on 2 nodes")
     assert describe_slots(Resources(gpus=1), TWO, 2).endswith("; 2 run at once")
+
+
+@pytest.mark.parametrize(
+    ("types", "grows"),
+    [
+        (["ray.head.default", "ray.worker.gpu"], True),
+        (["headgroup", "node_17"], True),
+        (["node_ffff00000", "node_17a2"], False),
+        (["", ""], False),
+        ([], False),
+    ],
+)
+def test_an_autoscaler_names_kinds_of_nodes(types: list[str], grows: bool) -> None:
+    assert names_kinds(types) is grows
