@@ -13,10 +13,12 @@ import json
 import os
 import secrets
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -276,15 +278,20 @@ def _ended(job: Job, code: int) -> State:
 
 
 def _check_storage(storage: Path) -> Check:
-    """Whether the nearest folder that is there lets us write."""
+    """Whether the nearest folder that is there can be written."""
     there = next(folder for folder in (storage, *storage.parents) if folder.exists())
-    ok = there.is_dir() and os.access(there, os.W_OK | os.X_OK)
-    return Check(
-        name="storage",
-        ok=ok,
-        what=f"{storage} can be written" if ok else f"{there} cannot be written",
-        todo="" if ok else "say where with hydra.sweeper.storage_path=/a/folder",
-    )
+    try:
+        with tempfile.TemporaryFile(dir=there) as probe:
+            probe.write(b"0")
+    except OSError as error:
+        return Check(
+            name="storage",
+            ok=False,
+            what=f"{there} cannot be written: {error.strerror}",
+            todo="say where with hydra.sweeper.storage_path=/a/folder",
+        )
+    free = shutil.disk_usage(there).free / (1 << 30)
+    return Check(name="storage", ok=True, what=f"{storage} can be written, {free:.1f} GiB free")
 
 
 def _kill(family: Iterable[psutil.Process]) -> None:
