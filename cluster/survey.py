@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
+from cluster.capacity import Capacity
 from cluster.errors import ClusterError
 from cluster.storage import NodeProbe, probe
 
@@ -40,6 +41,8 @@ class Survey:
     machines: tuple[Machine, ...]
     free_cpus: float
     free_gpus: float
+    grows: bool = False
+    """Whether the cluster adds nodes where work waits."""
     probes: tuple[NodeProbe, ...] = ()
     """What each node found at the storage; none where it was not asked."""
     no_storage: str = ""
@@ -89,6 +92,7 @@ def look(storage: str | None) -> Survey:
         ),
         free_cpus=free.get("CPU", 0),
         free_gpus=free.get("GPU", 0),
+        grows=Capacity.now(can_grow=True).autoscales,
         probes=probes,
         no_storage=no_storage,
     )

@@ -112,8 +112,7 @@ def _check_inside(
     if storage:
         yield check_storage(storage, survey)
     ask = submission.ask if submission else Ask()
-    options = backend.options
-    yield check_fit(ask, survey, driver_cpus=options.driver_cpus, grows=options.autoscales)
+    yield check_fit(ask, survey, driver_cpus=backend.options.driver_cpus)
     yield from check_gpus(survey)
 
 

@@ -67,8 +67,6 @@ class RayOptions(Options):
     """The Python of the nodes that has caviar, as a command there."""
     driver_cpus: float = 0
     """What the driver holds of a node; with 0 it runs on the head."""
-    autoscales: bool = False
-    """Whether the cluster adds nodes by itself."""
     stop_s: float = 60
     """How many seconds a stop waits for the state to be saved, before the job is ended hard."""
 

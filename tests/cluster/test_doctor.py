@@ -1,4 +1,5 @@
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -122,8 +123,8 @@ def test_a_trial_that_fits_no_node_is_refused_or_waits_for_the_cluster_to_grow()
     check = check_fit(Ask(cpus=9), there)
     assert (check.ok, check.warning) == (False, False)
     assert check.what.endswith("with 9 CPU fits nowhere: 2 nodes, the largest with 0 GPU and 8 CPU")
-    assert "autoscales: true" in check.todo
-    assert check_fit(Ask(cpus=9), there, grows=True).warning
+    assert "add a node" in check.todo
+    assert check_fit(Ask(cpus=9), replace(there, grows=True)).warning
     assert not check_fit(Ask(), survey()).ok
 
 
