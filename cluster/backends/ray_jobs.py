@@ -32,6 +32,9 @@ _POLL_S = 0.5
 _PENDING_S = 15.0
 """How long a stop waits for a job that has not begun."""
 
+_KILL_S = 15.0
+"""How long Ray may take to end a job hard."""
+
 _TRAVELS = ("package", "shared", "image")
 _STATES = {
     "PENDING": State.PENDING,
@@ -138,25 +141,30 @@ class RayBackend:
         """
         api = self.connect()
         before = read_status(api.info(handle.job), handle.job)
-        if before.state is State.UNKNOWN:
-            return Stopped(done=True, message=f"{before.message}: nothing runs")
-        if before.state.is_over:
-            return Stopped(done=True, message=f"{handle} was over: {before.state}")
-        asked = time.monotonic()
+        if before.state.is_over or before.state is State.UNKNOWN:
+            return Stopped(done=True, message=f"{handle} was over: {_end(before)}")
+        began = time.monotonic()
         api.stop(handle.job)
-        pending, hard = _PENDING_S, self.options.stop_s
-        while not (now := read_status(api.info(handle.job), handle.job)).state.is_over:
-            waited = time.monotonic() - asked
-            if now.state is State.PENDING and waited > pending:
-                return Stopped(done=False, message=_STILL_PENDING.format(handle=handle))
-            if now.state is State.RUNNING and waited > hard + _PENDING_S:
-                return Stopped(done=False, message=f"{handle} still runs: Ray does not end it")
-            if now.state is State.UNKNOWN:
-                break
-            time.sleep(_POLL_S)
-        if time.monotonic() - asked >= hard:
-            return Stopped(done=True, message=_KILLED.format(seconds=hard))
+        after = self._wait_until_over(api, handle.job)
+        if after.state is State.PENDING:
+            return Stopped(done=False, message=_STILL_PENDING.format(handle=handle))
+        if after.state is State.RUNNING:
+            return Stopped(done=False, message=f"{handle} still runs: Ray did not end it")
+        if after.state is not State.STOPPED:
+            return Stopped(done=True, message=f"{handle} had ended meanwhile: {_end(after)}")
+        if time.monotonic() - began >= self.options.stop_s:
+            return Stopped(done=True, message=_KILLED.format(seconds=self.options.stop_s))
         return Stopped(done=True, message="its state is saved")
+
+    def _wait_until_over(self, api: JobsApi, job: str) -> Status:
+        """Its status when it is over, or has not ended for longer than Ray should take."""
+        began = time.monotonic()
+        most = {State.PENDING: _PENDING_S, State.RUNNING: self.options.stop_s + _KILL_S}
+        while True:
+            now = read_status(api.info(job), job)
+            if time.monotonic() - began >= most.get(now.state, 0):
+                return now
+            time.sleep(_POLL_S)
 
     # for the checks too
 
@@ -268,6 +276,10 @@ def read_status(info: Mapping[str, Any] | None, job: str) -> Status:
         message=_message(info, code),
         nodes=tuple(filter(None, [driver.get("node_ip_address")])),
     )
+
+
+def _end(status: Status) -> str:
+    return status.message if status.state is State.UNKNOWN else str(status.state)
 
 
 def _message(info: Mapping[str, Any], code: int | None) -> str:
