@@ -209,15 +209,6 @@ class RayBackend:
         same = shlex.quote(_SAME_VERSION.replace("VERSION", version))
         return f"{python} -c {same} && exec {python} {shlex.join(arguments)}"
 
-    def environment(self) -> dict[str, Any]:
-        """Ray's runtime environment of every job of ours: Ctrl-C instead of a kill."""
-        return {
-            "env_vars": {
-                "RAY_JOB_STOP_SIGNAL": "SIGINT",
-                "RAY_JOB_STOP_WAIT_TIME_S": str(int(self.options.stop_s)),
-            }
-        }
-
     # the request
 
     def _request(
@@ -225,12 +216,7 @@ class RayBackend:
     ) -> dict[str, Any]:
         root = "." if working_dir else self._root(submission)
         command = self.command("-m", "sweeps.cli", *submission.arguments)
-        runtime = self.environment()
-        given = {**self.options.env, **submission.env}
-        runtime["env_vars"] |= {name: str(value) for name, value in given.items()}
-        if paths := [str(Path(root, path)) for path in submission.code.import_paths]:
-            before = [path] if (path := runtime["env_vars"].get("PYTHONPATH")) else []
-            runtime["env_vars"]["PYTHONPATH"] = ":".join([*paths, *before])
+        runtime: dict[str, Any] = {"env_vars": self._environment(submission, root)}
         if working_dir:
             runtime["working_dir"] = working_dir
         else:
@@ -244,6 +230,20 @@ class RayBackend:
         if self.options.driver_cpus:
             request["entrypoint_num_cpus"] = self.options.driver_cpus
         return request
+
+    def _environment(self, submission: Submission, root: str) -> dict[str, str]:
+        """Of the job; Ray is to end it by Ctrl-C, and to wait."""
+        given = {
+            "RAY_JOB_STOP_SIGNAL": "SIGINT",
+            "RAY_JOB_STOP_WAIT_TIME_S": str(int(self.options.stop_s)),
+            **self.options.env,
+            **submission.env,
+        }
+        environment = {name: str(value) for name, value in given.items()}
+        paths = [str(Path(root, path)) for path in submission.code.import_paths]
+        if path := ":".join([*paths, *filter(None, [environment.get("PYTHONPATH")])]):
+            environment["PYTHONPATH"] = path
+        return environment
 
     def _root(self, submission: Submission) -> str:
         """The project's root on the nodes, where the project does not travel."""
