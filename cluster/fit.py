@@ -26,14 +26,13 @@ class Slot:
         return f"{gpus}{self.cpus:g} CPU"
 
 
-def check_fit(ask: Ask, survey: Survey, *, driver_cpus: float = 0, grows: bool = False) -> Check:
+def check_fit(ask: Ask, survey: Survey, *, driver_cpus: float = 0) -> Check:
     """Whether a trial fits, how many run at once, and what will wait.
 
     Args:
         ask: What a trial asks for; what it leaves open is a GPU where there are any, else a CPU.
         survey: The cluster.
         driver_cpus: What the sweep's driver holds besides.
-        grows: Whether the cluster adds nodes by itself: what does not fit now may fit then.
     """
     slot, count = _slot(ask, survey), max(1, ask.workers)
     at_once = _at_once(slot, count, survey.machines, driver_cpus)
@@ -45,12 +44,11 @@ def check_fit(ask: Ask, survey: Survey, *, driver_cpus: float = 0, grows: bool =
     return Check(
         name="resources",
         ok=False,
-        warning=grows,
+        warning=survey.grows,
         what=f"{each} fits nowhere: {len(survey.machines)} nodes, the largest with {most}",
-        todo="it waits until the cluster has grown"
-        if grows
-        else "ask for less with hydra.sweeper.resources, or say autoscales: true in the profile "
-        "if the cluster adds nodes by itself",
+        todo="it waits until the cluster has added a node for it"
+        if survey.grows
+        else "ask for less with hydra.sweeper.resources, or add a node that has so much",
     )
 
 

@@ -44,8 +44,6 @@ class Trouble(ClusterError):  # noqa: N818 - it is a finding too
 
     def __init__(self, what: str, todo: str) -> None:
         super().__init__(f"{what}; {todo}")
-        self.what = what
-        self.todo = todo
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -111,12 +109,6 @@ class JobsApi:
         status, body = self._ask("POST", f"/api/jobs/{quote(job, safe='')}/stop")
         if status != http.client.NOT_FOUND:
             self._read("the stop", status, body)
-
-    def delete(self, job: str) -> None:
-        """Forget a job that is over."""
-        status, body = self._ask("DELETE", f"/api/jobs/{quote(job, safe='')}")
-        if status != http.client.NOT_FOUND:
-            self._read("the clean-up", status, body)
 
     def logs(self, job: str) -> str:
         """All that its driver printed so far.
@@ -243,12 +235,8 @@ class JobsApi:
             with self._opener().open(request, timeout=timeout_s) as answer:
                 return answer.status, answer.read()
         except urllib.error.HTTPError as error:
-            if error.code in (301, 302, 303, 307, 308):
-                raise Trouble(
-                    f"{self.address} sends us on to {error.headers.get('Location')}",
-                    "if that is the cluster, put its address into the profile",
-                ) from None
-            return error.code, error.read(_MOST_BYTES)
+            with error:
+                return self._not_ok(error)
         except TimeoutError:
             raise self._silent(timeout_s) from None
         except (OSError, http.client.HTTPException) as error:
@@ -256,6 +244,14 @@ class JobsApi:
             if isinstance(reason, TimeoutError):
                 raise self._silent(timeout_s) from None
             raise self._unreachable(reason) from None
+
+    def _not_ok(self, error: urllib.error.HTTPError) -> tuple[int, bytes]:
+        if error.code in (301, 302, 303, 307, 308):
+            raise Trouble(
+                f"{self.address} sends us on to {error.headers.get('Location')}",
+                "if that is the cluster, put its address into the profile",
+            )
+        return error.code, error.read(_MOST_BYTES)
 
     def _opener(self) -> urllib.request.OpenerDirector:
         """Follows no redirect, and asks no proxy for what is on this machine."""
@@ -305,6 +301,12 @@ def is_loopback(address: str) -> bool:
     with suppress(ValueError):
         return ipaddress.ip_address(host).is_loopback
     return host == "localhost"
+
+
+def printed(log: str) -> list[str]:
+    """A command's lines; what Ray says before it, Ray may write after what a quick one said."""
+    lines = (line.strip() for line in log.splitlines())
+    return [line for line in lines if line and not line.startswith("Running entrypoint for job")]
 
 
 def _unknown(job: str) -> Trouble:

@@ -33,6 +33,8 @@ class NodeProbe:
     """The room there, as that node sees it."""
     error: str = ""
     """Why it cannot be used there, in a line; empty where it can."""
+    answered: bool = True
+    """Whether the node said so itself; else it was too slow, or died."""
 
 
 def probe(path: str | os.PathLike[str], *, timeout_s: float = TIMEOUT_S) -> list[NodeProbe]:
@@ -56,7 +58,7 @@ def probe(path: str | os.PathLike[str], *, timeout_s: float = TIMEOUT_S) -> list
         found = {task: _answer(task, scratch / asked[task]["NodeID"], secret) for task in ready}
         for task in late:
             ray.cancel(task, force=True)
-            found[task] = {"error": f"no answer within {timeout_s:g} s"}
+            found[task] = _no_answer(f"no answer within {timeout_s:g} s")
     return [NodeProbe(node=_name(node), **found[task]) for task, node in asked.items()]
 
 
@@ -108,7 +110,7 @@ def _answer(task: Any, written: Path, secret: str) -> dict[str, Any]:
     try:
         said: dict[str, Any] = ray.get(task)
     except RayError as error:
-        return {"error": f"the probe failed there: {str(error).strip().splitlines()[-1]}"}
+        return _no_answer(f"the probe failed there: {str(error).strip().splitlines()[-1]}")
     if "error" in said:
         return said
     try:
@@ -116,6 +118,10 @@ def _answer(task: Any, written: Path, secret: str) -> dict[str, Any]:
     except OSError as error:
         return {"error": f"what it wrote cannot be read here: {error.strerror}"}
     return said if same else {"error": "what it read there is not what was written here"}
+
+
+def _no_answer(error: str) -> dict[str, Any]:
+    return {"error": error, "answered": False}
 
 
 def _name(node: dict[str, Any]) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
+from cluster.capacity import Capacity
 from cluster.errors import ClusterError
 from cluster.storage import NodeProbe, probe
 
@@ -40,6 +41,8 @@ class Survey:
     machines: tuple[Machine, ...]
     free_cpus: float
     free_gpus: float
+    grows: bool = False
+    """Whether the cluster adds nodes where work waits."""
     probes: tuple[NodeProbe, ...] = ()
     """What each node found at the storage; none where it was not asked."""
     no_storage: str = ""
@@ -73,8 +76,9 @@ def look(storage: str | None) -> Survey:
     nodes: Any = ray.nodes()  # type: ignore[no-untyped-call]
     free: Any = ray.available_resources()  # type: ignore[no-untyped-call]
     alive = [node for node in nodes if node["Alive"]]
-    memory = _gpu_memory([node["NodeID"] for node in alive if node["Resources"].get("GPU")])
+    asked = _ask_gpus(alive)
     probes, no_storage = _try(storage) if storage else ((), "")
+    memory = _gpu_memory(asked)
     return Survey(
         python=platform.python_version(),
         machines=tuple(
@@ -88,6 +92,7 @@ def look(storage: str | None) -> Survey:
         ),
         free_cpus=free.get("CPU", 0),
         free_gpus=free.get("GPU", 0),
+        grows=Capacity.now(can_grow=True).autoscales,
         probes=probes,
         no_storage=no_storage,
     )
@@ -100,16 +105,26 @@ def _try(storage: str) -> tuple[tuple[NodeProbe, ...], str]:
         return (), str(error)
 
 
-def _gpu_memory(nodes: Iterable[str]) -> dict[str, tuple[int, ...]]:
-    """MiB of each device on those nodes, as far as they say so in time."""
+def _ask_gpus(nodes: Iterable[dict[str, Any]]) -> dict[Any, str]:
+    """A task on each node that has devices -> the node."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     asked = {}
     for node in nodes:
-        there = NodeAffinitySchedulingStrategy(node, soft=False)
-        task = ray.remote(_ask_driver).options(num_cpus=0, max_retries=0, scheduling_strategy=there)
-        asked[task.remote()] = node
+        if node["Resources"].get("GPU"):
+            there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            task = ray.remote(_ask_driver).options(
+                num_cpus=0, max_retries=0, scheduling_strategy=there
+            )
+            asked[task.remote()] = node["NodeID"]
+    return asked
+
+
+def _gpu_memory(asked: dict[Any, str]) -> dict[str, tuple[int, ...]]:
+    """MiB of each device of those nodes, as far as they say so in time."""
+    import ray
+
     if not asked:
         return {}
     ready, _ = ray.wait(list(asked), num_returns=len(asked), timeout=_ANSWER_S)

@@ -314,7 +314,7 @@ def test_resume_runs_the_recorded_command_where_it_was_begun(here, make_sweep, m
 def test_a_folder_that_is_gone_is_named(here, make_sweep, capsys):
     made = make_sweep(app={"cwd": str(here / "gone")})
     assert main(["resume", str(made.folder.path)]) == 1
-    assert "cannot be entered" in capsys.readouterr().err
+    assert "gone, with which the sweep was begun, is not here" in capsys.readouterr().err
 
 
 # Results and export

@@ -20,7 +20,7 @@ from cluster.auth import DEFAULT_TOKEN_FILE, find_token
 from cluster.backend import Check, State, Status, Stopped, Submission
 from cluster.errors import ConfigError
 from cluster.handle import Handle
-from cluster.jobs_api import JobsApi, Trouble
+from cluster.jobs_api import JobsApi, Trouble, printed
 from cluster.parcel import send
 from cluster.profile import CodeOptions, Options, Profile, read_options
 from cluster.project import Package
@@ -31,6 +31,9 @@ _INTERRUPTED = 130
 _POLL_S = 0.5
 _PENDING_S = 15.0
 """How long a stop waits for a job that has not begun."""
+
+_KILL_S = 15.0
+"""How long Ray may take to end a job hard."""
 
 _TRAVELS = ("package", "shared", "image")
 _STATES = {
@@ -44,15 +47,13 @@ _WRONG_PORTS = (6379, 10001)
 """Of the GCS and of Ray Client: the Jobs API is at neither."""
 
 _DASHBOARD = 8265
-_SAME_VERSION = """\
-import sys
-from importlib import metadata
-there = sorted({each.version for each in metadata.distributions(name="caviar")})
-if sys.argv[1] not in there:
-    has = f"has caviar {', '.join(there)}" if there else "has no caviar"
-    sys.exit(f"caviar {sys.argv[1]} sent this, and {sys.executable} there {has}: "
-             f"install caviar=={sys.argv[1]} on every node, or say which python in the profile")
-"""
+_SAME_VERSION = (
+    "import sys; from importlib import metadata; "
+    'there = {each.version for each in metadata.distributions(name="caviar")}; '
+    '"VERSION" in there or sys.exit("caviar VERSION sent this, and that Python has " + '
+    '(" and ".join(there) or "none") + ": install caviar==VERSION on every node, or say which '
+    'python in the profile")'
+)
 
 
 @dataclass(kw_only=True)
@@ -69,8 +70,6 @@ class RayOptions(Options):
     """The Python of the nodes that has caviar, as a command there."""
     driver_cpus: float = 0
     """What the driver holds of a node; with 0 it runs on the head."""
-    autoscales: bool = False
-    """Whether the cluster adds nodes by itself."""
     stop_s: float = 60
     """How many seconds a stop waits for the state to be saved, before the job is ended hard."""
 
@@ -94,7 +93,7 @@ class RayBackend:
 
     def preview(self, submission: Submission) -> str:
         """The request as it would be sent."""
-        where = "(uploaded with the request)" if self.code.travels == "package" else None
+        where = "(uploaded with the request)" if submission.code.travels else None
         job = f"{_stem(submission.name)}-1"
         request = self._request(submission, job=job, working_dir=where)
         shown = json.dumps(request, indent=2, ensure_ascii=False)
@@ -142,25 +141,30 @@ class RayBackend:
         """
         api = self.connect()
         before = read_status(api.info(handle.job), handle.job)
-        if before.state is State.UNKNOWN:
-            return Stopped(done=True, message=f"{before.message}: nothing runs")
-        if before.state.is_over:
-            return Stopped(done=True, message=f"{handle} was over: {before.state}")
-        asked = time.monotonic()
+        if before.state.is_over or before.state is State.UNKNOWN:
+            return Stopped(done=True, message=f"{handle} was over: {_end(before)}")
+        began = time.monotonic()
         api.stop(handle.job)
-        pending, hard = _PENDING_S, self.options.stop_s
-        while not (now := read_status(api.info(handle.job), handle.job)).state.is_over:
-            waited = time.monotonic() - asked
-            if now.state is State.PENDING and waited > pending:
-                return Stopped(done=False, message=_STILL_PENDING.format(handle=handle))
-            if now.state is State.RUNNING and waited > hard + _PENDING_S:
-                return Stopped(done=False, message=f"{handle} still runs: Ray does not end it")
-            if now.state is State.UNKNOWN:
-                break
-            time.sleep(_POLL_S)
-        if time.monotonic() - asked >= hard:
-            return Stopped(done=True, message=_KILLED.format(seconds=hard))
+        after = self._wait_until_over(api, handle.job)
+        if after.state is State.PENDING:
+            return Stopped(done=False, message=_STILL_PENDING.format(handle=handle))
+        if after.state is State.RUNNING:
+            return Stopped(done=False, message=f"{handle} still runs: Ray did not end it")
+        if after.state is not State.STOPPED:
+            return Stopped(done=True, message=f"{handle} had ended meanwhile: {_end(after)}")
+        if time.monotonic() - began >= self.options.stop_s:
+            return Stopped(done=True, message=_KILLED.format(seconds=self.options.stop_s))
         return Stopped(done=True, message="its state is saved")
+
+    def _wait_until_over(self, api: JobsApi, job: str) -> Status:
+        """Its status when it is over, or has not ended for longer than Ray should take."""
+        began = time.monotonic()
+        most = {State.PENDING: _PENDING_S, State.RUNNING: self.options.stop_s + _KILL_S}
+        while True:
+            now = read_status(api.info(job), job)
+            if time.monotonic() - began >= most.get(now.state, 0):
+                return now
+            time.sleep(_POLL_S)
 
     # for the checks too
 
@@ -168,23 +172,30 @@ class RayBackend:
         """The Jobs API, reached and with the token where the cluster asks for one.
 
         Raises:
-            Trouble: It is not there, or is open to everybody and the user did not say `--insecure`.
+            ClusterError: It is not there, is open to everybody and the user did not say
+                `--insecure`, or there is no token here.
         """
         api = JobsApi(address=self.options.address)
-        return self.admit(api, api.authentication_mode())
+        mode = api.authentication_mode()
+        self.refuse_open(mode)
+        return self.with_token(api, mode)
 
-    def admit(self, api: JobsApi, mode: str) -> JobsApi:
-        """With the token, for a cluster that said which authentication it has."""
-        if mode == "token":
-            token = find_token(file=self.options.token_file, variable=self.options.token_env)
-            return replace(api, token=token)
-        if not self._insecure:
+    def refuse_open(self, mode: str) -> None:
+        """Take no cluster that has no token authentication, unless the user said `--insecure`."""
+        if mode != "token" and not self._insecure:
             raise Trouble(
-                f"{api.address} has no token authentication: whoever reaches it runs code there",
+                f"{self.options.address} has no token authentication: whoever reaches it runs code "
+                "there",
                 "start it with RAY_AUTH_MODE=token (`ray get-auth-token --generate` makes the "
                 "token), or say --insecure",
             )
-        return api
+
+    def with_token(self, api: JobsApi, mode: str) -> JobsApi:
+        """With the token, where the cluster asks for one; an open one is shown none."""
+        if mode != "token":
+            return api
+        token = find_token(file=self.options.token_file, variable=self.options.token_env)
+        return replace(api, token=token)
 
     @property
     def token_source(self) -> str:
@@ -195,17 +206,8 @@ class RayBackend:
     def command(self, *arguments: str) -> str:
         """A command of caviar's for the shell there, once the same version is found."""
         python, version = shlex.quote(self.options.python), metadata.version("caviar")
-        same = f"{python} -c {shlex.quote(_SAME_VERSION)} {version}"
-        return f"{same} && exec {python} {shlex.join(arguments)}"
-
-    def environment(self) -> dict[str, Any]:
-        """Ray's runtime environment of every job of ours: Ctrl-C instead of a kill."""
-        return {
-            "env_vars": {
-                "RAY_JOB_STOP_SIGNAL": "SIGINT",
-                "RAY_JOB_STOP_WAIT_TIME_S": str(int(self.options.stop_s)),
-            }
-        }
+        same = shlex.quote(_SAME_VERSION.replace("VERSION", version))
+        return f"{python} -c {same} && exec {python} {shlex.join(arguments)}"
 
     # the request
 
@@ -214,12 +216,7 @@ class RayBackend:
     ) -> dict[str, Any]:
         root = "." if working_dir else self._root(submission)
         command = self.command("-m", "sweeps.cli", *submission.arguments)
-        runtime = self.environment()
-        given = {**self.options.env, **submission.env}
-        runtime["env_vars"] |= {name: str(value) for name, value in given.items()}
-        if paths := [str(Path(root, path)) for path in submission.code.import_paths]:
-            before = [path] if (path := runtime["env_vars"].get("PYTHONPATH")) else []
-            runtime["env_vars"]["PYTHONPATH"] = ":".join([*paths, *before])
+        runtime: dict[str, Any] = {"env_vars": self._environment(submission, root)}
         if working_dir:
             runtime["working_dir"] = working_dir
         else:
@@ -234,12 +231,26 @@ class RayBackend:
             request["entrypoint_num_cpus"] = self.options.driver_cpus
         return request
 
+    def _environment(self, submission: Submission, root: str) -> dict[str, str]:
+        """Of the job; Ray is to end it by Ctrl-C, and to wait."""
+        given = {
+            "RAY_JOB_STOP_SIGNAL": "SIGINT",
+            "RAY_JOB_STOP_WAIT_TIME_S": str(int(self.options.stop_s)),
+            **self.options.env,
+            **submission.env,
+        }
+        environment = {name: str(value) for name, value in given.items()}
+        paths = [str(Path(root, path)) for path in submission.code.import_paths]
+        if path := ":".join([*paths, *filter(None, [environment.get("PYTHONPATH")])]):
+            environment["PYTHONPATH"] = path
+        return environment
+
     def _root(self, submission: Submission) -> str:
         """The project's root on the nodes, where the project does not travel."""
         return self.code.path or str(submission.code.root)
 
     def _send_code(self, api: JobsApi, submission: Submission) -> str | None:
-        if self.code.travels != "package":
+        if not submission.code.travels:
             return None
         with tempfile.TemporaryDirectory(prefix="caviar-") as scratch:
             return send(
@@ -267,14 +278,18 @@ def read_status(info: Mapping[str, Any] | None, job: str) -> Status:
     )
 
 
+def _end(status: Status) -> str:
+    return status.message if status.state is State.UNKNOWN else str(status.state)
+
+
 def _message(info: Mapping[str, Any], code: int | None) -> str:
     """In a line; of a command that failed Ray sends the end of its log: the last line says why."""
-    lines = [line for line in (info.get("message") or "").splitlines() if line.strip()]
+    lines = printed(info.get("message") or "")
     if code:
-        return f"exit code {code}" + (f": {lines[-1].strip()}" if len(lines) > 1 else "")
+        return f"exit code {code}" + (f": {lines[-1]}" if len(lines) > 1 else "")
     if info["status"] == "FAILED" and len(lines) > 1:
-        return f"{lines[0].strip()} {lines[-1].strip()}"
-    return lines[0].strip() if lines else ""
+        return f"{lines[0]} {lines[-1]}"
+    return lines[0] if lines else ""
 
 
 def _stem(name: str) -> str:

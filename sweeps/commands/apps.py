@@ -101,8 +101,7 @@ def _go_on(folder: SweepFolder, given: list[str]) -> int:
 
     record = Record.read(folder)
     arguments = resume_arguments(folder, record, given)
-    enter_recorded(record)
-    return _launch(Program.recorded(record.app), arguments)
+    return _launch(Program.of(enter_recorded(record)), arguments)
 
 
 TRAIN = Verb(

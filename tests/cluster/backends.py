@@ -7,6 +7,7 @@ slow and cluster.
 from __future__ import annotations
 
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -20,6 +21,8 @@ import pytest
 from cluster.backend import Backend
 from cluster.backends.local import LocalBackend
 from cluster.backends.process import ProcessBackend, ProcessOptions
+from cluster.backends.ray_jobs import RayBackend, RayOptions
+from tests.cluster.nodes import ray_cluster
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +54,24 @@ def _of_this_machine(kind: type[ProcessBackend]) -> Iterator[Place]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+@contextmanager
+def _ray() -> Iterator[Place]:
+    """A head and two nodes."""
+    folder = Path(tempfile.mkdtemp(prefix="cvb", dir="/tmp"))
+    with ray_cluster() as there:
+        there.start_head()
+        there.add_nodes("a", "b")
+        options = RayOptions(
+            address=there.dashboard, token_file=str(there.token_file), python=sys.executable
+        )
+        backend = RayBackend("three", options)
+        yield Place(backend=backend, storage=str(folder / "storage"), secrets=(there.token,))
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 BACKENDS: dict[str, tuple[Factory, tuple[Any, ...]]] = {
     "local": (partial(_of_this_machine, LocalBackend), ()),
     "process": (partial(_of_this_machine, ProcessBackend), ()),
+    "ray": (_ray, CLUSTER),
 }
 """Name -> factory, marks."""
