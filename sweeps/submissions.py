@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cluster.backend import Backend
-from cluster.handle import Handle
+from cluster.handle import SCHEMES, Handle
 from cluster.ledger import Entry, Ledger
 from cluster.profile import load_profile, make_backend
 from cluster.project import find_root
@@ -85,10 +85,14 @@ def find_sweep_or_entry(text: str) -> SweepFolder | Entry:
     Raises:
         ConfigError: There is none; the nearest are listed.
     """
+    ledger = Ledger()
+    if text.partition("://")[0] in SCHEMES:
+        if (entry := ledger.find(text)) is None:
+            raise ConfigError(_unknown(text))
+        return entry
     try:
         return find_sweep(text)
     except ConfigError as error:
-        ledger = Ledger()
         if (entry := ledger.find(text)) is not None:
             return entry
         near = nearest(text, ledger.named())

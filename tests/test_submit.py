@@ -344,3 +344,5 @@ def test_resume_names_what_it_does_not_know_and_the_nearest(project) -> None:
     told = project.refused("onne", verb="resume")
     assert "no sweep 'onne'" in told
     assert "among what was submitted: one" in told
+    told = project.refused("process://nowhere/2", verb="resume")
+    assert "no submission 'process://nowhere/2': the latest are one" in told

@@ -132,6 +132,7 @@ def _print_sweep(entry: Entry, console: Console) -> None:
     """How far the sweep is, where its storage can be read from here."""
     from rich.text import Text
 
+    from cluster.errors import ClusterError
     from sweeps import summary
     from sweeps.results import load_sweep
     from sweeps.submissions import sweep_of
@@ -139,7 +140,7 @@ def _print_sweep(entry: Entry, console: Console) -> None:
     _print_fact("sweep", Text(f"{entry.storage}/{entry.name}"), console)
     try:
         sweep: SweepResults = load_sweep(sweep_of(entry))
-    except (ConfigError, SweepError) as error:
+    except (ClusterError, ConfigError, SweepError) as error:
         _print_fact("progress", Text(str(error), "dim"), console)
         return
     for line in summary.progress(sweep):
