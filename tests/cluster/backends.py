@@ -36,7 +36,7 @@ class Place:
     """A job that no handle of it names."""
     secrets: tuple[str, ...] = ()
     """What it must show nowhere."""
-    within_s: float = 120.0
+    within_s: float = 240.0
     """How long a job may take to begin, or to end."""
 
 
