@@ -21,6 +21,8 @@ class LaneSettings:
 
     name: str
     """The sweep's."""
+    folder: Path
+    """The sweep's, on every node."""
     app: App
     search_path: ConfigSearchPath
     """Where Hydra finds the app's configs."""
@@ -124,6 +126,10 @@ Message = Idle | Left | Report | Returned | Raised | Unusable
 
 class StuckTaskError(RuntimeError):
     """The task did not end in time when it was told to; the lane must be replaced."""
+
+
+class StorageMissingError(RuntimeError):
+    """The sweep's folder is not on this node; nothing can train here."""
 
 
 class LostRankError(RuntimeError):

@@ -22,6 +22,7 @@ import pytest
 
 from sweeps.errors import SweepError
 from sweeps.events import Asked, Closed, Ended, Opened, Reported, Started
+from sweeps.folder import Record
 from sweeps.lease import Lease
 from sweeps.status import Status
 
@@ -201,6 +202,25 @@ def test_a_sweep_goes_on_exactly_after_a_sudden_death_and_two_signals(sweep) -> 
     again = sweep.caviar("resume", str(driver.folder.path))
     assert again.code == 0
     assert len(again.events) == events + 2  # opened and closed, with nothing left to do
+
+
+@pytest.mark.ray
+def test_auto_begins_a_sweep_and_goes_on_with_it_and_no_secret_is_kept(sweep) -> None:
+    few = [*CURVE, "hydra.sweeper.resume=auto", "hydra.sweeper.scheduler.max_t=3"]
+    swept = sweep(*few, "hydra.sweeper.num_samples=2", "+api_key=sk-1")
+    assert swept.code == 0
+    record = Record.read(swept.folder)
+    assert "+api_key=***" in record.overrides
+    assert "sk-1" not in f"{record.overrides} {record.app}"
+
+    refused = sweep.caviar("resume", str(swept.folder.path))
+    assert refused.code == 2
+    assert "api_key: sweep.yaml keeps no secrets" in refused.err
+
+    swept = sweep(*few, "hydra.sweeper.num_samples=3", "+api_key=${oc.env:HOME}")
+    assert swept.code == 0
+    assert "going on with" in swept.err
+    check_exact(swept, trials=3)
 
 
 @pytest.mark.slow
