@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 _OLDEST = (2, 50)
 """The Ray that caviar needs."""
 
-_SURVEY_S = 40.0
+_SURVEY_S = 60.0
+"""How long the tiny job may take, which takes seconds: a cluster may be busy."""
+
 _POLL_S = 0.1
 _LITTLE_BYTES = 1 << 30
 _OVER = ("SUCCEEDED", "FAILED", "STOPPED")
