@@ -59,9 +59,11 @@ class Place:
         place = self.storage if storage is None else storage
         return [f"hydra.sweeper.name={name}", f"hydra.sweeper.storage_path={place}"]
 
-    def start(self, command: list[str], cwd: Path | None = None) -> subprocess.Popen[bytes]:
+    def start(
+        self, command: list[str], cwd: Path | None = None, *, log: str = "driver"
+    ) -> subprocess.Popen[bytes]:
         """A driver of its own on this machine, outside of every node."""
-        with (self.folder / "driver.txt").open("w") as output:
+        with (self.folder / log).open("w") as output:
             return subprocess.Popen(
                 command,
                 cwd=cwd or self.project,
@@ -73,7 +75,10 @@ class Place:
     @property
     def said(self) -> str:
         """What the last driver said."""
-        return " ".join((self.folder / "driver.txt").read_text().split())
+        return self.said_in("driver")
+
+    def said_in(self, log: str) -> str:
+        return " ".join((self.folder / log).read_text().split())
 
     def run(self, command: list[str], cwd: Path | None = None) -> int:
         return self.start(command, cwd).wait(timeout=240)
@@ -115,7 +120,7 @@ def two(make_place: Callable[[RayCluster], Place]) -> Iterator[Place]:
         yield make_place(cluster)
 
 
-def wait_until(condition: Callable[[], bool], what: str, *, timeout_s: float = 120) -> float:
+def wait_until(condition: Callable[[], bool], what: str, *, timeout_s: float = 240) -> float:
     """Wait until something is so; for how long."""
     began = time.monotonic()
     while not condition():
@@ -357,13 +362,18 @@ def test_a_sweep_waits_for_the_first_node_and_the_next_takes_work_within_seconds
         limit = "hydra.sweeper.max_concurrent_trials=3"
         driver = place.start([*SWEEP, *X, *place.where("joins"), *epochs, limit])
         request.addfinalizer(driver.kill)
+        asks = ["hydra.sweeper.resources={cpus: 1}", "hydra.sweeper.num_samples=1", "epochs=1"]
+        other = place.start([*SWEEP, *X, *place.where("asks"), *asks], log="other")
+        request.addfinalizer(other.kill)
         wait_until(lambda: "waiting for the first" in place.said, place.said)
-        assert driver.poll() is None
-        assert not place.notes("joins")
+        waits = "1 CPU; no node has room for one yet: waiting for nodes"
+        wait_until(lambda: waits in place.said_in("other"), "it does not wait")
+        assert driver.poll() is other.poll() is None
 
         cluster.add_node("a", cpus=2)
         first = wait_until(lambda: bool(place.notes("joins")), place.said)
         assert "each trial gets no GPU, 1 CPU; 2 run at once" in place.said
+        assert other.wait(timeout=120) == 0
         cluster.add_node("b", cpus=2)
         second = wait_until(lambda: B in {n["node"] for n in place.begins("joins")}, place.said)
         print(f"first trial on the first node after {first:.1f} s, on the second {second:.1f} s")
