@@ -42,6 +42,11 @@ def resources_of_a_trial(settings: Settings, there: Capacity) -> Resources:
     return each
 
 
+def is_auto(settings: Settings) -> bool:
+    """Whether the nodes decide what a trial's workers get."""
+    return isinstance(settings.resources, str) or settings.resources.keys() <= {"workers"}
+
+
 def _asked(settings: Settings, there: Capacity) -> Resources:
     given = {} if isinstance(settings.resources, str) else dict(settings.resources)
     workers = int(given.pop("workers", 1))

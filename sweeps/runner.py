@@ -34,7 +34,7 @@ from sweeps.memory import ADVICE, OUT_OF_MEMORY
 from sweeps.plan import Plan, check_resumable, make_plan, make_record
 from sweeps.progress import Progress
 from sweeps.render import make_console
-from sweeps.resources import describe_slots, resources_of_a_trial
+from sweeps.resources import describe_slots, is_auto, resources_of_a_trial
 from sweeps.retention import Retention
 from sweeps.state import Listener
 from sweeps.status import Status
@@ -148,11 +148,12 @@ def _connected(console: Console) -> Iterator[Capacity]:
 def _with_nodes(
     plan: Plan, there: Capacity, console: Console, interrupted: Callable[[], bool]
 ) -> Capacity:
-    """Where `resources` is auto, wait for the first node that takes trials: it says what they get.
+    """Where the nodes decide what a trial gets, wait for the first that takes trials.
 
     What is asked for in so many words Ray waits for itself, and an autoscaler adds it.
     """
-    if there.has_slots or there.autoscales or plan.settings.resources != "auto":
+    is_fixed = there.autoscales or not there.can_grow
+    if there.has_slots or is_fixed or not is_auto(plan.settings):
         return there
     console.print(
         "no node of the cluster takes trials yet: waiting for the first, to see what each trial "

@@ -8,7 +8,7 @@ import pytest
 
 from cluster.capacity import Capacity, names_kinds
 from sweeps.errors import ConfigError
-from sweeps.resources import Resources, describe_slots, resources_of_a_trial, slots
+from sweeps.resources import Resources, describe_slots, is_auto, resources_of_a_trial, slots
 
 HEAD = {"memory": 1e9}
 TWO = Capacity(nodes=[HEAD, {"CPU": 4.0}, {"CPU": 6.0, "GPU": 4.0}], can_grow=True)
@@ -74,6 +74,15 @@ def test_what_fits_nowhere_yet_waits_where_nodes_are_to_come(settings, there: Ca
     assert (
         line == "each trial gets 8 GPU and 1 CPU; no node has room for one yet: waiting for nodes"
     )
+
+
+@pytest.mark.parametrize(
+    ("asked", "auto"), [("auto", True), ("{workers: 2}", True), ("{cpus: 1}", False)]
+)
+def test_the_nodes_decide_where_neither_cpus_nor_gpus_are_asked_for(
+    settings, asked: str, auto: bool
+) -> None:
+    assert is_auto(settings(f"hydra.sweeper.resources={asked}")) is auto
 
 
 def test_auto_is_a_gpu_where_some_node_has_one(settings) -> None:

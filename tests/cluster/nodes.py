@@ -29,6 +29,8 @@ _HEAD = "127.0.0.2"
 """Each node has a loopback address of its own; 127.0.0.1 Ray would replace by the machine's."""
 
 _START_S = 180
+_PATIENT = {"RAY_raylet_start_wait_time_s": "120"}
+"""A node on a busy machine takes longer than Ray's 30 s."""
 
 
 def free_port() -> int:
@@ -170,7 +172,7 @@ class RayCluster:
                 command,
                 stdout=file,
                 stderr=subprocess.STDOUT,
-                env=self.environment | dict(env or {}),
+                env=self.environment | _PATIENT | dict(env or {}),
                 start_new_session=True,
                 cwd=place,
             )

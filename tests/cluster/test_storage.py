@@ -9,6 +9,8 @@ import pytest
 
 from cluster.errors import ClusterError
 from cluster.storage import _try_here, probe
+from sweeps.messages import StorageMissingError
+from sweeps.trainable import _check_storage
 
 
 @pytest.mark.ray
@@ -40,3 +42,9 @@ def test_a_node_that_does_not_see_the_drivers_file_says_so(
     monkeypatch.setattr("cluster.storage._SEEN_S", 0)
     found = _try_here(str(tmp_path / "elsewhere"), "n1")
     assert found["error"] == "what the driver wrote cannot be read there: No such file or directory"
+
+
+def test_a_lane_on_a_node_without_the_sweeps_folder_says_where(tmp_path: Path) -> None:
+    _check_storage(tmp_path)
+    with pytest.raises(StorageMissingError, match=rf"gone is not there on {socket.gethostname()}"):
+        _check_storage(tmp_path / "gone")

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 import hydra
-from notes import note, surroundings
+from notes import note, surroundings, wait_for
 from omegaconf import DictConfig
 
 import sweeps
@@ -17,6 +17,7 @@ def main(cfg: DictConfig) -> None:
     checkpoint = sweeps.get_checkpoint()
     first = json.loads((checkpoint / "state.json").read_text())["epoch"] + 1 if checkpoint else 1
     note(kind="begin", first=first, app=__file__, config=cfg.words, **surroundings())
+    wait_for(cfg.together)
     for epoch in range(first, cfg.epochs + 1):
         time.sleep(cfg.epoch_s)
         note(kind="epoch", epoch=epoch)

@@ -11,9 +11,20 @@ import ray
 
 def note(**about: object) -> None:
     """Add a line to the trial's notes."""
-    output = Path(hydra.core.hydra_config.HydraConfig.get().runtime.output_dir)
-    with (output / "notes.jsonl").open("a") as lines:
+    with (_output() / "notes.jsonl").open("a") as lines:
         lines.write(json.dumps({"time": time.time(), **about}) + "\n")
+
+
+def wait_for(trials: int) -> None:
+    """Wait until so many trials have begun."""
+    deadline = time.monotonic() + 180
+    while len(list(_output().parents[1].glob("*/*/notes.jsonl"))) < trials:
+        assert time.monotonic() < deadline, "the others do not begin"
+        time.sleep(0.05)
+
+
+def _output() -> Path:
+    return Path(hydra.core.hydra_config.HydraConfig.get().runtime.output_dir)
 
 
 def surroundings() -> dict[str, object]:
