@@ -207,6 +207,7 @@ class Lanes:
 
     def over(self) -> bool:
         """Whether Tune should end: all is done, time is up, or an error or a signal ends it."""
+        self._draining()  # also while no lane speaks: a node that is dead is not told of any more
         try:
             self._check()
         except SweepError as error:
