@@ -207,9 +207,9 @@ class Lanes:
 
     def over(self) -> bool:
         """Whether Tune should end: all is done, time is up, or an error or a signal ends it."""
-        self._draining()  # also while no lane speaks: a node that is dead is not told of any more
         try:
             self._check()
+            self._draining()  # also while no lane speaks: of a dead node Ray does not tell any more
         except SweepError as error:
             self._fail(error)
         if self._deadline is not None and time.time() > self._deadline:

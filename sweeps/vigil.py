@@ -13,7 +13,11 @@ from sweeps.errors import SweepError
 
 _POLL_S = 0.5
 _TIMEOUT_S = 2.0
-_FAILURES = 3
+_ENOUGH = 30
+_REFUSED = 10
+"""Nobody listens there: three times is enough."""
+_SILENT = 3
+"""The network may be cut for a while, and Ray gets over that: it takes ten times, 25 s."""
 _LAST_RESORT_S = 2.0
 """Ray's client would wait a minute for a head that is gone, whatever the driver asks of it."""
 
@@ -36,11 +40,12 @@ def watching_head(address: str, *, end: Callable[[str], None]) -> Iterator[Calla
     )
 
     def watch() -> None:
-        failures = 0
-        while failures < _FAILURES:
+        strikes = 0
+        while strikes < _ENOUGH:
             if over.wait(_POLL_S):
                 return
-            failures = 0 if _answers(address) else failures + 1
+            strike = _try(address)
+            strikes = strikes + strike if strike else 0
         gone.set()
         if not over.wait(_LAST_RESORT_S):
             end(str(error))
@@ -66,10 +71,13 @@ def end_process(message: str) -> None:
     os._exit(1)
 
 
-def _answers(address: str) -> bool:
+def _try(address: str) -> int:
+    """How bad it looks: 0 where something listens there."""
     host, _, port = address.rpartition(":")
     try:
         with socket.create_connection((host.strip("[]"), int(port)), timeout=_TIMEOUT_S):
-            return True
+            return 0
+    except ConnectionError:
+        return _REFUSED
     except OSError:
-        return False
+        return _SILENT

@@ -30,7 +30,7 @@ from tests.cluster.nodes import RayCluster
 
 APP = Path(__file__).parents[1] / "apps" / "audit.py"
 STEPS = 200
-WAIT_S = 120.0
+WAIT_S = 240.0
 
 
 @dataclass(frozen=True)

@@ -145,15 +145,15 @@ class RayCluster:
         cpus: float = 0,
         env: Mapping[str, str] | None = None,
         dashboard: bool = True,
-        prefix: Sequence[str] = (),
+        within: Sequence[str] = (),
     ) -> Node:
         """Start the head; `dashboard` is the Jobs API too, and costs a second.
 
-        Commands stand behind `prefix`.
+        `within` is a command that runs its command.
         """
         arguments = ["--head", f"--port={self.gcs_port}", f"--dashboard-port={self.dashboard_port}"]
         arguments += [f"--include-dashboard={str(dashboard).lower()}"]
-        return self._start("head", [*arguments, f"--num-cpus={cpus:g}"], env, self.host, prefix)
+        return self._start("head", [*arguments, f"--num-cpus={cpus:g}"], env, self.host, within)
 
     def add_node(
         self,
@@ -163,12 +163,12 @@ class RayCluster:
         gpus: float = 0,
         env: Mapping[str, str] | None = None,
         address: str | None = None,
-        prefix: Sequence[str] = (),
+        within: Sequence[str] = (),
     ) -> Node:
-        """Add a worker node and wait until it runs."""
+        """Add a worker node and wait until it runs; `within` is a command that runs its command."""
         arguments = [f"--address={self.address}", f"--num-cpus={cpus:g}", f"--num-gpus={gpus:g}"]
         address = address or f"127.0.0.{next(self._addresses)}"
-        return self._start(name, arguments, env, address, prefix)
+        return self._start(name, arguments, env, address, within)
 
     def add_nodes(self, *names: str, cpus: float = 1, gpus: float = 0) -> list[Node]:
         """Add several at once."""
@@ -187,7 +187,7 @@ class RayCluster:
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=_START_S,
         )
         assert done.returncode == 0, done.stderr
         return done.stdout
@@ -204,31 +204,45 @@ class RayCluster:
         arguments: list[str],
         env: Mapping[str, str] | None,
         address: str,
-        prefix: Sequence[str],
+        within: Sequence[str],
     ) -> Node:
-        place = self.folder / name
+        command = [*within, RAY, "start", *arguments, "--block", f"--node-ip-address={address}"]
+        command += [f"--temp-dir={self.folder / name}", f"--labels=node={name}"]
+        command.append("--disable-usage-stats")
+        deadline = time.monotonic() + _START_S
+        while True:
+            node = self._launch(name, command, env or {}, address)
+            if self._is_up(node, deadline):
+                return node
+            node.kill()
+
+    def _launch(self, name: str, command: list[str], env: Mapping[str, str], address: str) -> Node:
+        place, output = self.folder / name, self.folder / f"{name}.txt"
         place.mkdir(exist_ok=True)
-        output = self.folder / f"{name}.txt"
-        command = [*prefix, RAY, "start", *arguments, "--block", f"--node-ip-address={address}"]
-        command += [f"--temp-dir={place}", f"--labels=node={name}", "--disable-usage-stats"]
-        with output.open("ab") as file:
-            began = file.tell()
+        with output.open("wb") as file:
             process = subprocess.Popen(
-                command,
+                # the agents' ports are free ones, or two clusters share them
+                [*command, f"--dashboard-agent-listen-port={free_port()}"],
                 stdout=file,
                 stderr=subprocess.STDOUT,
-                env=self.environment | dict(env or {}),
+                env=self.environment | dict(env),
                 start_new_session=True,
                 cwd=place,
             )
-        node = Node(name=name, process=process, folder=place, output=output, address=address)
-        self.nodes[name] = node
-        deadline = time.monotonic() + _START_S
-        while b"Ray runtime started" not in output.read_bytes()[began:]:
-            assert process.poll() is None, output.read_text()
-            assert time.monotonic() < deadline, output.read_text()
+        self.nodes[name] = Node(
+            name=name, process=process, folder=place, output=output, address=address
+        )
+        return self.nodes[name]
+
+    def _is_up(self, node: Node, deadline: float) -> bool:
+        """Wait for it; False where Ray gave up, as it does after 30 s on a busy machine."""
+        while "Ray runtime started" not in (said := node.output.read_text()):
+            if "timed out during startup" in said:
+                return False
+            assert node.process.poll() is None, said
+            assert time.monotonic() < deadline, said
             time.sleep(0.05)
-        return node
+        return True
 
 
 @contextlib.contextmanager

@@ -90,8 +90,8 @@ def network() -> Iterator[Network]:
 def cluster(network: Network) -> Iterator[RayCluster]:
     with ray_cluster(host=HEAD) as made:
         near = network.within("near")
-        made.start_head(dashboard=False, cpus=1, env=HEALTH_CHECKS, prefix=near)
-        made.add_node("far", address=FAR, prefix=network.within("far"))
+        made.start_head(dashboard=False, cpus=1, env=HEALTH_CHECKS, within=near)
+        made.add_node("far", address=FAR, within=network.within("far"))
         yield made
 
 
@@ -110,7 +110,7 @@ def test_a_node_that_is_cut_off_loses_its_trial_in_seconds_and_harms_nothing_whe
         print(f"partition: seen after {took:.1f} s")
         assert took < 30  # without these settings it is a minute
         assert process.is_running()
-        spare = cluster.add_node("spare", address=SPARE, prefix=near)
+        spare = cluster.add_node("spare", address=SPARE, within=near)
         _, line = sweep.wait_for_life(zombie)
         assert (line.trial, line.node) == (zombie.trial, spare.address)
         assert process.is_running(), "it was cut off, not ended"

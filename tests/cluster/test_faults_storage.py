@@ -20,8 +20,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[RayCluster]:
     with ray_cluster() as made:
-        made.start_head(dashboard=False, cpus=1)
-        made.add_node("a")
+        made.start_head(dashboard=False, cpus=2)
         yield made
 
 
