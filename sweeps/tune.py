@@ -8,9 +8,11 @@ is work for them, and hands each message to `LaneScheduler`, whose answer is an 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import logging
 import os
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
@@ -29,6 +31,7 @@ from sweeps.checkpoints import newest_left
 from sweeps.compose import Base
 from sweeps.draining import PREEMPTED, Drains
 from sweeps.engine import Engine
+from sweeps.errors import SweepError
 from sweeps.lanes import Lanes, MakeJob
 from sweeps.messages import Job, LaneSettings
 from sweeps.plan import Plan
@@ -42,7 +45,6 @@ _ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "86400",
     "TUNE_MAX_PENDING_TRIALS_PG": "16",
@@ -211,6 +213,7 @@ def run_lanes(
         tempfile.TemporaryDirectory(prefix="caviar-tune-") as scratch,
         _quiet_tune(),
         _surviving_lost_lanes(),
+        _own_signals(),
     ):
         tune.Tuner(
             lane,
@@ -233,6 +236,8 @@ def run_lanes(
         raise lanes.error
     if interrupted():
         raise KeyboardInterrupt
+    if not lanes.finished:
+        raise SweepError("Ray Tune ended before the sweep was over; resume it")
     return lanes.ending or "done"
 
 
@@ -320,6 +325,18 @@ def _surviving_lost_lanes() -> Iterator[None]:
         yield
     finally:
         manager._actor_task_failed = take
+
+
+@contextlib.contextmanager
+def _own_signals() -> Iterator[None]:
+    """Keep Tune (2.60) from taking SIGUSR1 for itself, and from ending as if all were done."""
+    loop: Any = importlib.import_module("ray.tune.tune")
+    catch = loop._setup_signal_catching
+    loop._setup_signal_catching = threading.Event
+    try:
+        yield
+    finally:
+        loop._setup_signal_catching = catch
 
 
 @contextlib.contextmanager

@@ -224,7 +224,7 @@ def signalled(sweep: Any, number: int, *, after: int) -> Iterator[None]:
 
 
 @pytest.mark.ray
-def test_a_sweep_goes_on_exactly_after_a_sudden_death_and_two_signals(sweep) -> None:
+def test_a_sweep_goes_on_exactly_after_a_sudden_death_and_three_signals(sweep) -> None:
     driver = sweep.drive(*SHORT)
     driver.wait_for_reports(5)
     assert driver.listens_on == {"127.0.0.1"}
@@ -237,7 +237,7 @@ def test_a_sweep_goes_on_exactly_after_a_sudden_death_and_two_signals(sweep) -> 
     with journal.open("ab") as file:
         file.write(b'{"torn')
     os.symlink(journal, f"{journal}.lock")
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
         with signalled(sweep, number, after=3):
             swept = sweep(*SHORT, RESUME)
 
@@ -253,7 +253,7 @@ def test_a_sweep_goes_on_exactly_after_a_sudden_death_and_two_signals(sweep) -> 
     swept = sweep.caviar("resume", str(driver.folder.path))
     assert swept.code == 0
     check_exact(swept)
-    assert swept.trials.run == 4
+    assert swept.trials.run == 5
     assert not driver.left()
 
     events = len(swept.events)
