@@ -249,7 +249,7 @@ class Driver:
 
     def wait_until(self, condition: Callable[[], bool]) -> None:
         """Wait until something is so, which it must become while the driver lives."""
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180
         while not condition():
             assert self.process.poll() is None, self.output
             assert time.monotonic() < deadline, self.output

@@ -28,7 +28,7 @@ RAY = str(Path(sys.executable).with_name("ray"))
 _HEAD = "127.0.0.2"
 """Each node has a loopback address of its own; 127.0.0.1 Ray would replace by the machine's."""
 
-_START_S = 180
+_START_S = 300
 
 _DRAIN = """
 import logging, os, sys, time
