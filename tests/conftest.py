@@ -210,7 +210,14 @@ class Swept:
 class Driver:
     """A sweep's driver in a process of its own."""
 
-    def __init__(self, *, command: list[str], output: Path, folder: SweepFolder) -> None:
+    def __init__(
+        self,
+        *,
+        command: list[str],
+        output: Path,
+        folder: SweepFolder,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
         output.parent.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self._output = output
@@ -242,7 +249,7 @@ class Driver:
 
     def wait_until(self, condition: Callable[[], bool]) -> None:
         """Wait until something is so, which it must become while the driver lives."""
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180
         while not condition():
             assert self.process.poll() is None, self.output
             assert time.monotonic() < deadline, self.output
