@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import IO
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,10 +90,19 @@ def last_line(text: str, *, is_noise: Callable[[str], bool] = lambda line: False
 
 
 def _start(
-    command: Sequence[str], env: Mapping[str, str] | None, **streams: object
+    command: Sequence[str],
+    env: Mapping[str, str] | None,
+    *,
+    stdin: int,
+    stderr: int | IO[bytes],
 ) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(  # type: ignore[call-overload,no-any-return]
-        list(command), stdout=subprocess.PIPE, env=env, start_new_session=True, **streams
+    return subprocess.Popen(  # noqa: S603 - no shell reads it
+        command,
+        stdin=stdin,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        env=env,
+        start_new_session=True,
     )
 
 

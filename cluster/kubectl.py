@@ -53,6 +53,14 @@ class Kubectl:
         said = self.call("get", kind, name, "--ignore-not-found", "-o", "json", timeout=timeout)
         return dict(json.loads(said)) if said.strip() else None
 
+    def has(self, kind: str, name: str) -> bool:
+        """Whether there is an object of that name; what it holds stays there.
+
+        Raises:
+            ClusterError: The cluster cannot be reached, or refuses.
+        """
+        return bool(self.call("get", kind, name, "--ignore-not-found", "-o", "name").strip())
+
     def find(self, kind: str, *selector: str, timeout: float = 15) -> list[dict[str, Any]]:
         """All objects of a kind, oldest first; a selector is `-l NAME=VALUE`.
 
