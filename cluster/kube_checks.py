@@ -105,7 +105,7 @@ def _with_fields(kubectl: Kubectl) -> Check:
 
 def _may_create(kubectl: Kubectl) -> Check:
     refused = [verb for verb in _CREATED if not _may(kubectl, verb, RAY_JOBS)]
-    refused += [] if _may(kubectl, "create", "pods/exec") else ["exec"]
+    refused += [] if _may(kubectl, "create", "pods", "--subresource=exec") else ["exec"]
     name = kubectl.namespace
     if not refused:
         return Check(name="rights", ok=True, what=f"RayJobs may be created in {name}")
@@ -114,9 +114,14 @@ def _may_create(kubectl: Kubectl) -> Check:
     return Check(name="rights", ok=False, what=what, todo=todo, warning=refused == ["exec"])
 
 
-def _may(kubectl: Kubectl, verb: str, what: str) -> bool:
-    """`auth can-i` says yes or no, and its exit code too."""
-    return kubectl.ask("auth", "can-i", verb, what, timeout=15).ok
+def _may(kubectl: Kubectl, *action: str) -> bool:
+    """`auth can-i` says yes or no; its exit code is that of a failure too."""
+    asked = ("auth", "can-i", *action)
+    answer = kubectl.ask(*asked, timeout=15)
+    said = answer.out.partition(" ")[0].strip()
+    if said not in ("yes", "no"):
+        raise ClusterError(kubectl.complaint(answer, asked, 15))
+    return said == "yes"
 
 
 def _has_secret(kubectl: Kubectl, name: str) -> Check:

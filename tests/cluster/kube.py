@@ -70,7 +70,7 @@ def fake_kube(root: Path) -> Iterator[FakeKube]:
     kubectl.chmod(0o755)
     kube = FakeKube(root)
     kube.add("namespace", "lab")
-    kube.allow(*_RIGHTS, ["create", "pods/exec"])
+    kube.allow(*_RIGHTS, ["create", "pods", "--subresource=exec"])
     (root / "api-resources.txt").write_text("rayclusters.ray.io\nrayjobs.ray.io\n")
     before = {name: os.environ.get(name) for name in ("PATH", "FAKE_KUBE")}
     os.environ |= {"PATH": f"{binaries}:{os.environ['PATH']}", "FAKE_KUBE": str(root)}
