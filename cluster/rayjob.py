@@ -27,6 +27,7 @@ HEAD = "ray-head"
 """The container that Ray's head and the driver run in."""
 SUBMITTER = "ray-job-submitter"
 
+_VERSION = f"caviar {metadata.version('caviar')}"
 _LONGEST_NAME = 47
 """KubeRay adds to a job's name for its cluster and its service, which Kubernetes cuts at 63."""
 _RUN = "/etc/caviar/run.sh"
@@ -234,7 +235,8 @@ def scales(workers: Workers) -> bool:
 def _runtime_env(options: KubernetesOptions, place: Place) -> str:
     """As JSON, which is YAML: here stands what Ray has to do before the command starts."""
     grace = str(options.termination_grace_period_seconds)
-    env: Manifest = {"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": grace}}
+    stop = {"RAY_JOB_STOP_SIGNAL": "SIGINT", "RAY_JOB_STOP_WAIT_TIME_S": grace}
+    env: Manifest = {"env_vars": stop}
     if place.package is not None:
         env["working_dir"] = place.package
     return json.dumps(env)
@@ -245,8 +247,16 @@ def run_script(submission: Submission, python: str, place: Place) -> str:
     lines = [f"cd {shlex.quote(place.root)}"] if place.root is not None else []
     for path in reversed(submission.code.import_paths):
         lines.append(f'export PYTHONPATH="$PWD"/{shlex.quote(path)}"${{PYTHONPATH:+:$PYTHONPATH}}"')
-    command = shlex.join([python, "-m", "sweeps.cli", *submission.arguments])
-    return "\n".join(["set -e", *lines, f"echo $$ > {_DRIVER}", f"exec {command}", ""])
+    caviar = shlex.join([python, "-m", "sweeps.cli"])
+    lines += [
+        f'found=$({caviar} --version) || found="no caviar"',
+        f'if [ "$found" != "{_VERSION}" ]; then',
+        f'  echo "{_VERSION} sent this, and the image has $found" >&2; exit 1',
+        "fi",
+        f"echo $$ > {_DRIVER}",
+        f"exec {caviar} {shlex.join(submission.arguments)}",
+    ]
+    return "\n".join(["set -e", *lines, ""])
 
 
 _CONFINED: Manifest = {
@@ -258,7 +268,7 @@ _CONFINED: Manifest = {
 
 _SAVE = f"""\
 pid=$(cat {_DRIVER} 2>/dev/null) || exit 0
-kill -TERM "$pid" 2>/dev/null || exit 0
+kill -INT "$pid" 2>/dev/null || exit 0
 while kill -0 "$pid" 2>/dev/null; do sleep 0.2; done
 """
 """Before the head's pod goes: the driver hears of it, which Ray would not tell, and saves."""

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import codecs
 import re
+import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import yaml
 
-from cluster.backend import Check, Code, State, Status, Stopped, Submission
-from cluster.delivery import deliver, package_url
+from cluster.backend import Check, State, Status, Stopped, Submission
 from cluster.errors import ClusterError, ConfigError, did_you_mean
 from cluster.handle import Handle
 from cluster.kube_checks import checks
 from cluster.kubectl import RAY_JOBS, Kubectl
+from cluster.parcel import place_on, to_storage
 from cluster.profile import CodeOptions, Profile, read_options
+from cluster.project import Package
 from cluster.rayjob import (
     HEAD,
     Head,
@@ -33,6 +35,7 @@ from cluster.rayjob import (
     scales,
     token_secret,
 )
+from cluster.secrets import is_secret
 
 _POLL_S = 1.0
 _DELETED_S = 120
@@ -45,9 +48,6 @@ _JOB_STATES = {
     "FAILED": State.FAILED,
     "STOPPED": State.STOPPED,
 }
-Send = Callable[[Code, str], str]
-"""How code gets on to a storage: a function to the URL it is at then."""
-
 _EXIT_CODE = re.compile(r"exit code (-?\d+)")
 
 
@@ -87,7 +87,7 @@ class KubernetesBackend:
 
     def preview(self, submission: Submission) -> str:
         """The manifest, as `kubectl create -f -` takes it."""
-        manifest = self._manifest(submission, package_url)
+        manifest = self._manifest(submission, f"{place_on(submission.storage)}/(its hash).zip")
         return yaml.dump(manifest, Dumper=_Dumper, sort_keys=False, width=100)
 
     def checks(self, submission: Submission | None) -> Iterable[Check]:
@@ -96,7 +96,8 @@ class KubernetesBackend:
 
     def submit(self, submission: Submission) -> Handle:
         """Create the RayJob, and the token's Secret where one is named and not there."""
-        manifest = self._manifest(submission, deliver)
+        self._check(submission)
+        manifest = self._manifest(submission, self._send_code(submission))
         secret = self.options.auth_secret
         if secret is not None and not self.kubectl.has("secret", secret):
             self.kubectl.create(token_secret(secret, self.options))
@@ -118,7 +119,7 @@ class KubernetesBackend:
         yield text.decode(b"", final=True)
 
     def stop(self, handle: Handle) -> Stopped:
-        """Stop the driver through Ray inside the head's pod, else delete the RayJob.
+        """Interrupt the driver through Ray inside the head's pod, else delete the RayJob.
 
         What has not begun is deleted; KubeRay would otherwise begin it when there is room.
         """
@@ -135,29 +136,59 @@ class KubernetesBackend:
             return _delete(kubectl, handle.job, f"its RayJob was deleted, as {why}")
         return _wait_until_over(kubectl, handle.job)
 
-    def _manifest(self, submission: Submission, send: Send) -> Manifest:
-        self._check_storage(submission.storage)
-        place = self._place(submission, send)
+    def _manifest(self, submission: Submission, package: str | None) -> Manifest:
+        self._check(submission)
+        if self.code.travels == "package":
+            place = Place(None, package)
+        else:
+            place = Place(self.code.path or str(submission.code.root))
         name = job_name(submission.name)
         return rayjob(name, submission, self.options, self.parts, place)
 
-    def _place(self, submission: Submission, send: Send) -> Place:
-        if self.code.travels == "shared":
-            return Place(str(submission.code.root))
-        if self.code.travels == "image":
-            return Place(self.code.path)
-        return Place(None, send(submission.code, submission.storage))
+    def _send_code(self, submission: Submission) -> str | None:
+        if self.code.travels != "package":
+            return None
+        if "://" not in submission.storage:
+            Path(submission.storage).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="caviar-") as scratch:
+            package = Package.of(submission.code)
+            return to_storage(package, scratch=Path(scratch), storage=submission.storage)
 
-    def _check_storage(self, storage: str) -> None:
+    def _check(self, submission: Submission) -> None:
+        """Refuse what pods would not have.
+
+        Raises:
+            ConfigError: A storage that they do not share, or code that cannot be put there.
+        """
+        check_env(submission.env, f"cluster {self.name}")
+        storage, volume = submission.storage, self.parts.volume
         if "://" in storage:
             return
-        volume = self.parts.volume
         if volume is None or not PurePosixPath(storage).is_relative_to(volume.path):
             mounted = f"under {volume.path}, where the volume is" if volume else "on a volume"
             raise ConfigError(
                 f"storage is {storage!r}; on Kubernetes it must lie {mounted}, or be a bucket such "
                 f"as s3://bucket/sweeps: set storage and volume in cluster {self.name}"
             )
+        if self.code.travels == "package" and not Path(volume.path).is_dir():
+            raise ConfigError(
+                f"volume.path is {volume.path!r}, which is not mounted here, so the code cannot be "
+                f"put there; set code.travels in cluster {self.name} to image or shared, or use a "
+                "bucket such as s3://bucket/sweeps"
+            )
+
+
+def check_env(env: Mapping[str, Any], key: str) -> None:
+    """Refuse a secret among plain values.
+
+    Raises:
+        ConfigError: A name that says it is one.
+    """
+    for name in filter(is_secret, env):
+        raise ConfigError(
+            f"{key}.env.{name} looks like a secret, and a manifest is shown to all who may see the "
+            "namespace; put it into a Secret of Kubernetes and name that in env_from"
+        )
 
 
 def read_status(job: Mapping[str, Any]) -> Status:
@@ -201,7 +232,7 @@ def _has_begun(job: Mapping[str, Any]) -> bool:
 
 
 def _stop_driver(kubectl: Kubectl, job: Mapping[str, Any], grace: int) -> str:
-    """Have Ray stop it: SIGTERM, and time to save; why that did not work, or nothing."""
+    """Have Ray stop it: SIGINT, and time to save; why that did not work, or nothing."""
     whose = f"caviar/job={job['metadata']['name']},ray.io/node-type=head"
     pods = kubectl.find("pods", "-l", whose)
     if not pods:
@@ -269,6 +300,7 @@ def _pod_log(kubectl: Kubectl, pod: str, given: dict[str, int], *, follow: bool)
 
 
 def _check(options: KubernetesOptions, parts: Parts, code: CodeOptions, key: str) -> None:
+    check_env(options.env, key)
     workers = parts.workers
     if workers.min < 1:
         raise ConfigError(

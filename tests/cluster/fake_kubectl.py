@@ -195,18 +195,19 @@ def _exec(given: list[str]) -> int:
     assert rest[:3] == ["ray", "job", "stop"], rest
     (place / "stopped").touch()
     env = json.loads(json.loads((place / "job.json").read_text())["spec"]["runtimeEnvYAML"])
+    assert env["env_vars"]["RAY_JOB_STOP_SIGNAL"] == "SIGINT"
     _terminate(place, float(env["env_vars"]["RAY_JOB_STOP_WAIT_TIME_S"]))
     print(f"Job '{rest[-1]}' was stopped")
     return 0
 
 
 def _terminate(place: Path, grace: float) -> None:
-    """As Ray stops a job: SIGTERM, then SIGKILL."""
+    """As Ray stops a job: the signal that its environment names, then SIGKILL."""
     pid = int((place / "pid").read_text())
     deadline = time.monotonic() + grace
-    number = signal.SIGTERM
+    number = signal.SIGINT
     while not (place / "code").exists():
-        if number == signal.SIGTERM or time.monotonic() > deadline:
+        if number == signal.SIGINT or time.monotonic() > deadline:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
             number = signal.SIGKILL

@@ -7,6 +7,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,14 @@ from tests.cluster.kube import FakeKube, fake_kube
 
 DRIVER = f"""#!{sys.executable}
 import signal, sys, time, pathlib
+if sys.argv[-1] == "--version":
+    print("caviar {metadata.version("caviar")}")
+    sys.exit()
 here = pathlib.Path.cwd()
 def save(*_):
     print("saved", flush=True)
     sys.exit(130)
-signal.signal(signal.SIGTERM, save)
+signal.signal(signal.SIGINT, save)
 print("drives", sys.argv[3:], here.name, flush=True)
 print((here / "app.txt").read_text(), flush=True)
 if "wait" in sys.argv:
@@ -110,7 +114,7 @@ def test_code_travels_as_a_zip_on_the_storage_without_secrets(backend, submissio
     made = backend(code={"travels": "package"})
     handle = made.submit(submission("0"))
     assert "the app" in "".join(made.logs(handle, follow=True))
-    (package,) = (tmp_path / "store" / ".code").iterdir()
+    (package,) = (tmp_path / "store" / ".packages").iterdir()
     sent = json.loads(kube.job(handle.job)["spec"]["runtimeEnvYAML"])["working_dir"]
     assert sent == package.as_uri()
     shutil.unpack_archive(package, tmp_path / "seen")
@@ -121,7 +125,7 @@ def test_the_same_code_is_on_the_storage_once(backend, submission, tmp_path):
     made = backend(code={"travels": "package"})
     made.submit(submission("0"))
     made.submit(submission("0"))
-    assert len(list((tmp_path / "store" / ".code").iterdir())) == 1
+    assert len(list((tmp_path / "store" / ".packages").iterdir())) == 1
 
 
 def test_code_cannot_travel_over_a_storage_that_is_not_mounted_here(backend, submission):
@@ -130,7 +134,9 @@ def test_code_cannot_travel_over_a_storage_that_is_not_mounted_here(backend, sub
     away = Submission(
         name=job.name, arguments=job.arguments, code=job.code, storage="/mnt/elsewhere/s"
     )
-    with pytest.raises(ConfigError, match=r"not mounted here.* code\.travels to image"):
+    with pytest.raises(
+        ConfigError, match=r"not mounted here.* code\.travels in cluster k to image"
+    ):
         made.submit(away)
 
 

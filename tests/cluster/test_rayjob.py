@@ -14,6 +14,7 @@ import jsonschema
 import pytest
 import yaml
 
+import cluster.rayjob
 from cluster.backend import Code, Submission
 from cluster.backends.kubernetes import KubernetesBackend
 from cluster.errors import ConfigError
@@ -77,9 +78,14 @@ PROFILES: dict[str, dict[str, Any]] = {
 STORAGES = {"volume": "/mnt/sweeps/runs", "gpu": "s3://bucket/sweeps", "queue": "/home/me/sweeps"}
 PLACES = {
     "volume": Place("/app"),
-    "gpu": Place(None, "s3://bucket/sweeps/.code/1234.zip"),
+    "gpu": Place(None, "s3://bucket/sweeps/.packages/1234.zip"),
     "queue": Place("/home/me/shop"),
 }
+
+
+@pytest.fixture(autouse=True)
+def version(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster.rayjob, "_VERSION", "caviar 1.2.3")
 
 
 def backend(name: str, **changes: Any) -> KubernetesBackend:
@@ -200,6 +206,7 @@ def test_arguments_reach_the_driver_through_the_shells_as_they_were(tmp_path):
     python = tmp_path / "python"
     python.write_text(
         f"#!{sys.executable}\nimport json, os, sys\n"
+        "if sys.argv[-1] == '--version':\n    print('caviar 1.2.3')\n    sys.exit()\n"
         "print(json.dumps([sys.argv[1:], os.getcwd(), os.environ['PYTHONPATH']]))\n"
     )
     python.chmod(0o755)
@@ -213,6 +220,22 @@ def test_arguments_reach_the_driver_through_the_shells_as_they_were(tmp_path):
     assert arguments == ["-m", "sweeps.cli", *job.arguments]
     assert folder == str(tmp_path)
     assert paths == f"{tmp_path}/src:/before"
+
+
+def test_an_image_with_another_caviar_is_refused_with_both_versions(tmp_path):
+    for said, found in (("echo caviar 1.0.0", "caviar 1.0.0"), ("exit 1", "no caviar")):
+        python = tmp_path / "python"
+        python.write_text(f"#!/bin/sh\n{said}\n")
+        python.chmod(0o755)
+        script = run_script(submission("/mnt/x"), str(python), Place(str(tmp_path)))
+        done = subprocess.run(["bash"], input=script, capture_output=True, text=True)
+        assert done.returncode == 1
+        assert done.stderr == f"caviar 1.2.3 sent this, and the image has {found}\n"
+
+
+def test_a_secret_among_plain_values_is_refused():
+    with pytest.raises(ConfigError, match=r"env\.WANDB_API_KEY .* name that in env_from"):
+        backend("volume", env={"WANDB_API_KEY": "x"})
 
 
 def test_names_are_labels_and_unique():
