@@ -19,9 +19,12 @@ from typing import Any
 import pytest
 
 from cluster.backend import Backend
+from cluster.backends.kubernetes import KubernetesBackend
 from cluster.backends.local import LocalBackend
 from cluster.backends.process import ProcessBackend, ProcessOptions
 from cluster.backends.ray_jobs import RayBackend, RayOptions
+from cluster.profile import Profile
+from tests.cluster.kube import fake_kube
 from tests.cluster.nodes import ray_cluster
 
 
@@ -69,9 +72,29 @@ def _ray() -> Iterator[Place]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+@contextmanager
+def _kubernetes() -> Iterator[Place]:
+    """A cluster that is a folder: kubectl is a fake, the driver is a real one of this machine."""
+    folder = Path(tempfile.mkdtemp(prefix="cvb", dir="/tmp"))
+    (folder / "volume").mkdir()
+    options = {
+        "image": "shop:1",
+        "namespace": "lab",
+        "python": sys.executable,
+        "volume": {"claim": "sweeps", "path": str(folder / "volume")},
+        "code": {"travels": "shared"},
+    }
+    profile = Profile(name="pods", path=None, backend="kubernetes", options=options)
+    with fake_kube(folder / "kube"):
+        backend = KubernetesBackend.from_profile(profile)
+        yield Place(backend=backend, storage=str(folder / "volume" / "storage"))
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 BACKENDS: dict[str, tuple[Factory, tuple[Any, ...]]] = {
     "local": (partial(_of_this_machine, LocalBackend), ()),
     "process": (partial(_of_this_machine, ProcessBackend), ()),
     "ray": (_ray, CLUSTER),
+    "kubernetes": (_kubernetes, (pytest.mark.slow,)),
 }
 """Name -> factory, marks."""
