@@ -49,11 +49,11 @@ def run(
     try:
         out, err = process.communicate(given.encode(), timeout=timeout)
     except subprocess.TimeoutExpired:
-        _kill(process)
+        kill(process)
         out, err = process.communicate()
         return Answer(code=None, out=_text(out), err=_text(err))
     except BaseException:
-        _kill(process)
+        kill(process)
         raise
     return Answer(code=process.returncode, out=_text(out), err=_text(err))
 
@@ -76,7 +76,7 @@ def stream(
                 yield piece
             code = process.wait()
         finally:
-            _kill(process)
+            kill(process)
             process.stdout.close()
         complaints.seek(0)
         yield Answer(code=code, out="", err=_text(complaints.read()))
@@ -106,7 +106,7 @@ def _start(
     )
 
 
-def _kill(process: subprocess.Popen[bytes]) -> None:
+def kill(process: subprocess.Popen[bytes]) -> None:
     """End it with all it began, such as a plugin that fetches credentials."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
