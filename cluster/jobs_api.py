@@ -311,6 +311,12 @@ def is_loopback(address: str) -> bool:
     return host == "localhost"
 
 
+def printed(log: str) -> list[str]:
+    """A command's lines; what Ray says before it, Ray may write after what a quick one said."""
+    lines = (line.strip() for line in log.splitlines())
+    return [line for line in lines if line and not line.startswith("Running entrypoint for job")]
+
+
 def _unknown(job: str) -> Trouble:
     return Trouble(
         f"the cluster knows no job {job}",

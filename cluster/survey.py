@@ -73,8 +73,9 @@ def look(storage: str | None) -> Survey:
     nodes: Any = ray.nodes()  # type: ignore[no-untyped-call]
     free: Any = ray.available_resources()  # type: ignore[no-untyped-call]
     alive = [node for node in nodes if node["Alive"]]
-    memory = _gpu_memory([node["NodeID"] for node in alive if node["Resources"].get("GPU")])
+    asked = _ask_gpus(alive)
     probes, no_storage = _try(storage) if storage else ((), "")
+    memory = _gpu_memory(asked)
     return Survey(
         python=platform.python_version(),
         machines=tuple(
@@ -100,16 +101,26 @@ def _try(storage: str) -> tuple[tuple[NodeProbe, ...], str]:
         return (), str(error)
 
 
-def _gpu_memory(nodes: Iterable[str]) -> dict[str, tuple[int, ...]]:
-    """MiB of each device on those nodes, as far as they say so in time."""
+def _ask_gpus(nodes: Iterable[dict[str, Any]]) -> dict[Any, str]:
+    """A task on each node that has devices -> the node."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     asked = {}
     for node in nodes:
-        there = NodeAffinitySchedulingStrategy(node, soft=False)
-        task = ray.remote(_ask_driver).options(num_cpus=0, max_retries=0, scheduling_strategy=there)
-        asked[task.remote()] = node
+        if node["Resources"].get("GPU"):
+            there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            task = ray.remote(_ask_driver).options(
+                num_cpus=0, max_retries=0, scheduling_strategy=there
+            )
+            asked[task.remote()] = node["NodeID"]
+    return asked
+
+
+def _gpu_memory(asked: dict[Any, str]) -> dict[str, tuple[int, ...]]:
+    """MiB of each device of those nodes, as far as they say so in time."""
+    import ray
+
     if not asked:
         return {}
     ready, _ = ray.wait(list(asked), num_returns=len(asked), timeout=_ANSWER_S)

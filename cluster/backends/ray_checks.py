@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from cluster.backend import Ask, Check, Submission
 from cluster.errors import ClusterError
 from cluster.fit import check_fit, check_gpus
-from cluster.jobs_api import JobsApi, Trouble, is_loopback
+from cluster.jobs_api import JobsApi, Trouble, is_loopback, printed
 from cluster.storage import NodeProbe
 from cluster.survey import Survey
 
@@ -136,7 +136,6 @@ def take_survey(backend: RayBackend, api: JobsApi, storage: str | None) -> Surve
     request = {
         "submission_id": job,
         "entrypoint": backend.command(*arguments),
-        "runtime_env": backend.environment(),
     }
     api.submit(request)
     state = _wait(api, job)
@@ -149,7 +148,7 @@ def take_survey(backend: RayBackend, api: JobsApi, storage: str | None) -> Surve
     log = api.logs(job)
     found = Survey.find(log)
     if found is None:
-        lines = [line for line in log.splitlines() if line.strip()]
+        lines = printed(log)
         message = lines[-1] if lines else str((api.info(job) or {}).get("message", "no output"))
         what, _, todo = message.partition(": install ")
         raise Trouble(

@@ -20,7 +20,7 @@ from cluster.auth import DEFAULT_TOKEN_FILE, find_token
 from cluster.backend import Check, State, Status, Stopped, Submission
 from cluster.errors import ConfigError
 from cluster.handle import Handle
-from cluster.jobs_api import JobsApi, Trouble
+from cluster.jobs_api import JobsApi, Trouble, printed
 from cluster.parcel import send
 from cluster.profile import CodeOptions, Options, Profile, read_options
 from cluster.project import Package
@@ -270,12 +270,12 @@ def read_status(info: Mapping[str, Any] | None, job: str) -> Status:
 
 def _message(info: Mapping[str, Any], code: int | None) -> str:
     """In a line; of a command that failed Ray sends the end of its log: the last line says why."""
-    lines = [line for line in (info.get("message") or "").splitlines() if line.strip()]
+    lines = printed(info.get("message") or "")
     if code:
-        return f"exit code {code}" + (f": {lines[-1].strip()}" if len(lines) > 1 else "")
+        return f"exit code {code}" + (f": {lines[-1]}" if len(lines) > 1 else "")
     if info["status"] == "FAILED" and len(lines) > 1:
-        return f"{lines[0].strip()} {lines[-1].strip()}"
-    return lines[0].strip() if lines else ""
+        return f"{lines[0]} {lines[-1]}"
+    return lines[0] if lines else ""
 
 
 def _stem(name: str) -> str:
