@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import yaml
-
 from cluster.backend import Check, State, Status, Stopped, Submission
 from cluster.errors import ClusterError, ConfigError, did_you_mean
 from cluster.handle import Handle
@@ -36,6 +34,7 @@ from cluster.rayjob import (
     token_secret,
 )
 from cluster.secrets import is_secret
+from cluster.yaml_text import as_yaml
 
 _POLL_S = 1.0
 _DELETED_S = 120
@@ -88,7 +87,7 @@ class KubernetesBackend:
     def preview(self, submission: Submission) -> str:
         """The manifest, as `kubectl create -f -` takes it."""
         manifest = self._manifest(submission, f"{place_on(submission.storage)}/(its hash).zip")
-        return yaml.dump(manifest, Dumper=_Dumper, sort_keys=False, width=100)
+        return as_yaml(manifest)
 
     def checks(self, submission: Submission | None) -> Iterable[Check]:
         """kubectl, the cluster, the right to use it, and all that the profile names in it."""
@@ -326,18 +325,3 @@ def _check(options: KubernetesOptions, parts: Parts, code: CodeOptions, key: str
             f"{key}.code.path is {code.path!r}; it must be the project's folder in the image, "
             "such as /app"
         )
-
-
-class _Dumper(yaml.SafeDumper):
-    """Texts of several lines as they read, and no anchors."""
-
-    def ignore_aliases(self, data: Any) -> bool:
-        return True
-
-
-def _text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
-    style = "|" if "\n" in text else None
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
-
-
-_Dumper.add_representer(str, _text)

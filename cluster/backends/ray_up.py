@@ -15,8 +15,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
-import yaml
-
 from cluster.auth import read_or_make_token
 from cluster.backend import Check, Status, Stopped, Submission
 from cluster.backends.ray_jobs import RayBackend, RayOptions
@@ -35,6 +33,7 @@ from cluster.handle import Handle
 from cluster.jobs_api import JobsApi
 from cluster.profile import Profile
 from cluster.ray_up_checks import checks
+from cluster.yaml_text import as_yaml
 
 SCHEME = "rayup"
 
@@ -87,7 +86,7 @@ class RayUpBackend:
     def preview(self, submission: Submission) -> str:
         """The cluster file, the commands, and the job."""
         job = self.jobs(DASHBOARD_PORT).preview(submission)
-        text = yaml.safe_dump(self.content(), sort_keys=False, width=100)
+        text = as_yaml(self.content())
         commands = [_shown(self._up()), _shown(self._dashboard(DASHBOARD_PORT))]
         return f"# {self.file}\n{text}\n" + "\n".join([*commands, "", job])
 
@@ -137,7 +136,7 @@ class RayUpBackend:
     def _write(self) -> None:
         private_folder(self.folder)
         read_or_make_token(self.token_file)
-        write_private(self.file, yaml.safe_dump(self.content(), sort_keys=False))
+        write_private(self.file, as_yaml(self.content()))
 
     def _up(self) -> list[str]:
         """A cluster that is up stays so: its jobs run on."""
