@@ -10,7 +10,7 @@ from cluster.handle import Handle
 from cluster.ledger import Entry, Ledger
 from cluster.profile import load_profile, make_backend
 from cluster.project import find_root
-from sweeps.errors import ConfigError, did_you_mean
+from sweeps.errors import ConfigError, did_you_mean, nearest
 from sweeps.folder import SweepFolder, find_sweep
 
 _SHOWN = 5
@@ -75,12 +75,25 @@ def find_any_sweep(text: str) -> SweepFolder:
     Raises:
         ConfigError: There is none; the nearest are listed.
     """
+    found = find_sweep_or_entry(text)
+    return sweep_of(found) if isinstance(found, Entry) else found
+
+
+def find_sweep_or_entry(text: str) -> SweepFolder | Entry:
+    """The sweep of that folder, or of that name under the storage path; else a submission.
+
+    Raises:
+        ConfigError: There is none; the nearest are listed.
+    """
     try:
         return find_sweep(text)
-    except ConfigError:
-        if (entry := Ledger().find(text)) is None:
-            raise
-    return sweep_of(entry)
+    except ConfigError as error:
+        ledger = Ledger()
+        if (entry := ledger.find(text)) is not None:
+            return entry
+        near = nearest(text, ledger.named())
+        among = f"; among what was submitted: {', '.join(near)} (caviar list)" if near else ""
+        raise ConfigError(f"{error}{among}") from error
 
 
 def _unknown(text: str) -> str:

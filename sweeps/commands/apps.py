@@ -7,7 +7,6 @@ from argparse import ArgumentParser
 from typing import TYPE_CHECKING
 
 from sweeps.commands.verb import Verb, say
-from sweeps.errors import ConfigError
 
 if TYPE_CHECKING:
     from sweeps.folder import SweepFolder
@@ -88,17 +87,12 @@ def _resume(parser: ArgumentParser, given: list[str]) -> int:
         parser.error("which sweep? give its folder, its name under outputs/sweeps, or its handle")
     name, *more = given
 
-    from cluster.ledger import Ledger
+    from cluster.ledger import Entry
     from sweeps.commands.submit import resubmit
-    from sweeps.folder import find_sweep
+    from sweeps.submissions import find_sweep_or_entry
 
-    try:
-        folder = find_sweep(name)
-    except ConfigError:
-        if (entry := Ledger().find(name)) is None:
-            raise
-        return resubmit(parser, entry, more)
-    return _go_on(folder, more)
+    found = find_sweep_or_entry(name)
+    return resubmit(parser, found, more) if isinstance(found, Entry) else _go_on(found, more)
 
 
 def _go_on(folder: SweepFolder, given: list[str]) -> int:

@@ -207,9 +207,15 @@ def _stop(parser: ArgumentParser, given: list[str]) -> int:
     with console.status("waiting for its state") if console.is_terminal else nullcontext():
         stopped = job.backend.stop(job.handle)
     say(stopped.message)
-    if stopped.done and job.entry is not None:
+    if stopped.done and job.entry is not None and not _is_done(job):
         say(f"go on with it: caviar resume {job.entry.id}")
     return 0 if stopped.done else 1
+
+
+def _is_done(job: Job) -> bool:
+    from cluster.backend import State
+
+    return job.backend.status(job.handle).state is State.SUCCEEDED
 
 
 def _add_handle(parser: ArgumentParser) -> None:
