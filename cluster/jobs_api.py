@@ -44,8 +44,6 @@ class Trouble(ClusterError):  # noqa: N818 - it is a finding too
 
     def __init__(self, what: str, todo: str) -> None:
         super().__init__(f"{what}; {todo}")
-        self.what = what
-        self.todo = todo
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -111,12 +109,6 @@ class JobsApi:
         status, body = self._ask("POST", f"/api/jobs/{quote(job, safe='')}/stop")
         if status != http.client.NOT_FOUND:
             self._read("the stop", status, body)
-
-    def delete(self, job: str) -> None:
-        """Forget a job that is over."""
-        status, body = self._ask("DELETE", f"/api/jobs/{quote(job, safe='')}")
-        if status != http.client.NOT_FOUND:
-            self._read("the clean-up", status, body)
 
     def logs(self, job: str) -> str:
         """All that its driver printed so far.

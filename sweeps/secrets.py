@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import re
 
-from cluster.secrets import is_secret
-
-__all__ = ["MASK", "is_masked", "is_secret", "masked"]
-
 MASK = "***"
+_SECRET = re.compile(
+    r"(?i)(api|access|private)_?key|secret|passw(or)?d|credential"
+    r"|(?<!pad_)(?<!bos_)(?<!eos_)(?<!unk_)(?<!sep_)(?<!cls_)(?<!mask_)token$"
+)
+"""A `token` ends the name, and is none of a tokenizer's: `max_tokens` and `pad_token` are none."""
+
 _REFERENCE = re.compile(r"""['"]?\$\{[^{}]*\}['"]?""")
 _IN_A_MAPPING = re.compile(
     r"""([\w.-]+)(["']?\s*:\s*)((?:\$\{[^{}]*\}|"[^"]*"|'[^']*'|[^,{}\[\]"'])+)"""
 )
 _IN_A_URL = re.compile(r"(://[^/@:\s]*:)(?!\$\{)[^/@\s]+@")
+
+
+def is_secret(key: str) -> bool:
+    """Whether the key's name says that its value is a secret."""
+    return bool(_SECRET.search(key))
 
 
 def masked(override: str) -> str:

@@ -31,21 +31,20 @@ _OVER = ("SUCCEEDED", "FAILED", "STOPPED")
 
 def check_cluster(backend: RayBackend, submission: Submission | None) -> Iterator[Check]:
     """Each check as it is done; the first that fails for good is the last."""
-    api = JobsApi(address=backend.options.address)
+    api, step = JobsApi(address=backend.options.address), "address"
     try:
         began = time.monotonic()
         mode = api.authentication_mode()
         took = time.monotonic() - began
         yield _good("address", f"{api.address} answers, in {took * 1000:.0f} ms")
-        api = backend.admit(api, mode)
-        yield from _check_secrecy(api, mode)
+        step = "authentication"
+        backend.refuse_open(mode)
+        yield _check_secrecy(api, mode)
+        step = "token"
+        api = backend.with_token(api, mode)
         version = api.ray_version()
-    except Trouble as trouble:
-        yield Check(name=_step(trouble, api), ok=False, what=trouble.what, todo=trouble.todo)
-        return
     except ClusterError as error:
-        what, _, todo = str(error).partition("; ")
-        yield Check(name="token", ok=False, what=what, todo=todo)
+        yield _failed(step, error)
         return
     if api.token:
         yield _good("token", f"that of {backend.token_source} is accepted")
@@ -77,31 +76,24 @@ def check_version(there: str) -> Check:
     return _good("ray", f"{there} there, {ours} here")
 
 
-def _check_secrecy(api: JobsApi, mode: str) -> Iterator[Check]:
+def _check_secrecy(api: JobsApi, mode: str) -> Check:
     if mode != "token":
-        yield Check(
+        return Check(
             name="authentication",
             ok=False,
             warning=True,
             what="off: whoever reaches the cluster runs code there (--insecure)",
             todo="start it with RAY_AUTH_MODE=token",
         )
-    elif api.address.startswith("http://") and not is_loopback(api.address):
-        yield Check(
+    if api.address.startswith("http://") and not is_loopback(api.address):
+        return Check(
             name="authentication",
             ok=False,
             warning=True,
             what="token; it crosses the network in clear, since the address is http://",
             todo="reach the head by an ssh tunnel, or put a proxy with TLS in front of it",
         )
-    else:
-        yield _good("authentication", "token")
-
-
-def _step(trouble: Trouble, api: JobsApi) -> str:
-    if "token authentication" in trouble.what:
-        return "authentication"
-    return "token" if "token" in trouble.what else "address"
+    return _good("authentication", "token")
 
 
 # inside
@@ -113,8 +105,8 @@ def _check_inside(
     storage = submission.storage if submission else backend.options.storage
     try:
         survey = take_survey(backend, api, storage)
-    except Trouble as trouble:
-        yield Check(name="job", ok=False, what=trouble.what, todo=trouble.todo)
+    except ClusterError as error:
+        yield _failed("job", error)
         return
     yield _check_python(survey)
     if storage:
@@ -126,7 +118,10 @@ def _check_inside(
 
 
 def take_survey(backend: RayBackend, api: JobsApi, storage: str | None) -> Survey:
-    """Let a job look at the cluster from inside; it is forgotten there afterwards.
+    """Let a job look at the cluster from inside.
+
+    It stays in the cluster's list: Ray brings a job that is deleted soon after its end back as
+    failed.
 
     Raises:
         Trouble: It did not run, or did not end.
@@ -157,7 +152,6 @@ def take_survey(backend: RayBackend, api: JobsApi, storage: str | None) -> Surve
             if todo
             else "see its log in the dashboard; python in the profile says which one has caviar",
         )
-    api.delete(job)
     return found
 
 
@@ -220,6 +214,11 @@ def _check_room(storage: str, probes: tuple[NodeProbe, ...]) -> Check:
     return replace(
         check, ok=False, warning=True, todo="make room: a sweep stops where it cannot write"
     )
+
+
+def _failed(name: str, error: ClusterError) -> Check:
+    what, _, todo = str(error).partition("; ")
+    return Check(name=name, ok=False, what=what, todo=todo)
 
 
 def _good(name: str, what: str) -> Check:

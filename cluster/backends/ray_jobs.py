@@ -24,7 +24,6 @@ from cluster.jobs_api import JobsApi, Trouble, printed
 from cluster.parcel import send
 from cluster.profile import CodeOptions, Options, Profile, read_options
 from cluster.project import Package
-from cluster.secrets import is_secret
 
 # ruff: noqa: UP045 - one spelling of types for all schemas that `typed` reads
 
@@ -84,7 +83,6 @@ class RayBackend:
         self.options = replace(options, address=_checked_address(name, options.address))
         self.code = read_options(options.code, CodeOptions, key=f"cluster {name}.code")
         _check_code(name, self.code)
-        _check_env(name, self.options.env)
         self._insecure = insecure
 
     @classmethod
@@ -94,7 +92,7 @@ class RayBackend:
 
     def preview(self, submission: Submission) -> str:
         """The request as it would be sent."""
-        where = "(uploaded with the request)" if self.code.travels == "package" else None
+        where = "(uploaded with the request)" if submission.code.travels else None
         job = f"{_stem(submission.name)}-1"
         request = self._request(submission, job=job, working_dir=where)
         shown = json.dumps(request, indent=2, ensure_ascii=False)
@@ -112,7 +110,6 @@ class RayBackend:
         Raises:
             ClusterError: The cluster cannot be reached, or refused.
         """
-        _check_env(self.name, submission.env)
         api = self.connect()
         where = self._send_code(api, submission)
         for number in itertools.count(1):
@@ -169,23 +166,30 @@ class RayBackend:
         """The Jobs API, reached and with the token where the cluster asks for one.
 
         Raises:
-            Trouble: It is not there, or is open to everybody and the user did not say `--insecure`.
+            ClusterError: It is not there, is open to everybody and the user did not say
+                `--insecure`, or there is no token here.
         """
         api = JobsApi(address=self.options.address)
-        return self.admit(api, api.authentication_mode())
+        mode = api.authentication_mode()
+        self.refuse_open(mode)
+        return self.with_token(api, mode)
 
-    def admit(self, api: JobsApi, mode: str) -> JobsApi:
-        """With the token, for a cluster that said which authentication it has."""
-        if mode == "token":
-            token = find_token(file=self.options.token_file, variable=self.options.token_env)
-            return replace(api, token=token)
-        if not self._insecure:
+    def refuse_open(self, mode: str) -> None:
+        """Take no cluster that has no token authentication, unless the user said `--insecure`."""
+        if mode != "token" and not self._insecure:
             raise Trouble(
-                f"{api.address} has no token authentication: whoever reaches it runs code there",
+                f"{self.options.address} has no token authentication: whoever reaches it runs code "
+                "there",
                 "start it with RAY_AUTH_MODE=token (`ray get-auth-token --generate` makes the "
                 "token), or say --insecure",
             )
-        return api
+
+    def with_token(self, api: JobsApi, mode: str) -> JobsApi:
+        """With the token, where the cluster asks for one; an open one is shown none."""
+        if mode != "token":
+            return api
+        token = find_token(file=self.options.token_file, variable=self.options.token_env)
+        return replace(api, token=token)
 
     @property
     def token_source(self) -> str:
@@ -240,7 +244,7 @@ class RayBackend:
         return self.code.path or str(submission.code.root)
 
     def _send_code(self, api: JobsApi, submission: Submission) -> str | None:
-        if self.code.travels != "package":
+        if not submission.code.travels:
             return None
         with tempfile.TemporaryDirectory(prefix="caviar-") as scratch:
             return send(
@@ -326,15 +330,6 @@ def _check_code(name: str, code: CodeOptions) -> None:
         raise ConfigError(
             f"cluster {name}.code.path is not set; with travels: image it is the project's root in "
             "the image"
-        )
-
-
-def _check_env(name: str, env: Mapping[str, Any]) -> None:
-    for key in filter(is_secret, env):
-        raise ConfigError(
-            f"cluster {name}.env.{key} looks like a secret, and a job's environment is shown to "
-            "every client of the cluster; set it in the environment that its nodes start with, or "
-            "in a file that only they read"
         )
 
 

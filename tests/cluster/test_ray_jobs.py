@@ -226,18 +226,6 @@ def test_what_the_doctor_finds_wrong_inside(
     assert "with 64 CPU fits nowhere: 3 nodes" in large.what
 
 
-def test_the_doctor_leaves_no_job_behind(there: RayCluster, backend: RayBackend) -> None:
-    def jobs() -> list[str]:
-        token = {"Authorization": f"Bearer {there.token}"}
-        request = urllib.request.Request(f"{there.dashboard}/api/jobs/", headers=token)
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            return sorted(job["submission_id"] or "" for job in json.load(answer))
-
-    before = jobs()
-    assert "resources" in [check.name for check in backend.checks(None)]
-    assert [job for job in jobs() if job] == [job for job in before if job]
-
-
 def test_what_is_ignored_or_secret_stays_here(
     backend: RayBackend, submission: Callable[..., Submission]
 ) -> None:
