@@ -28,6 +28,8 @@ _PORT = 6379
 _TOKEN = "~/.ray/auth_token"  # noqa: S105 - where it lies on a node
 _WHEEL = "~/.caviar"
 _HEAD, _WORKER = "head", "trials"
+_ALL_SCOPES = "https://www.googleapis.com/auth/cloud-platform"
+"""Of GCP: what the service account may do is said by its roles."""
 
 
 @dataclass(kw_only=True)
@@ -68,7 +70,7 @@ class RayUpOptions(Options):
     spot: bool = True
     disk_gb: int = 200
     identity: Optional[str] = None
-    """What the nodes may do: an instance profile of AWS, or the email of a service account."""
+    """What the trials' machines may do: an instance profile, or a service account's email."""
     head_config: dict[str, Any] = field(default_factory=dict)
     worker_config: dict[str, Any] = field(default_factory=dict)
     """More of the cloud's own for a node, as Ray's `node_config` takes it."""
@@ -131,16 +133,15 @@ def _aws(options: RayUpOptions) -> ClusterFile:
         node["MetadataOptions"]["HttpPutResponseHopLimit"] = 2
     if options.image is not None:
         node["ImageId"] = options.image
-    if options.identity is not None:
-        node["IamInstanceProfile"] = {"Name": options.identity}
-    spot = {"InstanceMarketOptions": {"MarketType": "spot"}} if options.spot else {}
+    spot: ClusterFile = {"InstanceMarketOptions": {"MarketType": "spot"}} if options.spot else {}
+    own = {"IamInstanceProfile": {"Name": options.identity}} if options.identity else {}
     provider: ClusterFile = {"type": "aws", "region": options.region, "cache_stopped_nodes": False}
     if options.zone is not None:
         provider["availability_zone"] = options.zone
     return {"provider": provider} | _node_types(
         options,
         head={"InstanceType": options.head_type, **node},
-        worker={"InstanceType": options.worker_type, **node, **spot},
+        worker={"InstanceType": options.worker_type, **node, **spot, **own},
     )
 
 
@@ -150,10 +151,9 @@ def _gcp(options: RayUpOptions) -> ClusterFile:
         boot["sourceImage"] = options.image
     disk = {"boot": True, "autoDelete": True, "type": "PERSISTENT", "initializeParams": boot}
     node: ClusterFile = {"disks": [disk]}
-    if options.identity is not None:
-        scope = "https://www.googleapis.com/auth/cloud-platform"
-        node["serviceAccounts"] = [{"email": options.identity, "scopes": [scope]}]
-    spot = {"scheduling": [{"preemptible": True}]} if options.spot else {}
+    spot: ClusterFile = {"scheduling": [{"preemptible": True}]} if options.spot else {}
+    account = {"email": options.identity, "scopes": [_ALL_SCOPES]}
+    own = {"serviceAccounts": [account]} if options.identity else {}
     provider = {
         "type": "gcp",
         "region": options.region,
@@ -164,7 +164,7 @@ def _gcp(options: RayUpOptions) -> ClusterFile:
     return {"provider": provider} | _node_types(
         options,
         head={"machineType": options.head_type, **node},
-        worker={"machineType": options.worker_type, **node, **spot},
+        worker={"machineType": options.worker_type, **node, **spot, **own},
     )
 
 

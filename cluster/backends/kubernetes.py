@@ -33,7 +33,6 @@ from cluster.rayjob import (
     scales,
     token_secret,
 )
-from cluster.secrets import is_secret
 from cluster.yaml_text import as_yaml
 
 _POLL_S = 1.0
@@ -159,7 +158,6 @@ class KubernetesBackend:
         Raises:
             ConfigError: A storage that they do not share, or code that cannot be put there.
         """
-        check_env(submission.env, f"cluster {self.name}")
         storage, volume = submission.storage, self.parts.volume
         if "://" in storage:
             return
@@ -175,19 +173,6 @@ class KubernetesBackend:
                 f"put there; set code.travels in cluster {self.name} to image or shared, or use a "
                 "bucket such as s3://bucket/sweeps"
             )
-
-
-def check_env(env: Mapping[str, Any], key: str) -> None:
-    """Refuse a secret among plain values.
-
-    Raises:
-        ConfigError: A name that says it is one.
-    """
-    for name in filter(is_secret, env):
-        raise ConfigError(
-            f"{key}.env.{name} looks like a secret, and a manifest is shown to all who may see the "
-            "namespace; put it into a Secret of Kubernetes and name that in env_from"
-        )
 
 
 def read_status(job: Mapping[str, Any]) -> Status:
@@ -299,7 +284,6 @@ def _pod_log(kubectl: Kubectl, pod: str, given: dict[str, int], *, follow: bool)
 
 
 def _check(options: KubernetesOptions, parts: Parts, code: CodeOptions, key: str) -> None:
-    check_env(options.env, key)
     workers = parts.workers
     if workers.min < 1:
         raise ConfigError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 import re
 from importlib import metadata
@@ -14,8 +15,10 @@ import yaml
 from jsonschema import ValidationError
 from ray.autoscaler._private.util import prepare_config, validate_config
 
+from cluster.backends.ray_up import RayUpBackend
 from cluster.cluster_file import RayUpOptions, cluster_file
 from cluster.health import HEALTH_CHECKS
+from cluster.profile import load_profile
 
 GOLDEN = Path(__file__).parent / "golden"
 TOKEN = Path("/home/me/.local/state/caviar/ray_up/lab/token")
@@ -152,3 +155,20 @@ def test_the_users_commands_come_before_ours_that_need_their_python():
     assert commands.index("python3 -m venv ~/venv") < min(
         i for i, command in enumerate(commands) if re.search("pip install", command)
     )
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_ray_takes_a_template_s_file_and_the_template_shows_its_keys(name):
+    profile = load_profile(name, Path("/nowhere"))
+    content = RayUpBackend.from_profile(profile).content()
+    validate_config(prepare_config(content))
+    of_clouds = {"region", "zone", "project", "container", "image", "head_type", "worker_type"}
+    of_clouds |= {"min_workers", "max_workers", "spot", "disk_gb", "identity", "head_config"}
+    of_clouds |= {"worker_config", "idle_timeout_minutes"}
+    not_its = {
+        "aws": {"head", "workers", "project"},
+        "gcp": {"head", "workers"},
+        "machines": of_clouds,
+    }
+    keys = {field.name for field in dataclasses.fields(RayUpOptions)}
+    assert set(profile.options) == keys - not_its[name]
