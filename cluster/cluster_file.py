@@ -229,6 +229,9 @@ def _setup(options: RayUpOptions) -> list[str]:
     return commands
 
 
+_FILES = "ulimit -n 65536 2> /dev/null"
+"""As many open files as Ray wants, where that is allowed."""
+
 _AUTH = f"export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH={_TOKEN.replace('~', '$HOME')}"
 
 
@@ -237,7 +240,7 @@ def _start_head(options: RayUpOptions) -> list[str]:
     zero = " --num-cpus=0" if options.provider == "machines" else ""
     return [
         "ray stop",
-        f"ulimit -n 65536; {_AUTH} {checks}; ray start --head --port={_PORT}"
+        f"{_FILES}; {_AUTH} {checks}; ray start --head --port={_PORT}"
         f" --dashboard-host=127.0.0.1 --dashboard-port={DASHBOARD_PORT}{zero}"
         " --autoscaling-config=~/ray_bootstrap_config.yaml --disable-usage-stats",
     ]
@@ -246,7 +249,7 @@ def _start_head(options: RayUpOptions) -> list[str]:
 def _start_worker(options: RayUpOptions) -> list[str]:
     commands = [
         "ray stop",
-        f"ulimit -n 65536; {_AUTH}; ray start --address=$RAY_HEAD_IP:{_PORT} --disable-usage-stats",
+        f"{_FILES}; {_AUTH}; ray start --address=$RAY_HEAD_IP:{_PORT} --disable-usage-stats",
     ]
     if options.spot and options.provider in NOTICES:
         watch = f"{options.python} -P -m cluster.preemption {options.provider}"

@@ -140,7 +140,8 @@ class RayUpBackend:
 
     def _up(self) -> list[str]:
         """A cluster that is up stays so: its jobs run on."""
-        return [_ray(), "up", "--yes", "--no-restart", "--no-config-cache", str(self.file)]
+        how = ["--yes", "--no-restart", "--no-config-cache", "--disable-usage-stats"]
+        return [_ray(), "up", *how, str(self.file)]
 
     def _down(self) -> list[str]:
         return [_ray(), "down", "--yes", str(self.file)]

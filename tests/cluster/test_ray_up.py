@@ -88,7 +88,8 @@ def test_a_preview_is_the_file_the_commands_and_the_job(cloud, tmp_path):
     made = backend()
     shown = made.preview(submission(tmp_path))
     assert yaml.safe_load(shown.partition("\nray up")[0]) == made.content()
-    assert f"ray up --yes --no-restart --no-config-cache {made.file}" in shown
+    up = "ray up --yes --no-restart --no-config-cache --disable-usage-stats"
+    assert f"{up} {made.file}" in shown
     assert "POST http://127.0.0.1:8265/api/jobs/" in shown
     assert cloud.calls == []
     assert not made.folder.exists()
