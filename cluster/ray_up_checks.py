@@ -14,6 +14,8 @@ from cluster.cluster_file import ClusterFile, RayUpOptions
 from cluster.command import last_line, run
 
 _SSH_S = 5
+_AS_RAY = ("-oBatchMode=yes", "-oStrictHostKeyChecking=no", "-oUserKnownHostsFile=/dev/null")
+"""Ray's launcher takes any host key."""
 _LIBRARIES = {"aws": ("boto3", "boto3"), "gcp": ("googleapiclient", "google-api-python-client")}
 """Provider -> the module that Ray imports for it, and what pip calls it."""
 
@@ -75,7 +77,7 @@ def _reach(machines: list[str], options: RayUpOptions) -> Iterator[Check]:
 
 def _is_reachable(machine: str, options: RayUpOptions) -> Check:
     key = ["-i", str(Path(options.ssh_key).expanduser())] if options.ssh_key else []
-    wait = ["-o", "BatchMode=yes", "-o", f"ConnectTimeout={_SSH_S}"]
+    wait = [f"-oConnectTimeout={_SSH_S}", *_AS_RAY]
     who = f"{options.ssh_user}@{machine}"
     answer = run(["ssh", *wait, *key, who, "true"], timeout=2 * _SSH_S)
     if answer.ok:

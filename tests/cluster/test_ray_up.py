@@ -197,7 +197,8 @@ def test_all_holds_where_every_machine_answers(ssh, tmp_path):
         ("machine", True),
     ]
     asked = sorted((tmp_path / "bin" / "asked").read_text().splitlines())
-    assert asked[0].endswith(f"-o BatchMode=yes -o ConnectTimeout=5 -i {key} me@10.0.0.1 true")
+    assert asked[0].startswith("-oConnectTimeout=5 -oBatchMode=yes ")
+    assert asked[0].endswith(f" -i {key} me@10.0.0.1 true")
 
 
 def test_a_machine_that_does_not_answer_is_named(ssh):
