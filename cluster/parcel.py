@@ -15,6 +15,7 @@ MOST_BYTES = 100 << 20
 
 WARN_BYTES = 90 << 20
 
+_WHEN = "over 100 MiB, or where its cluster is not up yet"
 _FOLDER = ".packages"
 """In the storage; its name says that nothing in it is a sweep."""
 
@@ -40,13 +41,27 @@ def send(
     digest = package.zip(zipped)
     if zipped.stat().st_size < MOST_BYTES:
         return upload(f"_ray_pkg_{digest[:40]}.zip", zipped.read_bytes())
-    digest = package.zip(zipped, folder="project")
-    name = f"{digest[:40]}.zip"
+    return to_storage(package, scratch=scratch, storage=storage)
+
+
+def to_storage(package: Package, *, scratch: Path, storage: str) -> str:
+    """Put a package on the storage; the URI, for Ray's `working_dir`.
+
+    Raises:
+        ClusterError: It cannot be packed or written.
+    """
+    zipped = scratch / "package.zip"
+    name = f"{package.zip(zipped, folder='project')[:40]}.zip"
     return _to_url(zipped, name, storage) if "://" in storage else _to_folder(zipped, name, storage)
 
 
+def place_on(storage: str) -> str:
+    """Where packages are put on a storage."""
+    return f"{storage.rstrip('/')}/{_FOLDER}"
+
+
 def _to_folder(zipped: Path, name: str, storage: str) -> str:
-    folder = Path(storage) / _FOLDER
+    folder = Path(place_on(storage))
     target, partial = folder / name, folder / f".{name}.{token_hex(4)}"
     try:
         folder.mkdir(exist_ok=True)  # the storage itself, made here, would be no shared one
@@ -55,9 +70,9 @@ def _to_folder(zipped: Path, name: str, storage: str) -> str:
             partial.replace(target)
     except OSError as error:
         raise ClusterError(
-            f"the project's package is over {MOST_BYTES >> 20} MiB and goes to the storage, and "
-            f"{folder} cannot be written from here: {error.strerror}; mount the storage at the "
-            "same path here, or leave out more with code.excludes"
+            f"the project's package goes to the storage ({_WHEN}), and {folder} cannot be written "
+            f"from here: {error.strerror}; mount the storage at the same path here, or see "
+            "code.travels and code.excludes"
         ) from error
     return target.as_uri()
 
@@ -65,7 +80,7 @@ def _to_folder(zipped: Path, name: str, storage: str) -> str:
 def _to_url(zipped: Path, name: str, storage: str) -> str:
     from pyarrow import fs
 
-    target = f"{storage.rstrip('/')}/{_FOLDER}/{name}"
+    target = f"{place_on(storage)}/{name}"
     try:
         there, path = fs.FileSystem.from_uri(target)
         if there.get_file_info(path).type == fs.FileType.NotFound:
@@ -73,7 +88,7 @@ def _to_url(zipped: Path, name: str, storage: str) -> str:
             fs.copy_files(str(zipped), path, destination_filesystem=there)
     except (OSError, ValueError) as error:
         raise ClusterError(
-            f"the project's package is over {MOST_BYTES >> 20} MiB and goes to the storage, and "
-            f"{target} cannot be written from here: {str(error).splitlines()[0]}"
+            f"the project's package goes to the storage ({_WHEN}), and {target} cannot be written "
+            f"from here: {str(error).splitlines()[0]}"
         ) from error
     return target

@@ -19,9 +19,14 @@ from typing import Any
 import pytest
 
 from cluster.backend import Backend
+from cluster.backends.kubernetes import KubernetesBackend
 from cluster.backends.local import LocalBackend
 from cluster.backends.process import ProcessBackend, ProcessOptions
 from cluster.backends.ray_jobs import RayBackend, RayOptions
+from cluster.backends.ray_up import RayUpBackend
+from cluster.profile import Profile
+from tests.cluster.clouds import fake_cloud
+from tests.cluster.kube import fake_kube
 from tests.cluster.nodes import ray_cluster
 
 
@@ -69,9 +74,46 @@ def _ray() -> Iterator[Place]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+@contextmanager
+def _kubernetes() -> Iterator[Place]:
+    """A cluster that is a folder: kubectl is a fake, the driver is a real one of this machine."""
+    folder = Path(tempfile.mkdtemp(prefix="cvb", dir="/tmp"))
+    (folder / "volume").mkdir()
+    options = {
+        "image": "shop:1",
+        "namespace": "lab",
+        "python": sys.executable,
+        "volume": {"claim": "sweeps", "path": str(folder / "volume")},
+        "code": {"travels": "shared"},
+    }
+    profile = Profile(name="pods", path=None, backend="kubernetes", options=options)
+    with fake_kube(folder / "kube"):
+        backend = KubernetesBackend.from_profile(profile)
+        yield Place(backend=backend, storage=str(folder / "volume" / "storage"))
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _ray_up() -> Iterator[Place]:
+    """Own machines that are up: a head and a node here, with the token that `ray up` would give."""
+    folder = Path(tempfile.mkdtemp(prefix="cvb", dir="/tmp"))
+    options = {"provider": "machines", "head": "127.0.0.2", "python": sys.executable}
+    profile = Profile(name="own", path=None, backend="ray_up", options=options)
+    with ray_cluster() as there, fake_cloud(folder / "cloud", there.dashboard_port):
+        backend = RayUpBackend.from_profile(profile)
+        backend.folder.mkdir(parents=True)
+        shutil.copy(there.token_file, backend.token_file)
+        there.start_head()
+        there.add_node("a")
+        yield Place(backend=backend, storage=str(folder / "storage"), secrets=(there.token,))
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 BACKENDS: dict[str, tuple[Factory, tuple[Any, ...]]] = {
     "local": (partial(_of_this_machine, LocalBackend), ()),
     "process": (partial(_of_this_machine, ProcessBackend), ()),
     "ray": (_ray, CLUSTER),
+    "ray_up": (_ray_up, CLUSTER),
+    "kubernetes": (_kubernetes, (pytest.mark.slow,)),
 }
 """Name -> factory, marks."""
