@@ -15,6 +15,7 @@ from typing import Any
 
 from sweeps.errors import ConfigError, SweepError, did_you_mean
 from sweeps.folder import Record, SweepFolder
+from sweeps.secrets import is_masked
 
 SWEEPER = "hydra/sweeper=ray_tune"
 _BUNDLED = "sweeps.train"
@@ -142,7 +143,11 @@ def _take(rest: list[str]) -> list[str]:
 def resume_arguments(
     folder: SweepFolder, record: Record, arguments: Sequence[str]
 ) -> HydraArguments:
-    """The command line that goes on with a sweep: the recorded one and what is new."""
+    """The command line that goes on with a sweep: the recorded one and what is new.
+
+    Raises:
+        ConfigError: A secret was left out of the record, and is not given anew.
+    """
     from sweeps.domains import literal
 
     given = HydraArguments.parse(arguments)
@@ -154,7 +159,13 @@ def resume_arguments(
         f"hydra.sweeper.storage_path={literal(str(folder.path.parent))}",
         f"hydra.sweeper.seed={record.seed}",
     )
-    return whole.plus(*which).plus(*given.overrides)
+    again = whole.plus(*which).plus(*given.overrides)
+    if hidden := [_key(override) for override in again.overrides if is_masked(override)]:
+        raise ConfigError(
+            f"{', '.join(hidden)}: sweep.yaml keeps no secrets, so give it again behind the sweep, "
+            f"such as {hidden[0]}='${{oc.env:NAME}}', which names a variable of the environment"
+        )
+    return again
 
 
 def enter_recorded(record: Record) -> None:

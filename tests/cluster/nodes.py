@@ -152,6 +152,7 @@ class RayCluster:
         output = self.folder / f"{name}.txt"
         command = [RAY, "start", *arguments, "--block", f"--node-ip-address={address}"]
         command += [f"--temp-dir={place}", f"--labels=node={name}", "--disable-usage-stats"]
+        command.append(f"--dashboard-agent-listen-port={free_port()}")  # or two clusters share it
         with output.open("ab") as file:
             began = file.tell()
             process = subprocess.Popen(
