@@ -165,7 +165,7 @@ def run_slurm(command: list[str], *, given: str | None = None, timeout: float = 
             text=True,
             errors="replace",
             timeout=timeout,
-            env=without_job(os.environ),
+            env=_environment(),
         )
     except subprocess.TimeoutExpired:
         raise ClusterError(
@@ -177,8 +177,6 @@ def run_slurm(command: list[str], *, given: str | None = None, timeout: float = 
 
 
 _OF_A_JOB = ("SLURM_", "SLURMD_", "SBATCH_", "SRUN_", "PMI_", "PMIX_")
-_TO_KEEP = ("SLURM_CONF",)
-"""Where Slurm's commands find their cluster."""
 
 
 def without_job(environment: Mapping[str, str]) -> dict[str, str]:
@@ -187,11 +185,13 @@ def without_job(environment: Mapping[str, str]) -> dict[str, str]:
     A job submitted from a job would take its limits over, and libraries in a trial (Lightning,
     MPI) would take the trial for a task of the job.
     """
-    return {
-        name: value
-        for name, value in environment.items()
-        if name in _TO_KEEP or not name.startswith(_OF_A_JOB)
-    }
+    return {n: value for n, value in environment.items() if not n.startswith(_OF_A_JOB)}
+
+
+def _environment() -> dict[str, str]:
+    """For Slurm's commands, which find their cluster by `SLURM_CONF` where it is set."""
+    where = {n: value for n, value in os.environ.items() if n == "SLURM_CONF"}
+    return without_job(os.environ) | where
 
 
 def _read_job(number: str, told: str) -> SlurmJob:

@@ -23,6 +23,7 @@ _ASK_SLURM_S = 10.0
 """Every question to Slurm is work for a controller that all users share."""
 
 _JOIN_S = 300.0
+_END_S = 20.0
 _MOST_FAILURES = 3
 """Worker jobs in a row that ended without having joined."""
 
@@ -226,11 +227,11 @@ class Allocation:
         if self._step is None:
             return
         with contextlib.suppress(ProcessLookupError):
-            self._step.send_signal(signal.SIGTERM)
+            self._step.send_signal(signal.SIGUSR1)  # srun hands it on; of SIGTERM it kills
         try:
-            self._step.wait(20)
+            self._step.wait(_END_S)
         except subprocess.TimeoutExpired:
-            self._step.kill()
+            self._step.terminate()
             self._step.wait()
 
     def _begin(self, spec: Spec, job: JobFolder) -> subprocess.Popen[bytes]:
