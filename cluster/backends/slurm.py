@@ -101,7 +101,7 @@ class SlurmBackend:
         noted = job.noted() if job else None
         if known is not None and known.is_waiting:
             return _waiting(known, noted)
-        if noted is not None and noted.over:
+        if noted is not None and noted.over and _is_of_this_run(noted, known):
             return _over(noted)
         if known is None:
             return _forgotten(handle, noted)
@@ -262,6 +262,11 @@ def _waiting(known: SlurmJob, noted: Noted | None) -> Status:
     begun = noted is not None and bool(noted.nodes)
     message = f"waits to go on in its next job{why}" if begun else f"in the queue{why}"
     return Status(state=State.PENDING, message=message)
+
+
+def _is_of_this_run(noted: Noted, known: SlurmJob | None) -> bool:
+    """Whether a note is not of a run before Slurm requeued the job, as it does of itself too."""
+    return known is None or known.restarts in (None, noted.restarts)
 
 
 def _over(noted: Noted) -> Status:

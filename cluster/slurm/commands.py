@@ -33,6 +33,8 @@ class SlurmJob:
     """As a shell says it, of a job that has ended."""
     nodes: str = ""
     """In Slurm's notation: `n[1-2]`."""
+    restarts: int | None = None
+    """How often it was requeued, where Slurm says so."""
 
     @property
     def is_waiting(self) -> bool:
@@ -63,7 +65,8 @@ class Slurm:
         Raises:
             ClusterError: Slurm refuses it.
         """
-        return self._run("sbatch", "--parsable", given=script).strip().partition(";")[0]
+        told = self._run("sbatch", "--parsable", given=script).splitlines()
+        return told[-1].partition(";")[0]
 
     def test(self, script: str) -> str:
         """When and where a script would run, in Slurm's words; nothing is submitted.
@@ -207,6 +210,7 @@ def _read_job(number: str, told: str) -> SlurmJob:
         reason=word("Reason"),
         exit_code=_exit_code(word("ExitCode")),
         nodes=word("NodeList"),
+        restarts=int(word("Restarts") or 0),
     )
 
 

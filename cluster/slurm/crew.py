@@ -23,7 +23,7 @@ _ASK_SLURM_S = 10.0
 """Every question to Slurm is work for a controller that all users share."""
 
 _JOIN_S = 300.0
-_END_S = 20.0
+_END_S = 10.0
 _MOST_FAILURES = 3
 """Worker jobs in a row that ended without having joined."""
 

@@ -59,7 +59,8 @@ class Drive:
         self._slurm = Slurm(self._spec.cluster)
         self._number = os.environ["SLURM_JOB_ID"]
         before = job.noted()
-        self._noted = Noted(job=self._number, heads_lost=before.heads_lost if before else 0)
+        restarts = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
+        self._noted = Noted(restarts=restarts, heads_lost=before.heads_lost if before else 0)
         self._environment = ray_node.node_environment(self._spec, job)
         # for our own questions to the head
         os.environ.update({k: v for k, v in self._environment.items() if k.startswith("RAY_")})
@@ -94,9 +95,9 @@ class Drive:
         elastic = self._spec.mode == "elastic"
         port = ray_node.free_port()
         address = f"{ray_node.own_address()}:{port}"
-        cpus = None if elastic else ray_node.cpus_here(self._spec)
+        resources = [] if elastic else ray_node.resources_here(self._spec)
         environment = ray_node.head_environment(self._environment)
-        arguments = ray_node.head_arguments(port, cpus=cpus)
+        arguments = ray_node.head_arguments(port, resources)
         output = self._job.head_log
         with ray_node.running(arguments, environment, output=output) as head:
             self._wait_for(head, address)
@@ -151,7 +152,7 @@ class Drive:
         with contextlib.suppress(ProcessLookupError):
             process.send_signal(signal.SIGINT)
         try:
-            return process.wait(min(_SAVE_S, self._spec.signal_delay_s * 0.7))
+            return process.wait(min(_SAVE_S, self._spec.signal_delay_s / 2))
         except subprocess.TimeoutExpired:
             log.error("the command did not end after SIGINT and is killed; its journal is kept")
             process.kill()

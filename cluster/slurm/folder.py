@@ -56,8 +56,8 @@ class Spec:
 class Noted:
     """How a submission stands, as its driver says."""
 
-    job: str
-    """The driver's job."""
+    restarts: int
+    """How often Slurm had requeued the driver's job when it began."""
     over: bool = False
     exit_code: int | None = None
     """Of the command, once it has ended."""

@@ -14,6 +14,7 @@ from cluster.profile import Options, Profile, read_options
 
 MODES = ("elastic", "allocation")
 
+_LEAST_DELAY_S = 45
 _SPACE_S = 60
 """Slurm sends a job's signal up to a minute early."""
 
@@ -144,8 +145,11 @@ def _check_job(job: JobOptions, signal_delay_s: int, key: str) -> None:
         value = getattr(job, name)
         if value is not None and value <= 0:
             raise ConfigError(f"{key}.{name} is {value}; it must be more than 0")
-    if signal_delay_s < 1:
-        raise ConfigError(f"{key}.signal_delay_s is {signal_delay_s}; it must be at least 1")
+    if signal_delay_s < _LEAST_DELAY_S:
+        raise ConfigError(
+            f"{key}.signal_delay_s is {signal_delay_s}; it must be at least {_LEAST_DELAY_S}: so "
+            f"long it may take until the state is saved and Ray has ended"
+        )
     if job.timeout_min is not None and job.timeout_min * 60 <= signal_delay_s:
         raise ConfigError(
             f"{key}.timeout_min is {job.timeout_min}, {job.timeout_min * 60} s, and signal_delay_s "

@@ -96,16 +96,19 @@ def running(
         node.end()
 
 
-def head_arguments(port: int, *, cpus: int | None) -> list[str]:
-    """Of a head; it takes no trials where it has no CPUs."""
-    only_leads = ["--num-gpus=0"] if not cpus else []
+def resources_here(spec: Spec) -> list[str]:
+    """Of a node that takes trials."""
+    return [f"--num-cpus={cpus_here(spec)}", f"--num-gpus={gpus_here()}"]
+
+
+def head_arguments(port: int, resources: Sequence[str]) -> list[str]:
+    """Of a head with these resources; without any it takes no trials."""
     return [
         "--head",
         f"--port={port}",
         f"--ray-client-server-port={free_port()}",
         "--include-dashboard=false",
-        f"--num-cpus={cpus or 0}",
-        *only_leads,
+        *(resources or ["--num-cpus=0", "--num-gpus=0"]),
     ]
 
 
@@ -117,6 +120,17 @@ def head_environment(environment: Mapping[str, str]) -> dict[str, str]:
 def cpus_here(spec: Spec) -> int:
     """How many CPUs of this node are for trials."""
     return spec.cpus or int(os.environ.get("SLURM_CPUS_ON_NODE", "1"))
+
+
+def gpus_here() -> int:
+    """How many GPUs Slurm gave this job here; others of the node are not ours.
+
+    Where Slurm does not know of GPUs the profile's `setup` may set `CUDA_VISIBLE_DEVICES`.
+    """
+    for name in ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES"):
+        if (visible := os.environ.get(name)) is not None:
+            return 0 if visible == "NoDevFiles" else len(list(filter(None, visible.split(","))))
+    return int(os.environ.get("SLURM_GPUS_ON_NODE", "0"))
 
 
 def host() -> str:

@@ -42,7 +42,7 @@ def main(folder: str) -> int:
         spec = job.read_spec()
         environment = ray_node.node_environment(spec, job)
         os.environ.update({k: v for k, v in environment.items() if k.startswith("RAY_")})
-        arguments = [f"--address={address}", f"--num-cpus={ray_node.cpus_here(spec)}"]
+        arguments = [f"--address={address}", *ray_node.resources_here(spec)]
         output = job.ray_log(os.environ["SLURM_JOB_ID"], ray_node.host())
         with ray_node.running(arguments, environment, output=output) as node:
             while node.is_up and wishes.last is None:

@@ -349,7 +349,7 @@ def test_doctor_finds_all_well_within_its_time(sweep: Callable[..., Sweep]) -> N
 @pytest.mark.parametrize(
     ("options", "what", "todo"),
     [
-        ({"partition": "mian"}, "invalid partition", "set partition to one of main; did you mean"),
+        ({"partition": "mian"}, "Invalid partition", "set partition to one of main; did you mean"),
         ({"cpus_per_task": 64}, "node config", "lower cpus_per_task"),
         ({"timeout_min": 600}, "timeout_min is 600, and the partition allows 60", "at most 60"),
         ({"python": "/no/python"}, "/no/python", "the profile's setup and python"),

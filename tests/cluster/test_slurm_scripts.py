@@ -107,6 +107,7 @@ def test_options_are_quoted_as_sbatch_reads_them() -> None:
         ({"partiton": "gpu"}, "partiton is not an option; did you mean cluster lab.partition"),
         ({"cpus_per_task": "lots"}, "cpus_per_task is 'lots'; it must be a whole number"),
         ({"mem_gb": 0}, "mem_gb is 0.0; it must be more than 0"),
+        ({"signal_delay_s": 5}, "signal_delay_s is 5; it must be at least 45"),
         ({"nodes": 0}, "nodes is 0; it must be at least 1"),
         ({"timeout_min": 1}, "timeout_min is 1, 60 s, and signal_delay_s 120"),
         ({"driver": {"gres": "gpu:1"}}, "driver.gres is not an option"),
