@@ -100,6 +100,11 @@ class SweepFolder:
         """What a trial printed under one driver, its traceback too if it raised."""
         return self.job(trial, run, exploits=exploits) / OUTPUT
 
+    def outputs(self, trial: int) -> list[Path]:
+        """All that a trial printed, oldest first."""
+        found = (self.path / "trials" / str(trial)).glob(f"*/{OUTPUT}")
+        return sorted(found, key=lambda path: [int(n) for n in path.parent.name.split(".")])
+
     def relative(self, path: Path) -> str:
         """A path inside the folder as the journal names it."""
         return path.relative_to(self.path).as_posix()

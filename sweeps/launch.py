@@ -19,7 +19,8 @@ from sweeps.secrets import is_masked
 
 SWEEPER = "hydra/sweeper=ray_tune"
 _BUNDLED = "sweeps.train"
-_CHECKOUT = Path(__file__).resolve().parents[1]
+CHECKOUT = Path(__file__).resolve().parents[1]
+"""Where caviar's own app is, if this is a checkout."""
 
 # Hydra's flags
 _TAKES_A_VALUE = {"--cfg", "-c", "--package", "-p", "--experimental-rerun"} | {
@@ -44,6 +45,12 @@ class Program:
     def recorded(cls, app: Mapping[str, Any]) -> Program:
         """The app of a sweep's record."""
         return cls(file=app["file"], module=app["module"])
+
+    def argv(self) -> list[str]:
+        """As `split_program` reads it: nothing for the bundled one."""
+        if self == BUNDLED:
+            return []
+        return ["-m", self.module] if self.module is not None else [str(self.file)]
 
 
 BUNDLED = Program(module=_BUNDLED)
@@ -105,6 +112,16 @@ class HydraArguments:
     def asks_for_more_than_a_run(self) -> bool:
         """Whether a flag asks Hydra for a config, help or the like, which allow no `-m`."""
         return not _OTHER_MODES.isdisjoint(o.partition("=")[0] for o in self.options)
+
+    def value(self, key: str) -> str | None:
+        """What the last override of a key sets, as it is written."""
+        said = [o.partition("=")[2] for o in self.overrides if _key(o).lstrip("+") == key]
+        return said[-1] if said else None
+
+    def without_multirun(self) -> HydraArguments:
+        """Without `-m`, which a sweep has anyway."""
+        options = tuple(o for o in self.options if o not in _MULTIRUN)
+        return HydraArguments(options=options, overrides=self.overrides)
 
     def plus(self, *overrides: str) -> HydraArguments:
         """With overrides behind its own, replacing those of the same keys."""
@@ -194,7 +211,7 @@ def run(program: Program, arguments: HydraArguments) -> None:
     argv = arguments.argv()
     if program == BUNDLED:
         _check_checkout()
-        _run_module(_BUNDLED, argv, path=str(_CHECKOUT))
+        _run_module(_BUNDLED, argv, path=str(CHECKOUT))
     elif program.module is not None:
         _check_module(program.module)
         _run_module(program.module, argv, path=os.getcwd())
@@ -205,7 +222,7 @@ def run(program: Program, arguments: HydraArguments) -> None:
 
 
 def _check_checkout() -> None:
-    if not (_CHECKOUT / "conf" / "train.yaml").exists():
+    if not (CHECKOUT / "conf" / "train.yaml").exists():
         raise ConfigError(
             "caviar's own app and its conf/ come with a checkout, and this is an installed "
             "package: name an app, a file or -m module"

@@ -29,6 +29,8 @@ class Plan:
     """A sweep, checked and ready: nothing is started or written yet."""
 
     app: App
+    title: str
+    """What the sweep is of."""
     settings: Settings
     space: Space
     fixed: list[str]
@@ -89,7 +91,8 @@ def make_plan(
     settings = Settings.parse(options)
     _refuse_launcher(config)
     app = describe_app(task_function)
-    name = settings.name or f"{_title(app, config)}-{datetime.now():%Y%m%d-%H%M%S}"
+    title = _title(app, config)
+    name = settings.name or f"{title}-{datetime.now():%Y%m%d-%H%M%S}"
     folder = SweepFolder(settings.storage_path / name)
     settings = replace(settings, resume=_goes_on(settings, folder))
     if options["seed"] is None:
@@ -115,6 +118,7 @@ def make_plan(
     )
     plan = Plan(
         app=app,
+        title=title,
         settings=settings,
         space=space,
         fixed=fixed,

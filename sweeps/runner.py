@@ -9,6 +9,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextvars import ContextVar
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,20 @@ _INTERRUPT_S = 15.0
 """Where a signal ended Ray too, its client would wait a minute for it: end without it then."""
 
 
+_PLANNED: ContextVar[list[Plan] | None] = ContextVar("planned", default=None)
+
+
+@contextlib.contextmanager
+def planning() -> Iterator[list[Plan]]:
+    """Within it a sweep is planned and handed over, with all checks; nothing is run."""
+    plans: list[Plan] = []
+    before = _PLANNED.set(plans)
+    try:
+        yield plans
+    finally:
+        _PLANNED.reset(before)
+
+
 def run_from_hydra(
     *,
     task_function: TaskFunction,
@@ -58,6 +73,9 @@ def run_from_hydra(
         KeyboardInterrupt: It was interrupted; what it has is kept.
     """
     plan = make_plan(task_function, hydra_context, config, options, arguments)
+    if (planned := _PLANNED.get()) is not None:
+        planned.append(plan)
+        return None
     if plan.settings.dry_run:
         preview.show(plan, make_console())
         return None

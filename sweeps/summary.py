@@ -65,6 +65,16 @@ def print_export(export: ExportResult, *, console: Console) -> None:
         console.print(line)
 
 
+def progress(sweep: SweepResults) -> Iterator[Text]:
+    """How far a sweep is, in a few lines."""
+    open_ = (Status.RUNNING, Status.PAUSED)
+    done = sum(sweep.status(trial) not in open_ for trial in sweep.trials)
+    yield fact("progress", Text(f"{done} of {sweep.record.num_samples} done  ") + _totals(sweep))
+    if sweep.best is not None:
+        yield fact("best", _best(sweep, sweep.best))
+    yield fact("results", _results_command(sweep))
+
+
 def _totals(sweep: SweepResults) -> Text:
     shown = dict.fromkeys(Status, 0)
     for trial in sweep.trials:
@@ -125,36 +135,36 @@ def _trials(count: int) -> str:
 
 def _facts(sweep: SweepResults, export: ExportResult | None) -> Iterator[Text]:
     if sweep.best is not None:
-        yield _fact("best", _best(sweep, sweep.best))
+        yield fact("best", _best(sweep, sweep.best))
     if export is not None:
         yield from _export_facts(export)
-    yield _fact("results", _results_command(sweep))
-    yield _fact("go on", _resume_command(sweep))
+    yield fact("results", _results_command(sweep))
+    yield fact("go on", _resume_command(sweep))
 
 
 def _export_facts(export: ExportResult) -> Iterator[Text]:
-    yield _fact("model", _exported(export))
+    yield fact("model", _exported(export))
     if export.combined is not None:
         yield from _combined_facts(export, export.combined)
         return
     if export.validation is not None:
-        yield _fact("validation", render.number(export.validation))
+        yield fact("validation", render.number(export.validation))
     if export.test:
-        yield _fact("test", _metrics(export.test))
+        yield fact("test", _metrics(export.test))
     yield from _calibration_facts(export)
 
 
 def _combined_facts(export: ExportResult, combined: CombinedResult) -> Iterator[Text]:
     """What is in it, and its metrics beside those of the best trial alone."""
     several = "s" if len(combined.trials) > 1 else ""
-    yield _fact(combined.kind, f"of trial{several} {', '.join(map(str, combined.trials))}")
+    yield fact(combined.kind, f"of trial{several} {', '.join(map(str, combined.trials))}")
     for trial, reason in combined.left_out.items():
-        yield _fact("left out", f"trial {trial}: {reason}")
+        yield fact("left out", f"trial {trial}: {reason}")
     alone = render.number(combined.single_validation)
-    yield _fact("validation", _beside(render.number(export.validation), alone, export))
+    yield fact("validation", _beside(render.number(export.validation), alone, export))
     if export.test:
         alone = _metrics(combined.single_test or {})
-        yield _fact("test", _beside(_metrics(export.test), alone, export))
+        yield fact("test", _beside(_metrics(export.test), alone, export))
     yield from _calibration_facts(export)
     if combined.worse:
         yield Text(f"trial {export.trial} alone is better: combine fewer trials", "yellow")
@@ -167,14 +177,15 @@ def _calibration_facts(export: ExportResult) -> Iterator[Text]:
         f"{split} ece {render.number(before)} -> {render.number(after)}"
         for split, (before, after) in export.calibration.ece.items()
     ]
-    yield _fact("temperature", "  ".join([render.number(export.calibration.temperature), *changes]))
+    yield fact("temperature", "  ".join([render.number(export.calibration.temperature), *changes]))
 
 
 def _beside(value: str, alone: str, export: ExportResult) -> Text:
     return Text.assemble(value, (f"   trial {export.trial} alone: {alone}", "dim"))
 
 
-def _fact(name: str, value: Text | str) -> Text:
+def fact(name: str, value: Text | str) -> Text:
+    """A line that says one thing by its name."""
     return Text.assemble((f"{name:<12}", "dim"), value)
 
 

@@ -377,6 +377,14 @@ def ray_session() -> Iterator[None]:
 
 
 @pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A user's own folder for caviar's files."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "home" / "config"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "home" / "state"))
+    return tmp_path / "home"
+
+
+@pytest.fixture
 def start(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Iterator[SweepRunner]:
     """Runs sweeps that end before they need Ray."""
     runner = SweepRunner(storage=tmp_path / "sweeps", read_output=capfd.readouterr)

@@ -8,19 +8,22 @@ submitted it may go.
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import secrets
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import IO, Any, ClassVar, Self
 
 import psutil
 
@@ -57,6 +60,12 @@ class Job:
     def output(self) -> Path:
         """What it printed."""
         return self.folder / "output.log"
+
+    def read(self) -> IO[str]:
+        """What it printed; nothing where it printed to a terminal."""
+        if not self.output.exists():
+            return io.StringIO()
+        return self.output.open(encoding="utf-8", errors="replace")
 
     @property
     def exit_code(self) -> int | None:
@@ -145,7 +154,10 @@ class ProcessBackend:
         handle = Handle(self.scheme, socket.gethostname(), secrets.token_hex(4))
         job = Job(private_folder(self._jobs / handle.job))
         job.note(name=submission.name)
-        told = self._begin(job, submission)
+        try:
+            told = self._begin(job, submission)
+        except OSError as error:
+            told = f"{error.filename}: {error.strerror}"
         if not told.isdigit():
             raise ClusterError(f"the command could not be started: {told or 'it was killed'}")
         job.begun(int(told))
@@ -171,9 +183,9 @@ class ProcessBackend:
         job = self._find(handle)
         if not job.noted:
             raise ClusterError(f"there is no job {handle.job} on {handle.place}")
-        if not job.output.exists():
+        if not follow and not job.output.exists():
             raise ClusterError(f"{handle} printed to the terminal that it was begun in")
-        with job.output.open(encoding="utf-8", errors="replace") as output:
+        with job.read() as output:
             while True:
                 over = not follow or self.status(handle).state.is_over
                 while piece := output.read(1 << 16):
@@ -266,15 +278,20 @@ def _ended(job: Job, code: int) -> State:
 
 
 def _check_storage(storage: Path) -> Check:
-    """Whether the nearest folder that is there lets us write."""
+    """Whether the nearest folder that is there can be written."""
     there = next(folder for folder in (storage, *storage.parents) if folder.exists())
-    ok = there.is_dir() and os.access(there, os.W_OK | os.X_OK)
-    return Check(
-        name="storage",
-        ok=ok,
-        what=f"{storage} can be written" if ok else f"{there} cannot be written",
-        todo="" if ok else "say where with hydra.sweeper.storage_path=/a/folder",
-    )
+    try:
+        with tempfile.TemporaryFile(dir=there) as probe:
+            probe.write(b"0")
+    except OSError as error:
+        return Check(
+            name="storage",
+            ok=False,
+            what=f"{there} cannot be written: {error.strerror}",
+            todo="say where with hydra.sweeper.storage_path=/a/folder",
+        )
+    free = shutil.disk_usage(there).free / (1 << 30)
+    return Check(name="storage", ok=True, what=f"{storage} can be written, {free:.1f} GiB free")
 
 
 def _kill(family: Iterable[psutil.Process]) -> None:
