@@ -21,7 +21,7 @@ def adopting(folder: SweepFolder) -> Adopt:
 
     def adopt(checkpoint: str, segment: Segment) -> str:
         source = folder.path / checkpoint
-        job = folder.job(segment.trial, segment.run, exploits=segment.exploits)
+        job = folder.job(segment.trial, segment.run, exploits=segment.exploits, life=segment.life)
         place = job / "checkpoints" / source.name
         partial = place.with_name(f".{place.name}.partial")
         try:

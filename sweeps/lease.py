@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import sys
 import threading
 import time
 from contextlib import suppress
@@ -18,8 +19,12 @@ from sweeps.errors import SweepError
 from sweeps.folder import write_whole
 
 _HEARTBEAT_S = 5.0
-_STALE_S = 60.0
-"""A driver of another host that has not written for so long counts as dead."""
+_STALE_S = 30.0
+"""A driver of another host that is not seen to write for so long counts as dead."""
+
+_LOOK_S = 0.2
+_LONG_DEAD_S = 3600.0
+"""A heartbeat so old needs no watching: no two clocks differ so much."""
 
 _CLOCK_S = 2.0
 
@@ -27,9 +32,13 @@ _CLOCK_S = 2.0
 class Lease:
     """Held while a driver writes a sweep; its file names the holder.
 
-    On one host a holder is alive while its process is; on another host, while its heartbeat is
-    young. With the holder stand the processes of its Ray: those that outlive it (a worker that
-    hangs on its device, an agent that waits a minute for the dead) are ended by the next holder.
+    On one host a holder is alive while its process is; on another host, while its heartbeat goes
+    on: that is watched, since the clocks of two hosts may differ. A holder that was silent for too
+    long, and lives, is shut out (see `check`) by the one who took the lease over.
+
+    With the holder stand the processes of its Ray: those that outlive it (a worker that hangs on
+    its device, an agent that waits a minute for the dead) are ended by the next holder. A Ray that
+    it was only connected to is no child of its process, and is left alone.
     """
 
     def __init__(self, path: Path) -> None:
@@ -66,10 +75,29 @@ class Lease:
         """Give the lease back."""
         self._stop.set()
         self._thread.join()
-        self._path.unlink(missing_ok=True)
+        if self._taken_by() is None:
+            with suppress(OSError):  # storage that takes nothing: the next finds a dead process
+                self._path.unlink(missing_ok=True)
+
+    def check(self) -> None:
+        """See that no other driver has taken the sweep over.
+
+        Raises:
+            SweepError: One has, while this one could not be heard.
+        """
+        if (other := self._taken_by()) is not None:
+            raise SweepError(
+                f"{self._path.parent} was taken over by process {other['pid']} on "
+                f"{other['host']} while this driver was silent: this one ends, that one goes on"
+            )
+
+    def _taken_by(self) -> dict[str, Any] | None:
+        holder = _read(self._path)
+        ours = holder is None or all(holder[key] == self._holder[key] for key in self._holder)
+        return None if ours else holder
 
     def _refuse_second(self, holder: dict[str, Any]) -> None:
-        if _lives(holder):
+        if _lives(holder, self._path):
             raise SweepError(
                 f"{self._path.parent} is being written by process {holder['pid']} on "
                 f"{holder['host']}: wait for it, or end it and resume"
@@ -83,6 +111,8 @@ class Lease:
 
     def _beat(self) -> None:
         while not self._stop.wait(_HEARTBEAT_S):
+            if self._taken_by() is not None:
+                return
             with suppress(OSError):  # a disk that fails shows in the journal
                 self.renew()
 
@@ -90,16 +120,30 @@ class Lease:
 def _read(path: Path) -> dict[str, Any] | None:
     try:
         holder = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+    except (OSError, ValueError):
         return None
     whole = isinstance(holder, dict) and {"host", "pid", "started", "heartbeat"} <= holder.keys()
     return holder if whole else None
 
 
-def _lives(holder: dict[str, Any]) -> bool:
+def _lives(holder: dict[str, Any], path: Path) -> bool:
     if holder["host"] != socket.gethostname():
-        return bool(time.time() - holder["heartbeat"] < _STALE_S)
+        return abs(time.time() - holder["heartbeat"]) < _LONG_DEAD_S and _beats(holder, path)
     return holder["pid"] != os.getpid() and _is_process(holder["pid"], holder["started"])
+
+
+def _beats(holder: dict[str, Any], path: Path) -> bool:
+    """Whether the file changes while it is watched; one that goes was given back."""
+    sys.stderr.write(
+        f"process {holder['pid']} on {holder['host']} drove this sweep last: watching for "
+        f"{_STALE_S:g} s whether it still does\n"
+    )
+    deadline = time.monotonic() + _STALE_S
+    while time.monotonic() < deadline:
+        if (now := _read(path)) != holder:
+            return now is not None
+        time.sleep(_LOOK_S)
+    return False
 
 
 def _start_of(pid: int) -> float | None:

@@ -21,6 +21,7 @@ from rich.console import Console
 from cluster import connect
 from sweeps import preview
 from sweeps.adopt import adopting
+from sweeps.disk import is_refusal, refusal
 from sweeps.engine import Engine
 from sweeps.errors import SweepError, headline
 from sweeps.events import Asked
@@ -37,8 +38,11 @@ from sweeps.retention import Retention
 from sweeps.state import Listener
 from sweeps.status import Status
 from sweeps.trials import Trials
+from sweeps.vigil import end_process, watching_head
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+"""SIGUSR1 is how Slurm warns of a job's time limit."""
+
 _INTERRUPT_S = 15.0
 """Where a signal ended Ray too, its client would wait a minute for it: end without it then."""
 
@@ -90,7 +94,7 @@ def run(plan: Plan) -> float | None:
     else:
         folder.begin()
     try:
-        with Lease(folder.lease) as lease, _log_to(folder.log):
+        with _telling_refusals(folder.path), Lease(folder.lease) as lease, _log_to(folder.log):
             try:
                 _drive(plan, lease, make_console(stderr=True))
             except KeyboardInterrupt:
@@ -108,7 +112,11 @@ def _drive(plan: Plan, lease: Lease, console: Console) -> None:
     check_grows(plan.num_samples, sum(isinstance(event, Asked) for event in history))
     _announce(plan, console)
     known = [] if history else plan.known
-    with _connected(console) as there, _noting_signals() as interrupted:
+    with (
+        _connected(console) as there,
+        _noting_signals() as signalled,
+        watching_head(_head(), end=end_process) as check_head,
+    ):
         lease.renew()
         from sweeps.tune import run_lanes
 
@@ -124,10 +132,10 @@ def _drive(plan: Plan, lease: Lease, console: Console) -> None:
         )
         _write_record(plan)
         retention = Retention(plan.folder, keep=plan.settings.keep_checkpoints)
-        engine = _engine(plan, [retention, progress])
+        engine = _engine(plan, lease, [retention, progress])
         engine.open(history, name=plan.folder.name, known=known)
         with _closing(engine) as close, progress:
-            close(run_lanes(plan, engine, each, interrupted=interrupted))
+            close(run_lanes(plan, engine, each, interrupted=signalled, check=check_head))
 
 
 @contextlib.contextmanager
@@ -155,11 +163,11 @@ def _write_record(plan: Plan) -> None:
     record.write(plan.folder)
 
 
-def _engine(plan: Plan, listeners: Iterable[Listener]) -> Engine:
+def _engine(plan: Plan, lease: Lease, listeners: Iterable[Listener]) -> Engine:
     settings = plan.settings
     limit = settings.trial_time_limit_s
     return Engine(
-        log=Journal(plan.folder.journal),
+        log=Journal(plan.folder.journal, check=lease.check),
         objective=settings.objective,
         make_searcher=plan.searcher,
         scheduler=plan.scheduler,
@@ -247,7 +255,7 @@ def _announce(plan: Plan, console: Console) -> None:
 
 @contextlib.contextmanager
 def _noting_signals() -> Iterator[Callable[[], bool]]:
-    """Note the first SIGINT or SIGTERM, to end where nothing is half done; a second ends at once.
+    """Note the first signal, to end where nothing is half done; a second ends at once.
 
     Yields:
         Whether one came.
@@ -275,10 +283,43 @@ def _noting_signals() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
+def _head() -> str:
+    import ray
+
+    return str(ray.get_runtime_context().gcs_address)
+
+
+@contextlib.contextmanager
+def _telling_refusals(folder: Path) -> Iterator[None]:
+    """Let storage that is full, read-only or gone end a sweep with one message.
+
+    Raises:
+        SweepError: It is.
+    """
+    try:
+        yield
+    except OSError as error:
+        if not is_refusal(error):
+            raise
+        raise refusal(Path(error.filename or folder), error) from error
+
+
+class _LogFile(logging.FileHandler):
+    """Storage that takes nothing shows in the journal, not as a traceback of the log's."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record, if it can be."""
+        with contextlib.suppress(OSError):
+            super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        """Nothing."""
+
+
 @contextlib.contextmanager
 def _log_to(path: Path) -> Iterator[None]:
     """Keep what Optuna and we log in the sweep's folder, off the screen."""
-    handler = logging.FileHandler(path, delay=True)
+    handler = _LogFile(path, delay=True)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     loggers = [logging.getLogger(name) for name in ("sweeps", "optuna")]
     before = [(logger.handlers, logger.propagate) for logger in loggers]

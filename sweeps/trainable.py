@@ -30,10 +30,12 @@ from sweeps.messages import (
     Left,
     LostRankError,
     Message,
+    Order,
     Raised,
     Report,
     Rest,
     Returned,
+    Save,
     StuckTaskError,
     Unusable,
 )
@@ -56,15 +58,16 @@ class Lane(Trainable):
         self._gang = Gang(settings) if settings.resources.workers > 1 else None
         self._worker: Worker | None = None
         self._segment: _Segment | None = None
-        self._order: Job | Rest | None = None
+        self._order: Order | None = None
+        self._nodes: Sequence[str] = ()
 
-    def assign(self, order: Job | Rest) -> None:
-        """What the next `step` shall do instead of going on; ends what runs."""
+    def assign(self, order: Order) -> None:
+        """What the next `step` shall do instead of going on; all but `Save` ends what runs."""
         self._order = order
 
     def step(self) -> dict[str, Any]:
         """Go on until there is something to say."""
-        return {"messages": self._next_messages()}
+        return {"messages": self._next_messages(), "nodes": self._nodes}
 
     def cleanup(self) -> None:
         """End what runs; without its thread's consent if need be, since the process ends too."""
@@ -77,6 +80,9 @@ class Lane(Trainable):
         order, self._order = self._order, None
         if self._worker is None:
             return [self._load()]
+        if isinstance(order, Save):
+            session.save_soon()
+            order = None
         if order is None:
             return self._go_on()
         if self._end_segment() and order.says_left:
@@ -100,6 +106,8 @@ class Lane(Trainable):
         try:
             self._worker = Worker(self._settings)
             ray.get(others)
+            here = ray.get_runtime_context().get_node_id()
+            self._nodes = [here] if self._gang is None else self._gang.nodes
         except RayActorError:  # a rank died: so does the lane
             raise
         except BaseException as error:  # noqa: BLE001 - told to the driver, which ends the sweep

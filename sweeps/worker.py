@@ -7,6 +7,7 @@ import gc
 import importlib
 import traceback
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -15,6 +16,7 @@ from hydra.errors import InstantiationException
 from sweeps import session
 from sweeps.app import load_app
 from sweeps.compose import Base, apply
+from sweeps.disk import STORAGE, cannot_be_written
 from sweeps.job import JobRunner, trial_seed
 from sweeps.memory import OUT_OF_MEMORY, ran_out_of_memory
 from sweeps.messages import Job, LaneSettings, Raised
@@ -84,7 +86,7 @@ class Worker:
 
 def raised(job: Job, error: BaseException) -> Raised:
     """What to tell the driver of a task that raised."""
-    return Raised(trial=job.trial, error=traceback_of(error), cause=_cause(error))
+    return Raised(trial=job.trial, error=traceback_of(error), cause=_cause(error, job.folder))
 
 
 def traceback_of(error: BaseException) -> str:
@@ -92,8 +94,10 @@ def traceback_of(error: BaseException) -> str:
     return "".join(traceback.format_exception(error))
 
 
-def _cause(error: BaseException) -> str:
-    """Whether memory ran out, or it is something that no other trial can import either."""
+def _cause(error: BaseException, folder: Path) -> str:
+    """Whether storage or memory ran out, or no other trial can import it either."""
+    if cannot_be_written(folder, error):
+        return STORAGE
     if ran_out_of_memory(error):
         return OUT_OF_MEMORY
     missing = isinstance(error, InstantiationException) and "locating target" in str(error)

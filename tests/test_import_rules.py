@@ -18,6 +18,7 @@ NO_RAY = [
     "compatible",
     "conditions",
     "constraints",
+    "disk",
     "dispatch",
     "domains",
     "durable",
