@@ -20,6 +20,7 @@ import pytest
 from cluster.backend import Backend
 from cluster.backends.local import LocalBackend
 from cluster.backends.process import ProcessBackend, ProcessOptions
+from tests.cluster.slurm_cluster import slurm_cluster
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +52,16 @@ def _of_this_machine(kind: type[ProcessBackend]) -> Iterator[Place]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+@contextmanager
+def _slurm() -> Iterator[Place]:
+    with slurm_cluster() as cluster:
+        backend = cluster.backend(mode="allocation")
+        yield Place(backend=backend, storage=str(cluster.folder / "storage"), within_s=240)
+
+
 BACKENDS: dict[str, tuple[Factory, tuple[Any, ...]]] = {
     "local": (partial(_of_this_machine, LocalBackend), ()),
     "process": (partial(_of_this_machine, ProcessBackend), ()),
+    "slurm": (_slurm, CLUSTER),
 }
 """Name -> factory, marks."""

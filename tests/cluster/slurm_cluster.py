@@ -12,6 +12,7 @@ import os
 import secrets
 import shutil
 import socket
+import stat
 import subprocess
 import tempfile
 import time
@@ -52,6 +53,7 @@ SelectTypeParameters=CR_Core
 SchedulerParameters=sched_interval=1,bf_interval=1,sched_min_interval=0,batch_sched_delay=0
 SlurmdParameters=config_overrides
 MpiDefault=none
+GresTypes=gpu
 ReturnToService=2
 KillWait=20
 {nodes}
@@ -61,7 +63,7 @@ PartitionName=main Nodes=ALL Default=YES MaxTime=60 DefaultTime=10 State=UP
 
 @dataclass
 class SlurmCluster:
-    """A controller and two nodes of four CPUs."""
+    """A controller and two nodes of four CPUs and two GPUs that are none."""
 
     folder: Path
     daemons: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
@@ -76,7 +78,8 @@ class SlurmCluster:
         key.touch(mode=0o400)
         key.write_bytes(secrets.token_bytes(1024))
         nodes = "\n".join(
-            f"NodeName={name} NodeAddr=127.0.0.1 Port={free_port()} CPUs=4 RealMemory=16000"
+            f"NodeName={name} NodeAddr=127.0.0.1 Port={free_port()} CPUs=4 RealMemory=16000 "
+            f"Gres=gpu:2"
             for name in _NODES
         )
         host, port = socket.gethostname(), free_port()
@@ -84,6 +87,10 @@ class SlurmCluster:
             _CONFIG.format(host=host, port=port, folder=self.folder, nodes=nodes)
         )
         (self.folder / "state").mkdir()
+        for number in range(2):  # two more null devices, which Slurm takes for GPUs
+            os.mknod(self.folder / f"gpu{number}", stat.S_IFCHR | 0o600, os.makedev(1, 3))
+        gpus = f"NodeName=n[1-2] Name=gpu File={self.folder}/gpu[0-1] Flags=nvidia_gpu_env\n"
+        (self.folder / "gres.conf").write_text(gpus)
         socket_file = self.folder / "munge.sock"
         own = {"socket": socket_file, "key-file": key}
         own |= {f"{name}-file": self.folder / f"munged.{name}" for name in ("pid", "log", "seed")}

@@ -51,6 +51,7 @@ def main(cfg):
     for epoch in range(first, 5):
         slurm = [name for name in os.environ if name.startswith(("SLURM", "SBATCH", "PMI"))]
         told = {"trial": HydraConfig.get().job.num, "epoch": epoch, "at": where, "slurm": slurm}
+        told["gpu"] = os.environ.get("CUDA_VISIBLE_DEVICES")
         with (place / "audit").open("a") as file:
             file.write(json.dumps(told) + "\\n")
         while epoch > 2 and not (place / "gate").exists():
@@ -193,7 +194,7 @@ def test_an_elastic_sweep_begins_with_its_first_worker_and_takes_in_later_ones(
 ) -> None:
     held = {"hold": True}
     driver = {"cpus_per_task": 1, "mem_gb": 1, "additional_parameters": held}
-    ours = sweep(4, workers="0..2", additional_parameters=held, driver=driver)
+    ours = sweep(4, workers="0..2", gres="gpu:1", additional_parameters=held, driver=driver)
     ours.begin()
 
     assert ours.status.state is State.PENDING
@@ -216,6 +217,8 @@ def test_an_elastic_sweep_begins_with_its_first_worker_and_takes_in_later_ones(
     ours.assert_exact(4)
     assert {told["at"].partition(".")[0] for told in ours.audit} == set(queued)
     assert [told["slurm"] for told in ours.audit] == [[]] * len(ours.audit)
+    devices = {told["at"]: told["gpu"] for told in ours.audit}
+    assert sorted(devices.values()) == ["0", "1"], "each worker has a GPU of its own of the node"
     assert "4 complete" in "".join(ours.backend.logs(ours.handle, follow=True))
     ours.wait_until(lambda: not ours.workers())
     assert ours.backend.stop(ours.handle).done
