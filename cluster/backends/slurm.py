@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+import shlex
 import shutil
 import sys
 import time
@@ -54,7 +55,7 @@ class SlurmBackend:
         """The scripts."""
         job = JobFolder(self._folders.path / self._key(submission, "XXXXXX"))
         spec = self._spec(submission, job)
-        sweep = " ".join(["python -m sweeps.cli", *spec.arguments])
+        sweep = shlex.join(["python", "-m", "sweeps.cli", *spec.arguments])
         shown = f"# {job.driver_script}\n{self._driver_script(job)}"
         if spec.mode == "elastic" or spec.least > 1:
             each = f"{spec.least}..{spec.most} jobs" if spec.mode == "elastic" else "on each node"
@@ -128,18 +129,18 @@ class SlurmBackend:
             return Stopped(done=began.state.is_over, message=f"{handle}: {began.message}")
         slurm = self._of(handle)
         deadline = time.monotonic() + _STOP_S
-        signalled = False
+        known, signalled = None, False
         while time.monotonic() < deadline:
             known = slurm.job(handle.job)
             if known is not None and known.is_waiting:
-                return self._cancel_queued(handle)
+                return self._cancel_queued(handle, known)
             if self.status(handle).state.is_over:
                 return Stopped(done=True, message="its state is saved")
             if not signalled:
                 slurm.interrupt(handle.job)
                 signalled = True
             time.sleep(_POLL_S)
-        self._cancel(handle)
+        self._cancel(handle, restarts=(known.restarts or 0) if known else 0)
         return Stopped(
             done=True,
             message=f"it did not end within {_STOP_S:g} s of SIGINT and was cancelled; what it "
@@ -222,18 +223,19 @@ class SlurmBackend:
             else:
                 time.sleep(_POLL_S)
 
-    def _cancel_queued(self, handle: Handle) -> Stopped:
-        job = self._folders.find(handle.place, handle.job)
-        begun = job is not None and job.noted() is not None
-        self._cancel(handle)
+    def _cancel_queued(self, handle: Handle, known: SlurmJob) -> Stopped:
+        self._cancel(handle, restarts=known.restarts or 0)
+        begun = bool(known.restarts)
         saved = "the state of what ran before is saved" if begun else "nothing of it has run"
         return Stopped(done=True, message=f"it was in the queue and was cancelled: {saved}")
 
-    def _cancel(self, handle: Handle) -> None:
+    def _cancel(self, handle: Handle, *, restarts: int) -> None:
+        """Cancel all its jobs, and keep that it was so: Slurm forgets."""
         slurm = self._of(handle)
         slurm.cancel(handle.job)
         if job := self._folders.find(handle.place, handle.job):
             slurm.cancel_named(job.workers)
+            job.note(Noted(restarts=restarts, over=True, message="it was cancelled"))
 
 
 def _copy(code: Code, job: JobFolder) -> None:
@@ -270,9 +272,9 @@ def _is_of_this_run(noted: Noted, known: SlurmJob | None) -> bool:
 
 
 def _over(noted: Noted) -> Status:
-    states = {0: State.SUCCEEDED, 130: State.STOPPED}
+    states = {0: State.SUCCEEDED, 130: State.STOPPED, None: State.STOPPED}
     return Status(
-        state=states.get(noted.exit_code or 0, State.FAILED),
+        state=states.get(noted.exit_code, State.FAILED),
         message=noted.message,
         exit_code=noted.exit_code,
         nodes=noted.nodes,

@@ -85,7 +85,7 @@ def _time_limit(slurm: Slurm, options: SlurmOptions) -> Check:
     if options.mode == "elastic":
         jobs["driver.timeout_min"] = options.driver_job
     for key, job in jobs.items():
-        most = _minutes(slurm.partition(job.partition, "%l"))
+        most = longest(slurm.partition(job.partition, "%l"))
         if job.timeout_min and most and job.timeout_min > most:
             return Check(
                 name="time limit",
@@ -96,7 +96,7 @@ def _time_limit(slurm: Slurm, options: SlurmOptions) -> Check:
     return Check(name="time limit", ok=True, what="as the partitions allow")
 
 
-def _minutes(limits: list[str]) -> int | None:
+def longest(limits: list[str]) -> int | None:
     """The longest of sinfo's limits, `1-00:00:00`, in minutes; None where there is none."""
     minutes = []
     for limit in limits:

@@ -161,6 +161,7 @@ class Elastic:
         self._submit(orders.submit)
         if orders.let_go:
             log.info("no trial waits: %d workers are let go", len(orders.let_go))
+            self._open = [number for number in self._open if number not in orders.let_go]
             self._slurm.cancel(*orders.let_go)
 
     def _submit(self, count: int) -> None:

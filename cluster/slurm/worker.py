@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from cluster.slurm import ray_node
@@ -23,6 +24,10 @@ from cluster.slurm.signals import Wishes, heard
 log = logging.getLogger("caviar")
 
 _TICK_S = 0.2
+_MOST_TRIES = 3
+_SOON_S = 120
+"""Ray that ended so soon has not worked."""
+
 _SPARE_S = 30
 """Of the time before the limit, what is kept to end Ray in order."""
 
@@ -42,16 +47,30 @@ def main(folder: str) -> int:
         spec = job.read_spec()
         environment = ray_node.node_environment(spec, job)
         os.environ.update({k: v for k, v in environment.items() if k.startswith("RAY_")})
-        arguments = [f"--address={address}", *ray_node.resources_here(spec)]
-        output = job.ray_log(os.environ["SLURM_JOB_ID"], ray_node.host())
+        return _stay(job, spec, address, environment, wishes)
+
+
+def _stay(
+    job: JobFolder, spec: Spec, address: str, environment: Mapping[str, str], wishes: Wishes
+) -> int:
+    """Be a node; where Ray dies under it (a slow start, a cut network) it joins anew."""
+    arguments = [f"--address={address}", *ray_node.resources_here(spec)]
+    output = job.ray_log(os.environ["SLURM_JOB_ID"], ray_node.host())
+    tries = 0
+    while tries < _MOST_TRIES:
+        began = time.monotonic()
         with ray_node.running(arguments, environment, output=output) as node:
             while node.is_up and wishes.last is None:
                 time.sleep(_TICK_S)
-            if not node.is_up:
-                log.info("Ray ended: see %s", output)
-                return 0 if job.read_head() != address else 1
-            _leave(job, spec, address, node, wishes)
-    return 0
+            if wishes.last is not None:
+                _leave(job, spec, address, node, wishes)
+                return 0
+        if job.read_head() != address:
+            log.info("the head is gone")
+            return 0
+        tries = tries + 1 if time.monotonic() - began < _SOON_S else 1
+        log.info("Ray ended, and the head is there: see %s", output)
+    return 1
 
 
 def _leave(job: JobFolder, spec: Spec, address: str, node: RayNode, wishes: Wishes) -> None:

@@ -56,6 +56,7 @@ MpiDefault=none
 GresTypes=gpu
 ReturnToService=2
 KillWait=20
+MinJobAge=15
 {nodes}
 PartitionName=main Nodes=ALL Default=YES MaxTime=60 DefaultTime=10 State=UP
 """

@@ -89,10 +89,17 @@ class Sweep:
     submission: Submission
     place: Path
     handle: Handle = field(init=False)
+    key: str = field(init=False)
+    """Its job's name in Slurm."""
 
     def begin(self) -> None:
         self.place.mkdir()
+        self.submit()
+
+    def submit(self) -> None:
         self.handle = self.backend.submit(self.submission)
+        told = self.slurm.ask("scontrol", "-o", "show", "job", self.handle.job)
+        self.key = told.partition("JobName=")[2].split()[0]
 
     @property
     def folder(self) -> SweepFolder:
@@ -121,7 +128,7 @@ class Sweep:
 
     def workers(self) -> list[str]:
         """The worker jobs that run."""
-        name = f"--name={self._key}-w"
+        name = f"--name={self.key}-w"
         return self.slurm.ask("squeue", "-h", name, "-t", "RUNNING", "-o", "%A").split()
 
     def wait_until(self, condition: Callable[[], bool], seconds: float = 240) -> None:
@@ -153,11 +160,6 @@ class Sweep:
 
     def runs(self) -> list[int]:
         return [e.run for e in read_journal(self.folder.journal) if isinstance(e, Opened)]
-
-    @property
-    def _key(self) -> str:
-        told = self.slurm.ask("scontrol", "-o", "show", "job", self.handle.job)
-        return told.partition("JobName=")[2].split()[0]
 
 
 @pytest.fixture
@@ -266,6 +268,25 @@ def test_a_worker_that_slurm_takes_away_costs_no_trial(sweep: Callable[..., Swee
     assert ours.runs() == [1]
 
 
+def test_workers_without_work_are_let_go_and_the_sweep_goes_on(
+    slurm: SlurmCluster, sweep: Callable[..., Sweep]
+) -> None:
+    ours = sweep(1, workers="0..5", additional_parameters={"hold": True})
+    ours.begin()
+    ours.wait_until(lambda: "5 are queued" in ours.status.message)
+    queued = sorted(slurm.ask("squeue", "-h", "-t", "PENDING", "-o", "%A").split())
+    slurm.ask("scontrol", "release", queued[0])
+    ours.wait_until(lambda: len(ours.at_the_gate) == 1)
+
+    ours.wait_until(lambda: slurm.ask("squeue", "-h", "-t", "PENDING", "-o", "%A") == "")
+    assert ours.workers() == [queued[0]]
+    ours.wait_until(lambda: "1 workers have joined, 0 are queued" in ours.status.message)
+    ours.open_gate()
+
+    assert ours.wait_to_the_end().state is State.SUCCEEDED
+    ours.assert_exact(1)
+
+
 def test_a_stop_saves_the_state_and_the_same_submission_goes_on(
     slurm: SlurmCluster, sweep: Callable[..., Sweep]
 ) -> None:
@@ -282,12 +303,14 @@ def test_a_stop_saves_the_state_and_the_same_submission_goes_on(
     ours.wait_until(lambda: not ours.workers())
 
     ours.open_gate()
-    ours.handle = ours.backend.submit(ours.submission)
+    ours.submit()
     assert ours.wait_to_the_end().state is State.SUCCEEDED
     ours.assert_exact(2)
 
 
-def test_a_job_in_the_queue_is_cancelled(slurm: SlurmCluster, sweep: Callable[..., Sweep]) -> None:
+def test_a_job_in_the_queue_is_cancelled_which_is_known_when_slurm_has_forgotten_it(
+    slurm: SlurmCluster, sweep: Callable[..., Sweep]
+) -> None:
     ours = sweep(2, driver={"additional_parameters": {"hold": True}})
     ours.begin()
 
@@ -297,6 +320,8 @@ def test_a_job_in_the_queue_is_cancelled(slurm: SlurmCluster, sweep: Callable[..
     assert stopped.message == "it was in the queue and was cancelled: nothing of it has run"
     assert ours.status.state is State.STOPPED
     assert slurm.ask("squeue", "-h", "-t", "PENDING", f"--jobs={ours.handle.job}") == ""
+    ours.wait_until(lambda: slurm.ask("scontrol", "-o", "show", "job", ours.handle.job) == "")
+    assert ours.status.state is State.STOPPED
 
 
 def test_an_allocation_uses_all_its_nodes_and_goes_on_when_requeued(

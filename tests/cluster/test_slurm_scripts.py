@@ -15,6 +15,7 @@ from cluster.backend import Ask, Code, Submission
 from cluster.backends.slurm import SlurmBackend
 from cluster.errors import ConfigError
 from cluster.profile import Profile, load_profile, make_backend
+from cluster.slurm.checks import longest
 from cluster.slurm.commands import without_job
 from cluster.slurm.options import KEYS
 from cluster.slurm.ray_node import Joined, View
@@ -149,6 +150,14 @@ def test_a_trial_sees_nothing_of_the_job_it_runs_in() -> None:
     }
     kept = {"HOME": "/home/user", "CUDA_VISIBLE_DEVICES": "1"}
     assert without_job({**job, **kept}) == kept
+
+
+@pytest.mark.parametrize(
+    ("limits", "minutes"),
+    [(["1-00:00:00"], 1440), (["2:30:00", "30:00"], 150), (["infinite"], None), ([], None)],
+)
+def test_the_time_limits_of_partitions_are_read(limits: list[str], minutes: int | None) -> None:
+    assert longest(limits) == minutes
 
 
 # How many workers
