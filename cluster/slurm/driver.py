@@ -30,7 +30,8 @@ from cluster.slurm.signals import Wish, Wishes, heard
 log = logging.getLogger("caviar")
 
 _TICK_S = 0.2
-_HEAD_S = 60.0
+_HEAD_S = 180.0
+_MOST_TRIES = 3
 _SAVE_S = 60.0
 """How long the command has to save its state, at most."""
 
@@ -47,6 +48,10 @@ def main(folder: str) -> int:
     logging.basicConfig(format="%(asctime)s %(message)s", level=logging.INFO)
     with heard() as wishes:
         return Drive(JobFolder(Path(folder).resolve()), wishes).run()
+
+
+class StoppedEarlyError(Exception):
+    """A wish came before the command had begun."""
 
 
 class Drive:
@@ -70,6 +75,8 @@ class Drive:
         self._note(nodes=(ray_node.host(),), message="starting Ray")
         try:
             code = self._among_nodes()
+        except StoppedEarlyError:
+            code = INTERRUPTED
         except HeadLostError as error:
             return self._go_on(str(error), heads_lost=self._noted.heads_lost + 1)
         except ClusterError as error:
@@ -93,29 +100,35 @@ class Drive:
     @contextlib.contextmanager
     def _head(self) -> Iterator[tuple[RayNode, str]]:
         elastic = self._spec.mode == "elastic"
-        port = ray_node.free_port()
-        address = f"{ray_node.own_address()}:{port}"
         resources = [] if elastic else ray_node.resources_here(self._spec)
         environment = ray_node.head_environment(self._environment)
-        arguments = ray_node.head_arguments(port, resources)
-        output = self._job.head_log
-        with ray_node.running(arguments, environment, output=output) as head:
-            self._wait_for(head, address)
-            self._job.write_head(address)
-            try:
-                yield head, address
-            finally:
-                self._job.write_head(None)
+        for _ in range(_MOST_TRIES):
+            port = ray_node.free_port()
+            address = f"{ray_node.own_address()}:{port}"
+            arguments = ray_node.head_arguments(port, resources)
+            output = self._job.head_log
+            with ray_node.running(arguments, environment, output=output) as head:
+                if not self._comes_up(head, address):
+                    log.info("Ray's head did not start: see %s", self._job.head_log)
+                    continue
+                self._job.write_head(address)
+                try:
+                    yield head, address
+                finally:
+                    self._job.write_head(None)
+                return
+        raise ClusterError(f"Ray's head did not start: see {self._job.head_log}")
 
-    def _wait_for(self, head: RayNode, address: str) -> None:
+    def _comes_up(self, head: RayNode, address: str) -> bool:
         deadline = time.monotonic() + _HEAD_S
-        while True:
+        while head.is_up and time.monotonic() < deadline:
+            if self._wishes.last is not None:
+                raise StoppedEarlyError
             with contextlib.suppress(HeadGoneError):
                 if ray_node.look(address).nodes:
-                    return
-            if not head.is_up or time.monotonic() > deadline:
-                raise ClusterError(f"Ray's head did not start: see {self._job.head_log}")
+                    return True
             time.sleep(_TICK_S)
+        return False
 
     @contextlib.contextmanager
     def _crew(self, address: str) -> Iterator[Crew]:

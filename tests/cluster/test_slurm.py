@@ -134,7 +134,8 @@ class Sweep:
     def wait_until(self, condition: Callable[[], bool], seconds: float = 240) -> None:
         deadline = time.monotonic() + seconds
         while not condition():
-            assert time.monotonic() < deadline, f"{self.status}\n{self.log}"
+            late = time.monotonic() > deadline or (self.status.state.is_over and not condition())
+            assert not late, f"{self.status}\n{self.log}"
             time.sleep(0.2)
 
     def wait_to_the_end(self) -> Status:
