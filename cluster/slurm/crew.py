@@ -108,7 +108,9 @@ class Elastic:
     @property
     def is_ready(self) -> bool:
         """Whether as many have joined as there must be, and one at least."""
-        self._begun = self._begun or len(self._here) >= max(1, self._bounds[0])
+        if not self._begun and len(self._here) >= max(1, self._bounds[0]):
+            self._begun = True
+            self._watch.busy_at = time.monotonic()  # from now on what waits is known
         return self._begun
 
     @property
