@@ -223,6 +223,7 @@ def _exit_code(told: str) -> int | None:
 
 
 def _last_words(errors: str) -> str:
-    """The last line of what a command said, without its own name."""
+    """The last line of what a command said, without its own name; not that srun's task failed."""
     lines = [line for line in errors.splitlines() if line.strip()]
-    return re.sub(r"^\w+: (error: )?", "", lines[-1]) if lines else ""
+    telling = [line for line in lines if "Exited with exit code" not in line] or lines
+    return re.sub(r"^\w+: (error: )?", "", telling[-1]) if telling else ""

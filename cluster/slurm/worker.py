@@ -24,7 +24,7 @@ from cluster.slurm.signals import Wishes, heard
 log = logging.getLogger("caviar")
 
 _TICK_S = 0.2
-_MOST_TRIES = 3
+_MOST_TRIES = 5
 _SOON_S = 120
 """Ray that ended so soon has not worked."""
 
