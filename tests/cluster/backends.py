@@ -28,6 +28,7 @@ from cluster.profile import Profile
 from tests.cluster.clouds import fake_cloud
 from tests.cluster.kube import fake_kube
 from tests.cluster.nodes import ray_cluster
+from tests.cluster.slurm_cluster import slurm_cluster
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,11 +110,19 @@ def _ray_up() -> Iterator[Place]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+@contextmanager
+def _slurm() -> Iterator[Place]:
+    with slurm_cluster() as cluster:
+        backend = cluster.backend(mode="allocation")
+        yield Place(backend=backend, storage=str(cluster.folder / "storage"), within_s=240)
+
+
 BACKENDS: dict[str, tuple[Factory, tuple[Any, ...]]] = {
     "local": (partial(_of_this_machine, LocalBackend), ()),
     "process": (partial(_of_this_machine, ProcessBackend), ()),
     "ray": (_ray, CLUSTER),
     "ray_up": (_ray_up, CLUSTER),
     "kubernetes": (_kubernetes, (pytest.mark.slow,)),
+    "slurm": (_slurm, CLUSTER),
 }
 """Name -> factory, marks."""
