@@ -15,6 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cluster.errors import ClusterError
 from sweeps.errors import ConfigError, SweepError, did_you_mean, exit_code
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         return _dispatch(given)
-    except (ConfigError, SweepError) as error:
+    except (ConfigError, SweepError, ClusterError) as error:
         _say(str(error))
         return exit_code(error)
     except KeyboardInterrupt as error:

@@ -203,17 +203,24 @@ class Lanes:
                 engine.on_return(
                     message.trial, message.metrics, checkpoint=self._name_of(message.checkpoint)
                 )
+            case Raised() if message.cause == "storage":
+                raise SweepError(f"{headline(message.error)}")
             case Raised():
                 self._holds.pop(lane)
                 trial = engine.trials[message.trial]
                 output = self._folder.output(trial.number, trial.run, exploits=len(trial.lineage))
-                engine.on_error(message.trial, message.error, cause=message.cause, log=str(output))
+                engine.on_error(
+                    message.trial,
+                    message.error,
+                    cause=message.cause,
+                    log=self._folder.shown(output),
+                )
                 return Done()  # a process in which a task raised is not trusted with the next
             case Unusable():
                 log.error("the app cannot be imported in a worker:\n%s", message.error)
                 raise SweepError(
                     f"the app cannot be imported in a worker: {headline(message.error)}\n"
-                    f"The whole traceback is in {self._folder.log}"
+                    f"The whole traceback is in {self._folder.shown(self._folder.log)}"
                 )
             case Left():
                 self._set_end(lane)

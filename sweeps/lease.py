@@ -7,13 +7,16 @@ import os
 import socket
 import threading
 import time
+import uuid
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import psutil
 
+from cluster.bucket import Bucket, BucketError
 from sweeps.errors import SweepError
 from sweeps.folder import write_whole
 
@@ -30,16 +33,22 @@ class Lease:
     On one host a holder is alive while its process is; on another host, while its heartbeat is
     young. With the holder stand the processes of its Ray: those that outlive it (a worker that
     hangs on its device, an agent that waits a minute for the dead) are ended by the next holder.
+
+    In a bucket two drivers may take the lease in one moment, since pyarrow has no conditional
+    write: each waits, and reads back whose it is. A holder that finds another's name there writes
+    no more.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, place: Path | Bucket) -> None:
+        self._file = _Object(place.impatient) if isinstance(place, Bucket) else _File(place)
+        self._lost: dict[str, Any] | None = None
         self._stop = threading.Event()
         self._writing = threading.Lock()
         self._holder = {
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "started": _start_of(os.getpid()),
+            "token": uuid.uuid4().hex,
         }
 
     def __enter__(self) -> Lease:
@@ -48,11 +57,12 @@ class Lease:
         Raises:
             SweepError: A living driver holds it.
         """
-        holder = _read(self._path)
+        holder = _parse(self._file.read())
         if holder is not None:
             self._refuse_second(holder)
             _end_workers(holder)
         self.renew()
+        self._settle()
         self._thread = threading.Thread(target=self._beat, name="lease", daemon=True)
         self._thread.start()
         return self
@@ -66,12 +76,37 @@ class Lease:
         """Give the lease back."""
         self._stop.set()
         self._thread.join()
-        self._path.unlink(missing_ok=True)
+        if self._lost is None:
+            self._file.delete()
+
+    def check(self) -> None:
+        """See that it has not become another's.
+
+        Raises:
+            SweepError: It has.
+        """
+        if self._lost is not None:
+            raise SweepError(
+                f"{self._file.sweep} was taken over by process {self._lost['pid']} on "
+                f"{self._lost['host']}: this driver ends, and that one goes on"
+            )
+
+    def _settle(self) -> None:
+        """Where two can write at once: wait for the other, and see who was the last."""
+        if self._file.settle_s:
+            time.sleep(self._file.settle_s)
+            self._notice_another()
+            self.check()
+
+    def _notice_another(self) -> None:
+        holder = _parse(self._file.read())
+        if holder is not None and holder.get("token") != self._holder["token"]:
+            self._lost = holder
 
     def _refuse_second(self, holder: dict[str, Any]) -> None:
         if _lives(holder):
             raise SweepError(
-                f"{self._path.parent} is being written by process {holder['pid']} on "
+                f"{self._file.sweep} is being written by process {holder['pid']} on "
                 f"{holder['host']}: wait for it, or end it and resume"
             )
 
@@ -79,18 +114,71 @@ class Lease:
         """Write it anew, with what runs now."""
         now = {"heartbeat": time.time(), "workers": _workers()}
         with self._writing:
-            write_whole(self._path, json.dumps({**self._holder, **now}))
+            self._file.write(json.dumps({**self._holder, **now}))
 
     def _beat(self) -> None:
         while not self._stop.wait(_HEARTBEAT_S):
-            with suppress(OSError):  # a disk that fails shows in the journal
+            with suppress(OSError, BucketError):  # a disk that fails shows in the journal
+                if self._file.settle_s:
+                    self._notice_another()
+                if self._lost is not None:
+                    return
                 self.renew()
 
 
-def _read(path: Path) -> dict[str, Any] | None:
+@dataclass(frozen=True)
+class _File:
+    """A lease on a disk."""
+
+    path: Path
+    settle_s = 0.0
+
+    @property
+    def sweep(self) -> str:
+        return str(self.path.parent)
+
+    def read(self) -> str:
+        try:
+            return self.path.read_text(encoding="utf-8")
+        except (FileNotFoundError, ValueError):
+            return ""
+
+    def write(self, text: str) -> None:
+        write_whole(self.path, text)
+
+    def delete(self) -> None:
+        self.path.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class _Object:
+    """A lease in a bucket."""
+
+    place: Bucket
+    settle_s = 1.0
+
+    @property
+    def sweep(self) -> str:
+        return str(self.place.parent)
+
+    def read(self) -> str:
+        try:
+            return self.place.parent.get(self.place.name).decode(errors="replace")
+        except FileNotFoundError:
+            return ""
+
+    def write(self, text: str) -> None:
+        self.place.parent.put(self.place.name, text.encode())
+
+    def delete(self) -> None:
+        with suppress(BucketError):  # it is stale in a minute
+            self.place.parent.delete(self.place.name)
+
+
+def _parse(text: str) -> dict[str, Any] | None:
     try:
-        holder = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+        holder = json.loads(text)
+    except ValueError:
         return None
     whole = isinstance(holder, dict) and {"host", "pid", "started", "heartbeat"} <= holder.keys()
     return holder if whole else None

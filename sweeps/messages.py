@@ -12,6 +12,7 @@ from hydra.core.config_search_path import ConfigSearchPath
 from sweeps.app import App
 from sweeps.compose import Patch
 from sweeps.objective import Objective
+from sweeps.remote import Remote
 from sweeps.resources import Resources
 
 
@@ -22,6 +23,8 @@ class LaneSettings:
     name: str
     """The sweep's."""
     app: App
+    remote: Remote | None
+    """Where the sweep is in a bucket, if it is in one."""
     search_path: ConfigSearchPath
     """Where Hydra finds the app's configs."""
     objective: Objective
@@ -109,7 +112,8 @@ class Raised:
     error: str
     """The traceback."""
     cause: str
-    """`import` where something could not be imported, `out_of_memory`, else `error`."""
+    """`import` where something could not be imported, `out_of_memory`, `storage` where the sweep's
+    storage failed, else `error`."""
 
 
 @dataclass(frozen=True, kw_only=True)

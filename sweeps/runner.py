@@ -10,7 +10,6 @@ import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from hydra.types import HydraContext, TaskFunction
@@ -18,13 +17,13 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from cluster import connect
+from cluster.bucket import BucketError
 from sweeps import preview
 from sweeps.adopt import adopting
 from sweeps.engine import Engine
 from sweeps.errors import SweepError, headline
 from sweeps.events import Asked
-from sweeps.folder import Record
-from sweeps.journal import Journal, read_journal
+from sweeps.folder import Record, SweepFolder
 from sweeps.lease import Lease
 from sweeps.limits import Limits, check_grows
 from sweeps.memory import ADVICE, OUT_OF_MEMORY
@@ -33,7 +32,8 @@ from sweeps.progress import Progress
 from sweeps.render import make_console
 from sweeps.resources import describe_slots, resources_of_a_trial
 from sweeps.retention import Retention
-from sweeps.state import Listener
+from sweeps.segments import has_journal, open_journal, read_events
+from sweeps.state import EventLog, Listener
 from sweeps.status import Status
 from sweeps.trials import Trials
 
@@ -72,11 +72,11 @@ def run(plan: Plan) -> float | None:
     else:
         folder.begin()
     try:
-        with Lease(folder.lease) as lease, _log_to(folder.log):
+        with Lease(folder.lease) as lease, _log_to(folder):
             try:
                 _drive(plan, lease, make_console(stderr=True))
             except KeyboardInterrupt:
-                if folder.journal.exists():
+                if has_journal(folder):
                     _hand_back(plan, export=False)
                 raise
             return _hand_back(plan, export=plan.settings.export)
@@ -86,7 +86,7 @@ def run(plan: Plan) -> float | None:
 
 def _drive(plan: Plan, lease: Lease, console: Console) -> None:
     """Open the journal, connect to Ray and run lanes until the sweep is over."""
-    history = list(read_journal(plan.folder.journal)) if plan.folder.journal.exists() else []
+    history = list(read_events(plan.folder)) if has_journal(plan.folder) else []
     check_grows(plan.num_samples, sum(isinstance(event, Asked) for event in history))
     _announce(plan, console)
     known = [] if history else plan.known
@@ -106,10 +106,11 @@ def _drive(plan: Plan, lease: Lease, console: Console) -> None:
         )
         _write_record(plan)
         retention = Retention(plan.folder, keep=plan.settings.keep_checkpoints)
-        engine = _engine(plan, [retention, progress])
-        engine.open(history, name=plan.folder.name, known=known)
-        with _closing(engine) as close, progress:
-            close(run_lanes(plan, engine, each, interrupted=interrupted))
+        with contextlib.closing(open_journal(plan.folder, check=lease.check)) as journal:
+            engine = _engine(plan, journal, [retention, progress])
+            engine.open(history, name=plan.folder.name, known=known)
+            with _closing(engine) as close, progress:
+                close(run_lanes(plan, engine, each, interrupted=interrupted))
 
 
 @contextlib.contextmanager
@@ -137,11 +138,11 @@ def _write_record(plan: Plan) -> None:
     record.write(plan.folder)
 
 
-def _engine(plan: Plan, listeners: Iterable[Listener]) -> Engine:
+def _engine(plan: Plan, journal: EventLog, listeners: Iterable[Listener]) -> Engine:
     settings = plan.settings
     limit = settings.trial_time_limit_s
     return Engine(
-        log=Journal(plan.folder.journal),
+        log=journal,
         objective=settings.objective,
         make_searcher=plan.searcher,
         scheduler=plan.scheduler,
@@ -214,7 +215,7 @@ def _announce(plan: Plan, console: Console) -> None:
     verb = "going on with" if plan.settings.resume else "sweep"
     console.print(
         f"{verb} [bold]{plan.folder.name}[/]: {plan.num_samples} trials, {searcher}, {scheduler}, "
-        f"{objective.mode} {objective.metric}, in {plan.folder.path}",
+        f"{objective.mode} {objective.metric}, in {plan.folder.place}",
         highlight=False,
     )
     size = plan.space.size()
@@ -258,9 +259,10 @@ def _noting_signals() -> Iterator[Callable[[], bool]]:
 
 
 @contextlib.contextmanager
-def _log_to(path: Path) -> Iterator[None]:
+def _log_to(folder: SweepFolder) -> Iterator[None]:
     """Keep what Optuna and we log in the sweep's folder, off the screen."""
-    handler = logging.FileHandler(path, delay=True)
+    folder.pull(folder.log)
+    handler = logging.FileHandler(folder.log, delay=True)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     loggers = [logging.getLogger(name) for name in ("sweeps", "optuna")]
     before = [(logger.handlers, logger.propagate) for logger in loggers]
@@ -272,3 +274,6 @@ def _log_to(path: Path) -> Iterator[None]:
         for logger, (handlers, propagate) in zip(loggers, before, strict=True):
             logger.handlers, logger.propagate = handlers, propagate
         handler.close()
+        if folder.log.exists():
+            with contextlib.suppress(BucketError):  # what ended the sweep is told already
+                folder.impatient.push(folder.log)
