@@ -6,6 +6,7 @@ config files, the machine's role. None of them is ever in a URL, a message or a 
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import time
@@ -32,6 +33,7 @@ _CHECK_S = 3.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 5.0
 _AT_ONCE = 8
 _CHUNK = 8 * 2**20
+_READS = 3
 
 T = TypeVar("T")
 
@@ -73,8 +75,8 @@ class Bucket:
             )
         if parts.query or parts.fragment:
             raise ConfigError(
-                f"{key} is {url.partition('?')[0]!r} and more; it must end with its path: region and endpoint are given as "
-                f"AWS_REGION and AWS_ENDPOINT_URL"
+                f"{key} is {url.partition('?')[0]!r} and more; it must end with its path: region "
+                f"and endpoint are given as AWS_REGION and AWS_ENDPOINT_URL"
             )
         path = "/".join(part for part in parts.path.split("/") if part)
         return cls(f"{parts.scheme}://{parts.netloc}" + (f"/{path}" if path else ""))
@@ -123,6 +125,22 @@ class Bucket:
             return data
 
         return self._try(read, key)
+
+    def get_json(self, key: str) -> Any:
+        """An object that is a JSON document, and may be overwritten at any time.
+
+        pyarrow asks for its size first, so that of one that grows meanwhile a part is read.
+
+        Raises:
+            FileNotFoundError: There is none.
+            ValueError: It is no JSON document.
+        """
+        for _ in range(_READS):
+            try:
+                return json.loads(self.get(key))
+            except ValueError as error:
+                damaged = error
+        raise damaged
 
     def get_all(self, keys: Iterable[str]) -> list[bytes]:
         """Several objects, a few at a time; as `get`."""
@@ -257,6 +275,7 @@ def check_bucket(url: str) -> None:
     parsed = Bucket.parse(url)
     place = parsed.impatient
     key, data = f".caviar-{uuid.uuid4().hex}", uuid.uuid4().bytes
+    place.has(key)  # a store that is silent is found out sooner by a question than by a write
     place.put(key, data)
     back = place.get(key)
     place.delete(key)

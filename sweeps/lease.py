@@ -57,7 +57,7 @@ class Lease:
         Raises:
             SweepError: A living driver holds it.
         """
-        holder = _parse(self._file.read())
+        holder = self._holder_there()
         if holder is not None:
             self._refuse_second(holder)
             _end_workers(holder)
@@ -98,8 +98,18 @@ class Lease:
             self._notice_another()
             self.check()
 
+    def _holder_there(self) -> dict[str, Any] | None:
+        try:
+            holder = self._file.read()
+        except (FileNotFoundError, ValueError):
+            return None
+        whole = (
+            isinstance(holder, dict) and {"host", "pid", "started", "heartbeat"} <= holder.keys()
+        )
+        return holder if whole else None
+
     def _notice_another(self) -> None:
-        holder = _parse(self._file.read())
+        holder = self._holder_there()
         if holder is not None and holder.get("token") != self._holder["token"]:
             self._lost = holder
 
@@ -137,11 +147,8 @@ class _File:
     def sweep(self) -> str:
         return str(self.path.parent)
 
-    def read(self) -> str:
-        try:
-            return self.path.read_text(encoding="utf-8")
-        except (FileNotFoundError, ValueError):
-            return ""
+    def read(self) -> Any:
+        return json.loads(self.path.read_text(encoding="utf-8"))
 
     def write(self, text: str) -> None:
         write_whole(self.path, text)
@@ -161,11 +168,8 @@ class _Object:
     def sweep(self) -> str:
         return str(self.place.parent)
 
-    def read(self) -> str:
-        try:
-            return self.place.parent.get(self.place.name).decode(errors="replace")
-        except FileNotFoundError:
-            return ""
+    def read(self) -> Any:
+        return self.place.parent.get_json(self.place.name)
 
     def write(self, text: str) -> None:
         self.place.parent.put(self.place.name, text.encode())
@@ -173,15 +177,6 @@ class _Object:
     def delete(self) -> None:
         with suppress(BucketError):  # it is stale in a minute
             self.place.parent.delete(self.place.name)
-
-
-def _parse(text: str) -> dict[str, Any] | None:
-    try:
-        holder = json.loads(text)
-    except ValueError:
-        return None
-    whole = isinstance(holder, dict) and {"host", "pid", "started", "heartbeat"} <= holder.keys()
-    return holder if whole else None
 
 
 def _lives(holder: dict[str, Any]) -> bool:

@@ -145,9 +145,8 @@ class Remote:
         self.delete_checkpoints(there - needed)
 
     def _manifest(self, name: str) -> dict[str, Any]:
-        text = self.place.get(_manifest(name))
         try:
-            manifest: dict[str, Any] = json.loads(text)
+            manifest: dict[str, Any] = self.place.get_json(_manifest(name))
         except ValueError:
             raise FileNotFoundError(f"{self.place / _manifest(name)} cannot be read") from None
         return manifest

@@ -3,37 +3,45 @@
 from __future__ import annotations
 
 import atexit
+import fcntl
 import os
 import shutil
 import tempfile
 from functools import cache
 from pathlib import Path
-
-import psutil
+from typing import IO
 
 _PREFIX = "caviar-stage-"
+_LOCK = ".lock"
 
 
 @cache
 def scratch() -> Path:
-    """This process's folder, new and private; it goes when the process ends.
+    """This process's folder, new and private, under `TMPDIR`; it goes when the process ends.
 
-    It is made under `TMPDIR`. What processes left there that were killed goes now.
+    Those of processes that were killed go now. A lock says which these are: unlike a process's
+    number it holds between containers that share the folder above.
     """
     base = Path(tempfile.gettempdir()).resolve()
-    for left in base.glob(f"{_PREFIX}*"):
-        if _is_orphan(left):
-            shutil.rmtree(left, ignore_errors=True)
-    folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=base))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    for other in base.glob(f"{_PREFIX}*"):
+        _remove_if_left(other)
+    folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=base))
+    lock = (folder / _LOCK).open("wb")
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    atexit.register(_remove, folder, lock, os.getpid())
     return folder
 
 
-def _is_orphan(folder: Path) -> bool:
-    """Whether the process that made it is gone."""
-    pid = folder.name.removeprefix(_PREFIX).partition("-")[0]
+def _remove_if_left(folder: Path) -> None:
     try:
-        ours = folder.stat().st_uid == os.getuid()
-    except OSError:
-        return False
-    return ours and pid.isdigit() and not psutil.pid_exists(int(pid))
+        with (folder / _LOCK).open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
+    except OSError:  # it is in use, or another user's, or gone
+        return
+
+
+def _remove(folder: Path, lock: IO[bytes], pid: int) -> None:
+    if os.getpid() == pid:  # not in a child that was forked
+        shutil.rmtree(folder, ignore_errors=True)
+        lock.close()

@@ -55,14 +55,14 @@ class Segments(BaseJournalBackend):
         Raises:
             SweepError: Another driver did the same at the same moment, or an object is missing.
         """
-        epochs = _epochs(self._place.sizes())
         data = self._read()
-        number = 1 + max((int(epoch[:6]) for epoch in epochs), default=0)
+        before = {key.partition("/")[0] for key in self._place.sizes()}
+        number = 1 + max((int(epoch[:6]) for epoch in before), default=0)
         self._epoch = f"{number:06d}-{uuid.uuid4().hex[:8]}"
         self._place.put(f"{self._epoch}/{0:06d}.log", data)
         if max(_epochs(self._place.sizes())) != self._epoch:
             raise SweepError(f"{self._place} was opened by another driver too: let one resume it")
-        for epoch in epochs:
+        for epoch in before:
             self._place.delete_below(epoch)
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:

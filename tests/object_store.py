@@ -1,7 +1,8 @@
 """An S3 server on this machine, in a process of its own: moto's, with faults on demand.
 
 `python object_store.py PORT` serves. What is asked of it beside S3 begins with `/-/`: `counts`
-(requests by method since the last time), `fail?status=503&times=2&method=PUT` (the next two).
+(requests by method since the last time), `fail?status=503&times=2&method=PUT` (the next two),
+`fill?bucket=NAME&prefix=a/&count=1200` (empty objects).
 """
 
 from __future__ import annotations
@@ -54,6 +55,10 @@ class ObjectStore:
         """Answer so many requests with an error; none of them takes effect."""
         self._ask(f"/-/fail?status={status}&times={times}&method={method}")
 
+    def fill(self, bucket: str, prefix: str, count: int) -> None:
+        """Put so many empty objects into a bucket."""
+        self._ask(f"/-/fill?bucket={bucket}&prefix={prefix}&count={count}")
+
     def mend(self) -> None:
         """Answer as one should again."""
         self.fail(times=0)
@@ -95,6 +100,7 @@ class _Faults:
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
         self._status, self._times, self._method = 503, 0, ""
+        self._acts = {"/-/fail": self._set, "/-/fill": _fill}
 
     def __call__(self, environ: dict[str, Any], start: Any) -> Iterable[bytes]:
         path, method = environ["PATH_INFO"], environ["REQUEST_METHOD"]
@@ -103,8 +109,8 @@ class _Faults:
                 counts, self._counts = self._counts, Counter()
             start("200 OK", [])
             return [json.dumps(counts).encode()]
-        if path == "/-/fail":
-            self._set(parse_qs(environ["QUERY_STRING"]))
+        if path in self._acts:
+            self._acts[path]({k: v[0] for k, v in parse_qs(environ["QUERY_STRING"]).items()})
             start("200 OK", [])
             return [b""]
         with self._lock:
@@ -118,11 +124,19 @@ class _Faults:
         answer: Iterable[bytes] = self._application(environ, start)
         return answer
 
-    def _set(self, query: Mapping[str, list[str]]) -> None:
+    def _set(self, query: Mapping[str, str]) -> None:
         with self._lock:
-            self._status = int(query["status"][0])
-            self._times = int(query["times"][0])
-            self._method = query.get("method", [""])[0]
+            self._status, self._times = int(query["status"]), int(query["times"])
+            self._method = query.get("method", "")
+
+
+def _fill(query: Mapping[str, str]) -> None:
+    from moto.core import DEFAULT_ACCOUNT_ID
+    from moto.s3.models import s3_backends
+
+    backend = s3_backends[DEFAULT_ACCOUNT_ID]["aws"]
+    for number in range(int(query["count"])):
+        backend.put_object(query["bucket"], f"{query['prefix']}{number:06d}", b"")
 
 
 def _serve(port: int) -> None:

@@ -11,6 +11,7 @@ from cluster.bucket import Bucket
 from sweeps.folder import find_sweep
 from sweeps.results import load_sweep
 
+OUT = open("/tmp/s3out.txt", "w", buffering=1)
 pytestmark = [pytest.mark.ray]
 
 ASHA = [
@@ -29,14 +30,24 @@ def stored(url: str) -> dict[str, int]:
 
 
 def test_a_sweep_in_a_bucket(sweep: Any, bucket: str) -> None:
-    swept = sweep(*ASHA, f"hydra.sweeper.storage_path={bucket}/sweeps", "hydra.sweeper.num_samples=12")
-    print(swept.err, swept.out)
+    swept = sweep(
+        *ASHA, f"hydra.sweeper.storage_path={bucket}/sweeps", "hydra.sweeper.num_samples=12"
+    )
+    print(file=OUT, *[swept.err, swept.out])
     assert swept.code == 0
-    for k, v in stored(bucket).items(): print(k, v)
+    for k, v in stored(bucket).items():
+        print(k, v, file=OUT)
     s = load_sweep(find_sweep(f"{bucket}/sweeps/s"))
-    print(s.trials.counts, [t.step for t in s.trials])
-    print(json.dumps(json.loads(Bucket.parse(bucket).get("sweeps/s/best/metrics.json")), indent=1)[:500])
-    print(sweep.caviar("results", f"{bucket}/sweeps/s"))
-    print(sweep.caviar("resume", f"{bucket}/sweeps/s", "hydra.sweeper.num_samples=14"))
-    print(sweep.caviar("results", f"{bucket}/sweeps/t"))
+    print(file=OUT, *[s.trials.counts, [t.step for t in s.trials]])
+    print(
+        file=OUT,
+        *[
+            json.dumps(
+                json.loads(Bucket.parse(bucket).get("sweeps/s/best/metrics.json")), indent=1
+            )[:500]
+        ],
+    )
+    print(file=OUT, *[sweep.caviar("results", f"{bucket}/sweeps/s")])
+    print(file=OUT, *[sweep.caviar("resume", f"{bucket}/sweeps/s", "hydra.sweeper.num_samples=14")])
+    print(file=OUT, *[sweep.caviar("results", f"{bucket}/sweeps/t")])
     assert 0
