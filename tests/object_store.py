@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -75,7 +76,8 @@ class ObjectStore:
 def object_store(port: int) -> Iterator[ObjectStore]:
     """Run a server at a port; it keeps what it is given in memory."""
     command = [sys.executable, __file__, str(port)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    quiet = subprocess.DEVNULL
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=quiet, stderr=quiet)
     store = ObjectStore(port=port, process=process)
     try:
         deadline = time.monotonic() + 60
@@ -89,7 +91,7 @@ def object_store(port: int) -> Iterator[ObjectStore]:
         yield store
     finally:
         process.kill()
-        process.wait()
+        process.communicate()
 
 
 class _Faults:
@@ -139,10 +141,16 @@ def _fill(query: Mapping[str, str]) -> None:
         backend.put_object(query["bucket"], f"{query['prefix']}{number:06d}", b"")
 
 
+def _end_with_parent() -> None:
+    sys.stdin.read()
+    os._exit(0)
+
+
 def _serve(port: int) -> None:
     from moto.server import DomainDispatcherApplication, create_backend_app
     from werkzeug.serving import WSGIRequestHandler, run_simple
 
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     WSGIRequestHandler.protocol_version = "HTTP/1.1"
     application = _Faults(DomainDispatcherApplication(create_backend_app))
     run_simple("127.0.0.1", port, application, threaded=True)
