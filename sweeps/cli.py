@@ -160,8 +160,7 @@ def _resume(parser: ArgumentParser, given: list[str]) -> int:
     folder = find_sweep(given[0])
     record = Record.read(folder)
     arguments = resume_arguments(folder, record, given[1:])
-    enter_recorded(record)
-    return _launch(Program.recorded(record.app), arguments)
+    return _launch(Program.of(enter_recorded(record)), arguments)
 
 
 def _launch(program: Program, arguments: HydraArguments) -> int:

@@ -7,14 +7,17 @@ import importlib.util
 import os
 import runpy
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sweeps.app import App
 from sweeps.errors import ConfigError, SweepError, did_you_mean
 from sweeps.folder import Record, SweepFolder
+from sweeps.relocate import find_app
+from sweeps.secrets import is_masked
 
 SWEEPER = "hydra/sweeper=ray_tune"
 _BUNDLED = "sweeps.train"
@@ -40,9 +43,9 @@ class Program:
     module: str | None = None
 
     @classmethod
-    def recorded(cls, app: Mapping[str, Any]) -> Program:
-        """The app of a sweep's record."""
-        return cls(file=app["file"], module=app["module"])
+    def of(cls, app: App) -> Program:
+        """An app that is described."""
+        return cls(file=app.file, module=app.module)
 
 
 BUNDLED = Program(module=_BUNDLED)
@@ -142,7 +145,11 @@ def _take(rest: list[str]) -> list[str]:
 def resume_arguments(
     folder: SweepFolder, record: Record, arguments: Sequence[str]
 ) -> HydraArguments:
-    """The command line that goes on with a sweep: the recorded one and what is new."""
+    """The command line that goes on with a sweep: the recorded one and what is new.
+
+    Raises:
+        ConfigError: A secret was left out of the record, and is not given anew.
+    """
     from sweeps.domains import literal
 
     given = HydraArguments.parse(arguments)
@@ -154,23 +161,30 @@ def resume_arguments(
         f"hydra.sweeper.storage_path={literal(folder.storage)}",
         f"hydra.sweeper.seed={record.seed}",
     )
-    return whole.plus(*which).plus(*given.overrides)
+    again = whole.plus(*which).plus(*given.overrides)
+    if hidden := [_key(override) for override in again.overrides if is_masked(override)]:
+        raise ConfigError(
+            f"{', '.join(hidden)}: sweep.yaml keeps no secrets, so give it again behind the sweep, "
+            f"such as {hidden[0]}='${{oc.env:NAME}}', which names a variable of the environment"
+        )
+    return again
 
 
-def enter_recorded(record: Record) -> None:
-    """Stand where the recorded command stood: its working folder and its import paths.
+def enter_recorded(record: Record) -> App:
+    """Stand where the recorded command stood, or there in this project: folder, import paths.
 
     Raises:
-        SweepError: The folder is gone.
+        SweepError: The app is in neither, or its folder cannot be entered.
     """
-    cwd = record.app["cwd"]
+    app = find_app(App(**record.app))
     try:
-        os.chdir(cwd)
+        os.chdir(app.cwd)
     except OSError as error:
         raise SweepError(
-            f"the sweep was begun in {cwd}, which cannot be entered: {error.strerror}"
+            f"the sweep was begun in {app.cwd}, which cannot be entered: {error.strerror}"
         ) from error
-    sys.path.extend(path for path in record.app["sys_path"] if path not in sys.path)
+    sys.path.extend(path for path in app.sys_path if path not in sys.path)
+    return app
 
 
 def run(program: Program, arguments: HydraArguments) -> None:

@@ -22,6 +22,8 @@ class LaneSettings:
 
     name: str
     """The sweep's."""
+    folder: Path
+    """The sweep's, on every node."""
     app: App
     remote: Remote | None
     """Where the sweep is in a bucket, if it is in one."""
@@ -128,6 +130,10 @@ Message = Idle | Left | Report | Returned | Raised | Unusable
 
 class StuckTaskError(RuntimeError):
     """The task did not end in time when it was told to; the lane must be replaced."""
+
+
+class StorageMissingError(RuntimeError):
+    """The sweep's folder is not on this node; nothing can train here."""
 
 
 class LostRankError(RuntimeError):

@@ -18,6 +18,7 @@ from sweeps.errors import ConfigError
 from sweeps.folder import Record, SweepFolder, environment
 from sweeps.schedulers import Scheduler, make_scheduler
 from sweeps.searchers import Searcher, View, make_searcher
+from sweeps.secrets import masked
 from sweeps.settings import DEFAULT_NUM_SAMPLES, Settings
 from sweeps.space import Space, parse_space
 from sweeps.warm import known_trials
@@ -90,6 +91,7 @@ def make_plan(
     app = describe_app(task_function)
     name = settings.name or f"{_title(app, config)}-{datetime.now():%Y%m%d-%H%M%S}"
     folder = SweepFolder.at(settings.storage_path, name)
+    settings = replace(settings, resume=_goes_on(settings, folder))
     if options["seed"] is None:
         settings = _with_recorded_seed(settings, folder)
     loader = hydra_context.config_loader
@@ -128,6 +130,10 @@ def make_plan(
     if not settings.resume:
         plan.known  # noqa: B018 - read now, so that a wrong one is answered now
     return plan
+
+
+def _goes_on(settings: Settings, folder: SweepFolder) -> bool:
+    return folder.sweep_yaml.exists() if settings.resume == "auto" else settings.resume
 
 
 def _check_fidelity(plan: Plan) -> None:
@@ -252,8 +258,8 @@ def make_record(plan: Plan) -> Record:
     settings = plan.settings
     return Record(
         name=plan.folder.name,
-        app=plan.app.to_json(),
-        overrides=list(plan.fixed),
+        app={**plan.app.to_json(), "argv": [masked(word) for word in plan.app.argv]},
+        overrides=[masked(override) for override in plan.fixed],
         space=plan.space.to_json(),
         metric=_one_or_all([o.metric for o in settings.objective.all]),
         mode=_one_or_all([o.mode for o in settings.objective.all]),

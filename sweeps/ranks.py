@@ -21,6 +21,7 @@ from typing import Any
 
 import ray
 from ray.exceptions import RayError
+from ray.util import get_node_ip_address
 from ray.util.placement_group import get_current_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
@@ -271,17 +272,15 @@ def _cause(parts: Sequence[_Part]) -> Failure | None:
 def _seat() -> Seat:
     return Seat(
         node=ray.get_runtime_context().get_node_id(),
+        node_address=get_node_ip_address(),  # type: ignore[no-untyped-call]
         devices=os.environ.get("CUDA_VISIBLE_DEVICES"),
     )
 
 
 def _address(seats: Sequence[Seat]) -> str:
     """Where all ranks reach the first: on one node through the loopback device."""
-    first = seats[0].node
-    if all(seat.node == first for seat in seats):
-        return "127.0.0.1"
-    nodes: Any = ray.nodes()  # type: ignore[no-untyped-call]
-    return next(str(node["NodeManagerAddress"]) for node in nodes if node["NodeID"] == first)
+    first = seats[0]
+    return "127.0.0.1" if all(s.node == first.node for s in seats) else first.node_address
 
 
 def _see(devices: str | None) -> None:

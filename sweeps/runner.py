@@ -8,6 +8,7 @@ import math
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -18,6 +19,7 @@ from rich.console import Console
 
 from cluster import connect
 from cluster.bucket import BucketError
+from cluster.capacity import Capacity
 from sweeps import preview
 from sweeps.adopt import adopting
 from sweeps.engine import Engine
@@ -35,9 +37,11 @@ from sweeps.retention import Retention
 from sweeps.segments import has_journal, open_journal, read_events
 from sweeps.state import EventLog, Listener
 from sweeps.status import Status
+from sweeps.storage import check_storage
 from sweeps.trials import Trials
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_NODES_EVERY_S = 0.5
 _INTERRUPT_S = 15.0
 """Where a signal ended Ray too, its client would wait a minute for it: end without it then."""
 
@@ -94,7 +98,9 @@ def _drive(plan: Plan, lease: Lease, console: Console) -> None:
         lease.renew()
         from sweeps.tune import run_lanes
 
+        there = _with_nodes(plan, there, console, interrupted)
         each = resources_of_a_trial(plan.settings, there)
+        check_storage(plan.folder, there, console)
         slots = describe_slots(each, there, plan.settings.max_concurrent_trials)
         console.print(slots, style="dim", highlight=False)
         progress = Progress(
@@ -114,12 +120,35 @@ def _drive(plan: Plan, lease: Lease, console: Console) -> None:
 
 
 @contextlib.contextmanager
-def _connected(console: Console) -> Iterator[Mapping[str, float]]:
-    """Ray's resources; its start takes seconds, and says so where someone watches."""
+def _connected(console: Console) -> Iterator[Capacity]:
+    """What Ray has; its start takes seconds, and says so where someone watches."""
     with contextlib.ExitStack() as stack:
         with console.status("starting Ray") if console.is_terminal else contextlib.nullcontext():
             there = stack.enter_context(connect())
         yield there
+
+
+def _with_nodes(
+    plan: Plan, there: Capacity, console: Console, interrupted: Callable[[], bool]
+) -> Capacity:
+    """Where `resources` is auto, wait for the first node that takes trials: it says what they get.
+
+    What is asked for in so many words Ray waits for itself, and an autoscaler adds it.
+    """
+    if there.has_slots or there.autoscales or plan.settings.resources != "auto":
+        return there
+    console.print(
+        "no node of the cluster takes trials yet: waiting for the first, to see what each trial "
+        "can get (hydra.sweeper.resources says it beforehand)",
+        style="yellow",
+        highlight=False,
+    )
+    while not interrupted():
+        time.sleep(_NODES_EVERY_S)
+        now = Capacity.now(can_grow=there.can_grow)
+        if now.has_slots:
+            return now
+    raise KeyboardInterrupt
 
 
 def _cannot_pause(plan: Plan) -> tuple[int, str] | None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import queue
+import socket
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -34,6 +35,7 @@ from sweeps.messages import (
     Report,
     Rest,
     Returned,
+    StorageMissingError,
     StuckTaskError,
     Unusable,
 )
@@ -76,6 +78,8 @@ class Lane(Trainable):
     def _next_messages(self) -> Sequence[Message]:
         order, self._order = self._order, None
         if self._worker is None:
+            if self._settings.remote is None:
+                _check_storage(self._settings.folder)
             return [self._load()]
         if order is None:
             return self._go_on()
@@ -255,6 +259,18 @@ class _Gathered:
         if self._objective.replaces(value, self.metrics.get(self._objective.metric)):
             self.metrics, self.checkpoint = metrics, checkpoint
         return Decision.CONTINUE
+
+
+def _check_storage(folder: Path) -> None:
+    """See that the sweep is here, on a node that may have joined later.
+
+    Raises:
+        StorageMissingError: It is not: another node has to train what this lane was for.
+    """
+    if not folder.is_dir():
+        raise StorageMissingError(
+            f"{folder} is not there on {socket.gethostname()}: it has to be on every node"
+        )
 
 
 def _metrics(result: Any) -> dict[str, float]:

@@ -264,6 +264,7 @@ def _checkpoint_of(plan: Plan, engine: Engine, segment: Segment) -> Path | None:
 def _lane_settings(plan: Plan, each: Resources) -> LaneSettings:
     return LaneSettings(
         name=plan.folder.name,
+        folder=plan.folder.path,
         app=plan.app,
         remote=plan.folder.remote,
         search_path=plan.search_path,

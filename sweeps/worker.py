@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import importlib
+import os
 import traceback
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -20,7 +21,10 @@ from sweeps.job import JobRunner, trial_seed
 from sweeps.memory import OUT_OF_MEMORY, ran_out_of_memory
 from sweeps.messages import Job, LaneSettings, Raised
 from sweeps.process_group import World, process_group
+from sweeps.relocate import Move
 from sweeps.stage import staged
+
+_OF_THE_NODES_JOB = ("SLURM_", "SLURMD_", "PMI_", "PMIX_")
 
 
 class Worker:
@@ -29,9 +33,12 @@ class Worker:
     def __init__(self, settings: LaneSettings) -> None:
         """Import the app, and what its trials will need."""
         self._settings = settings
-        task, self._module = load_app(settings.app)
+        _clear_environment(gpus=settings.resources.gpus)
+        move = Move.to_this_node(settings.app)
+        app, search_path = move.app(settings.app), move.search_path(settings.search_path)
+        task, self._module = load_app(app)
         _preload(settings.preload)
-        self._runner = JobRunner(settings.app, task, settings.search_path)
+        self._runner = JobRunner(app, task, search_path, move)
         self._bases: dict[str, Base] = {}
         _spare_the_collector()
 
@@ -112,6 +119,17 @@ def _cause(error: BaseException) -> str:
         return OUT_OF_MEMORY
     missing = isinstance(error, InstantiationException) and "locating target" in str(error)
     return "import" if missing or isinstance(error, ImportError) else "error"
+
+
+def _clear_environment(*, gpus: float) -> None:
+    """Drop what the node's launcher said of its own job: libraries would take a trial for it.
+
+    A trial without GPUs sees none: Ray leaves it those of the node.
+    """
+    for name in [name for name in os.environ if name.startswith(_OF_THE_NODES_JOB)]:
+        del os.environ[name]
+    if not gpus:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
 def _preload(modules: Iterable[str]) -> None:

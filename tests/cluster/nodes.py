@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -126,12 +126,18 @@ class RayCluster:
         return self._start("head", [*arguments, f"--num-cpus={cpus:g}"], env, _HEAD)
 
     def add_node(
-        self, name: str, *, cpus: float = 1, gpus: float = 0, env: Mapping[str, str] | None = None
+        self,
+        name: str,
+        *,
+        cpus: float = 1,
+        gpus: float = 0,
+        env: Mapping[str, str] | None = None,
+        within: Sequence[str] = (),
     ) -> Node:
-        """Add a worker node and wait until it runs."""
+        """Add a worker node and wait until it runs; `within` is a command that runs its command."""
         arguments = [f"--address={self.address}", f"--num-cpus={cpus:g}", f"--num-gpus={gpus:g}"]
         address = f"127.0.0.{next(self._addresses)}"
-        return self._start(name, arguments, env, address)
+        return self._start(name, arguments, env, address, within)
 
     def add_nodes(self, *names: str, cpus: float = 1, gpus: float = 0) -> list[Node]:
         """Add several at once."""
@@ -145,13 +151,19 @@ class RayCluster:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _start(
-        self, name: str, arguments: list[str], env: Mapping[str, str] | None, address: str
+        self,
+        name: str,
+        arguments: list[str],
+        env: Mapping[str, str] | None,
+        address: str,
+        within: Sequence[str] = (),
     ) -> Node:
         place = self.folder / name
         place.mkdir(exist_ok=True)
         output = self.folder / f"{name}.txt"
-        command = [RAY, "start", *arguments, "--block", f"--node-ip-address={address}"]
+        command = [*within, RAY, "start", *arguments, "--block", f"--node-ip-address={address}"]
         command += [f"--temp-dir={place}", f"--labels=node={name}", "--disable-usage-stats"]
+        command.append(f"--dashboard-agent-listen-port={free_port()}")  # or two clusters share it
         with output.open("ab") as file:
             began = file.tell()
             process = subprocess.Popen(
