@@ -23,7 +23,7 @@ def adopting(folder: SweepFolder) -> Adopt:
 
     def adopt(checkpoint: str, segment: Segment) -> str:
         source = folder.path / checkpoint
-        job = folder.job(segment.trial, segment.run, exploits=segment.exploits)
+        job = folder.job(segment.trial, segment.run, exploits=segment.exploits, life=segment.life)
         place = job / "checkpoints" / source.name
         try:
             if folder.remote is None:

@@ -145,13 +145,17 @@ class SweepFolder:
         """The exported `ensemble` or `soup` of the best models."""
         return self.path / kind
 
-    def job(self, trial: int, run: int, *, rung: int | None = None, exploits: int = 0) -> Path:
+    def job(
+        self, trial: int, run: int, *, rung: int | None = None, exploits: int = 0, life: int = 0
+    ) -> Path:
         """A trial's Hydra job folder under one driver; another driver's lies beside it.
 
         Where a trial is trained anew at each rung, each rung's lies within. Where it went on from
         another trial's checkpoint it has other parameters, and a folder beside: 1, 1.1, 1.2, ...
+        So it has where it goes on after its process or node was lost: 1, 1-1, 1-2, ...
         """
         name = f"{run}.{exploits}" if exploits else str(run)
+        name = f"{name}-{life}" if life else name
         job = self.path / "trials" / str(trial) / name
         return job if rung is None else job / f"rung-{rung}"
 
@@ -165,9 +169,9 @@ class SweepFolder:
         patterns = ("*/checkpoints/*", "*/rung-*/checkpoints/*")
         return [path for pattern in patterns for path in own.glob(pattern)]
 
-    def output(self, trial: int, run: int, *, exploits: int = 0) -> Path:
+    def output(self, trial: int, run: int, *, exploits: int = 0, life: int = 0) -> Path:
         """What a trial printed under one driver, its traceback too if it raised."""
-        return self.job(trial, run, exploits=exploits) / OUTPUT
+        return self.job(trial, run, exploits=exploits, life=life) / OUTPUT
 
     def relative(self, path: Path) -> str:
         """A path inside the folder as the journal names it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import sys
 import threading
 import time
 import uuid
@@ -21,8 +22,13 @@ from sweeps.errors import SweepError
 from sweeps.folder import write_whole
 
 _HEARTBEAT_S = 5.0
-_STALE_S = 60.0
-"""A driver of another host that has not written for so long counts as dead."""
+_STALE_S = 30.0
+"""A driver of another host that is not seen to write for so long counts as dead."""
+
+_LOOK_S = 0.2
+_SETTLE_S = 1.0
+_LONG_DEAD_S = 3600.0
+"""A heartbeat so old needs no watching: no two clocks differ so much."""
 
 _CLOCK_S = 2.0
 
@@ -30,18 +36,22 @@ _CLOCK_S = 2.0
 class Lease:
     """Held while a driver writes a sweep; its file names the holder.
 
-    On one host a holder is alive while its process is; on another host, while its heartbeat is
-    young. With the holder stand the processes of its Ray: those that outlive it (a worker that
-    hangs on its device, an agent that waits a minute for the dead) are ended by the next holder.
+    On one host a holder is alive while its process is; on another host, while its heartbeat goes
+    on: that is watched, since the clocks of two hosts may differ. A holder that was silent for too
+    long, and lives, is shut out (see `check`) by the one who took the lease over.
+
+    With the holder stand the processes of its Ray: those that outlive it (a worker that hangs on
+    its device, an agent that waits a minute for the dead) are ended by the next holder. A Ray that
+    it was only connected to is no child of its process, and is left alone.
 
     In a bucket two drivers may take the lease in one moment, since pyarrow has no conditional
-    write: each waits, and reads back whose it is. A holder that finds another's name there writes
-    no more.
+    write: each waits, and reads back whose it is.
     """
 
     def __init__(self, place: Path | Bucket) -> None:
         self._file = _Object(place.impatient) if isinstance(place, Bucket) else _File(place)
-        self._lost: dict[str, Any] | None = None
+        self._other: dict[str, Any] | None = None
+        """Who has taken over, as far as it was seen."""
         self._stop = threading.Event()
         self._writing = threading.Lock()
         self._holder = {
@@ -57,7 +67,7 @@ class Lease:
         Raises:
             SweepError: A living driver holds it.
         """
-        holder = self._holder_there()
+        holder = _read(self._file)
         if holder is not None:
             self._refuse_second(holder)
             _end_workers(holder)
@@ -76,45 +86,42 @@ class Lease:
         """Give the lease back."""
         self._stop.set()
         self._thread.join()
-        if self._lost is None:
-            self._file.delete()
+        if self._look() is None:
+            with suppress(OSError, BucketError):  # the next one finds a dead process
+                self._file.delete()
 
     def check(self) -> None:
-        """See that it has not become another's.
+        """See that no other driver has taken the sweep over.
 
         Raises:
-            SweepError: It has.
+            SweepError: One has, while this one could not be heard.
         """
-        if self._lost is not None:
+        other = self._other if self._file.is_slow else self._look()
+        if other is not None:
             raise SweepError(
-                f"{self._file.sweep} was taken over by process {self._lost['pid']} on "
-                f"{self._lost['host']}: this driver ends, and that one goes on"
+                f"{self._file.sweep} was taken over by process {other['pid']} on "
+                f"{other['host']} while this driver was silent: this one ends, that one goes on"
             )
 
     def _settle(self) -> None:
         """Where two can write at once: wait for the other, and see who was the last."""
-        if self._file.settle_s:
-            time.sleep(self._file.settle_s)
-            self._notice_another()
+        if self._file.is_slow:
+            time.sleep(_SETTLE_S)
+            self._look()
             self.check()
 
-    def _holder_there(self) -> dict[str, Any] | None:
-        try:
-            holder = self._file.read()
-        except (FileNotFoundError, ValueError):
-            return None
-        whole = (
-            isinstance(holder, dict) and {"host", "pid", "started", "heartbeat"} <= holder.keys()
-        )
-        return holder if whole else None
-
-    def _notice_another(self) -> None:
-        holder = self._holder_there()
-        if holder is not None and holder.get("token") != self._holder["token"]:
-            self._lost = holder
+    def _look(self) -> dict[str, Any] | None:
+        """Who has taken over, if anyone has."""
+        if self._other is None:
+            holder = None
+            with suppress(BucketError):  # it is looked at again soon
+                holder = _read(self._file)
+            ours = holder is None or all(holder.get(k) == v for k, v in self._holder.items())
+            self._other = None if ours else holder
+        return self._other
 
     def _refuse_second(self, holder: dict[str, Any]) -> None:
-        if _lives(holder):
+        if _lives(holder, self._file):
             raise SweepError(
                 f"{self._file.sweep} is being written by process {holder['pid']} on "
                 f"{holder['host']}: wait for it, or end it and resume"
@@ -128,11 +135,9 @@ class Lease:
 
     def _beat(self) -> None:
         while not self._stop.wait(_HEARTBEAT_S):
-            with suppress(OSError, BucketError):  # a disk that fails shows in the journal
-                if self._file.settle_s:
-                    self._notice_another()
-                if self._lost is not None:
-                    return
+            if self._look() is not None:
+                return
+            with suppress(OSError, BucketError):  # storage that fails shows in the journal
                 self.renew()
 
 
@@ -141,7 +146,7 @@ class _File:
     """A lease on a disk."""
 
     path: Path
-    settle_s = 0.0
+    is_slow = False
 
     @property
     def sweep(self) -> str:
@@ -159,10 +164,10 @@ class _File:
 
 @dataclass(frozen=True)
 class _Object:
-    """A lease in a bucket."""
+    """A lease in a bucket, which takes too long to read before each append."""
 
     place: Bucket
-    settle_s = 1.0
+    is_slow = True
 
     @property
     def sweep(self) -> str:
@@ -175,14 +180,36 @@ class _Object:
         self.place.parent.put(self.place.name, text.encode())
 
     def delete(self) -> None:
-        with suppress(BucketError):  # it is stale in a minute
-            self.place.parent.delete(self.place.name)
+        self.place.parent.delete(self.place.name)
 
 
-def _lives(holder: dict[str, Any]) -> bool:
+def _read(file: _File | _Object) -> dict[str, Any] | None:
+    try:
+        holder = file.read()
+    except (OSError, ValueError):
+        return None
+    whole = isinstance(holder, dict) and {"host", "pid", "started", "heartbeat"} <= holder.keys()
+    return holder if whole else None
+
+
+def _lives(holder: dict[str, Any], file: _File | _Object) -> bool:
     if holder["host"] != socket.gethostname():
-        return bool(time.time() - holder["heartbeat"] < _STALE_S)
+        return abs(time.time() - holder["heartbeat"]) < _LONG_DEAD_S and _beats(holder, file)
     return holder["pid"] != os.getpid() and _is_process(holder["pid"], holder["started"])
+
+
+def _beats(holder: dict[str, Any], file: _File | _Object) -> bool:
+    """Whether the file changes while it is watched; one that goes was given back."""
+    sys.stderr.write(
+        f"process {holder['pid']} on {holder['host']} drove this sweep last: watching for "
+        f"{_STALE_S:g} s whether it still does\n"
+    )
+    deadline = time.monotonic() + _STALE_S
+    while time.monotonic() < deadline:
+        if (now := _read(file)) != holder:
+            return now is not None
+        time.sleep(_LOOK_S)
+    return False
 
 
 def _start_of(pid: int) -> float | None:

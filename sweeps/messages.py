@@ -73,6 +73,14 @@ class Rest:
     """As a job's."""
 
 
+@dataclass(frozen=True)
+class Save:
+    """Go on, and let the next report come with a checkpoint if the task can write one."""
+
+
+Order = Job | Rest | Save
+
+
 # Lane to driver
 
 
@@ -114,8 +122,8 @@ class Raised:
     error: str
     """The traceback."""
     cause: str
-    """`import` where something could not be imported, `out_of_memory`, `storage` where the sweep's
-    storage failed, else `error`."""
+    """`import` where something could not be imported, `out_of_memory`, `storage` where that took
+    nothing more, else `error`."""
 
 
 @dataclass(frozen=True, kw_only=True)

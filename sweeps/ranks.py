@@ -20,12 +20,13 @@ from functools import partial
 from typing import Any
 
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import RayActorError, RayError
 from ray.util import get_node_ip_address
 from ray.util.placement_group import get_current_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from sweeps import session
+from sweeps.draining import PREEMPTED
 from sweeps.memory import was_killed_for_memory
 from sweeps.messages import Job, LaneSettings, LostRankError, Raised
 from sweeps.process_group import Seat, World, hosting, release_devices, visible_devices, worlds
@@ -146,6 +147,11 @@ class Gang:
             for rank, devices in zip(self._ranks, others, strict=True)
         ]
 
+    @property
+    def nodes(self) -> Sequence[str]:
+        """The ids of the nodes that its ranks are on, once they have loaded."""
+        return sorted({seat.node for seat in self._seats})
+
     def train(self, worker: Worker, job: Job, send: Send) -> Any:
         """Run a segment, of which this process is rank 0; what its task returns.
 
@@ -244,6 +250,8 @@ class _Part:
             return self.ended.result(timeout_s)
         except RayError as error:
             why = "its process or node died (killed, or out of memory)"
+            if isinstance(error, RayActorError) and error.preempted:
+                why = PREEMPTED
             if was_killed_for_memory(str(error)):
                 why = "its process was killed due to the node running low on memory"
             return LostRankError(f"rank {self.rank} of trial {self.trial} was lost: {why}")

@@ -24,7 +24,7 @@ from cluster.bucket import Bucket
 
 _CHECKPOINTS = "checkpoints"
 _KEY = re.compile(
-    rf"{_CHECKPOINTS}/(?P<job>\d+/[\d.]+(?:/rung-\d+)?)/(?P<step>\d+)(?P<rest>\.json$|/)"
+    rf"{_CHECKPOINTS}/(?P<job>\d+/[\d.-]+(?:/rung-\d+)?)/(?P<step>\d+)(?P<rest>\.json$|/)"
 )
 
 

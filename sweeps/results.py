@@ -191,6 +191,7 @@ class SweepResults:
             "step": column(lambda t: t.step, pa.int64()),
             "promotions": column(lambda t: t.promotions, pa.int64()),
             "losses": column(lambda t: t.losses, pa.int64()),
+            "preemptions": column(lambda t: t.preemptions, pa.int64()),
             "exploits": column(lambda t: len(t.lineage), pa.int64()),
             "schedule": column(self._schedule, pa.string()),
             "retries": column(lambda t: len(t.failures), pa.int64()),

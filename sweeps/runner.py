@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from hydra.types import HydraContext, TaskFunction
@@ -22,6 +23,7 @@ from cluster.bucket import BucketError
 from cluster.capacity import Capacity
 from sweeps import preview
 from sweeps.adopt import adopting
+from sweeps.disk import is_refusal, refusal
 from sweeps.engine import Engine
 from sweeps.errors import SweepError, headline
 from sweeps.events import Asked
@@ -39,8 +41,11 @@ from sweeps.state import EventLog, Listener
 from sweeps.status import Status
 from sweeps.storage import check_storage
 from sweeps.trials import Trials
+from sweeps.vigil import end_process, watching_head
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+"""SIGUSR1 is how Slurm warns of a job's time limit."""
+
 _NODES_EVERY_S = 0.5
 _INTERRUPT_S = 15.0
 """Where a signal ended Ray too, its client would wait a minute for it: end without it then."""
@@ -76,7 +81,7 @@ def run(plan: Plan) -> float | None:
     else:
         folder.begin()
     try:
-        with Lease(folder.lease) as lease, _log_to(folder):
+        with _telling_refusals(folder.path), Lease(folder.lease) as lease, _log_to(folder):
             try:
                 _drive(plan, lease, make_console(stderr=True))
             except KeyboardInterrupt:
@@ -94,11 +99,15 @@ def _drive(plan: Plan, lease: Lease, console: Console) -> None:
     check_grows(plan.num_samples, sum(isinstance(event, Asked) for event in history))
     _announce(plan, console)
     known = [] if history else plan.known
-    with _connected(console) as there, _noting_signals() as interrupted:
+    with (
+        _connected(console) as there,
+        _noting_signals() as signalled,
+        watching_head(_head(), end=end_process) as check_head,
+    ):
         lease.renew()
         from sweeps.tune import run_lanes
 
-        there = _with_nodes(plan, there, console, interrupted)
+        there = _with_nodes(plan, there, console, signalled)
         each = resources_of_a_trial(plan.settings, there)
         check_storage(plan.folder, there, console)
         slots = describe_slots(each, there, plan.settings.max_concurrent_trials)
@@ -116,7 +125,7 @@ def _drive(plan: Plan, lease: Lease, console: Console) -> None:
             engine = _engine(plan, journal, [retention, progress])
             engine.open(history, name=plan.folder.name, known=known)
             with _closing(engine) as close, progress:
-                close(run_lanes(plan, engine, each, interrupted=interrupted))
+                close(run_lanes(plan, engine, each, interrupted=signalled, check=check_head))
 
 
 @contextlib.contextmanager
@@ -259,7 +268,7 @@ def _announce(plan: Plan, console: Console) -> None:
 
 @contextlib.contextmanager
 def _noting_signals() -> Iterator[Callable[[], bool]]:
-    """Note the first SIGINT or SIGTERM, to end where nothing is half done; a second ends at once.
+    """Note the first signal, to end where nothing is half done; a second ends at once.
 
     Yields:
         Whether one came.
@@ -287,11 +296,44 @@ def _noting_signals() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
+def _head() -> str:
+    import ray
+
+    return str(ray.get_runtime_context().gcs_address)
+
+
+@contextlib.contextmanager
+def _telling_refusals(folder: Path) -> Iterator[None]:
+    """Let storage that is full, read-only or gone end a sweep with one message.
+
+    Raises:
+        SweepError: It is.
+    """
+    try:
+        yield
+    except OSError as error:
+        if not is_refusal(error):
+            raise
+        raise refusal(Path(error.filename or folder), error) from error
+
+
+class _LogFile(logging.FileHandler):
+    """Storage that takes nothing shows in the journal, not as a traceback of the log's."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record, if it can be."""
+        with contextlib.suppress(OSError):
+            super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        """Nothing."""
+
+
 @contextlib.contextmanager
 def _log_to(folder: SweepFolder) -> Iterator[None]:
     """Keep what Optuna and we log in the sweep's folder, off the screen."""
     folder.pull(folder.log)
-    handler = logging.FileHandler(folder.log, delay=True)
+    handler = _LogFile(folder.log, delay=True)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     loggers = [logging.getLogger(name) for name in ("sweeps", "optuna")]
     before = [(logger.handlers, logger.propagate) for logger in loggers]

@@ -94,6 +94,8 @@ class Session:
     def __post_init__(self) -> None:
         self._written = self.clock()
         self._step = int(self.checkpoint.name) if self.checkpoint else 0
+        self.save_soon = False
+        """Whether the next checkpoint is worth its time, whatever came before."""
 
     def reach(self, step: int) -> bool:
         """Come to a step; whether a rung lies there, or on the way."""
@@ -102,7 +104,8 @@ class Session:
 
     def is_due(self, *, at_rung: bool) -> bool:
         """Whether a checkpoint is worth its time: at a rung, and after some seconds without."""
-        return self.always or at_rung or self.clock() - self._written >= CHECKPOINT_EVERY_S
+        wanted = self.always or self.save_soon or at_rung
+        return wanted or self.clock() - self._written >= CHECKPOINT_EVERY_S
 
     def can_wait(self, value: float | None, *, at_rung: bool) -> bool:
         """Whether no decision hangs on a report of this value."""
@@ -111,7 +114,7 @@ class Session:
 
     def note_written(self) -> None:
         """A checkpoint was written just now."""
-        self._written = self.clock()
+        self._written, self.save_soon = self.clock(), False
 
 
 _session: Session | None = None
@@ -127,6 +130,12 @@ def end() -> None:
     """Leave a segment; called by the worker, never by an app."""
     global _session
     _session = None
+
+
+def save_soon() -> None:
+    """Let the next report come with a checkpoint; called by the lane, never by an app."""
+    if _session is not None:
+        _session.save_soon = True
 
 
 def in_sweep() -> bool:

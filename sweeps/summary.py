@@ -104,7 +104,7 @@ def _ending(sweep: SweepResults) -> Text:
 def _failures(sweep: SweepResults) -> Iterator[Text]:
     failed = sweep.trials.with_status(Status.FAILED)
     for trial in failed[:_FAILURES_SHOWN]:
-        where = _short(sweep.folder.job(trial.number, trial.run))
+        where = _short(sweep.folder.job(trial.number, trial.run, life=trial.lives))
         reason = headline(trial.error) or trial.cause or "no reason given"
         tries = f" (tried {len(trial.failures) + 1} times)" if trial.failures else ""
         said = f"trial {trial.number} failed{tries}: {reason}"
@@ -115,6 +115,11 @@ def _failures(sweep: SweepResults) -> Iterator[Text]:
     causes = Counter(trial.cause for trial in sweep.trials)
     if causes[OUT_OF_MEMORY]:
         yield Text(f"out of memory in {_trials(causes[OUT_OF_MEMORY])}: {ADVICE}", "magenta")
+    if preempted := sum(trial.preemptions for trial in sweep.trials):
+        times = f"{preempted} time{'s' if preempted > 1 else ''}"
+        yield Text(
+            f"preempted {times}: the trial went on elsewhere, which counts for nothing", "dim"
+        )
     if causes["time_limit"]:
         ended = _trials(causes["time_limit"])
         yield Text(f"hydra.sweeper.trial_time_limit_s ended {ended}", "dim")

@@ -31,10 +31,12 @@ from sweeps.messages import (
     Left,
     LostRankError,
     Message,
+    Order,
     Raised,
     Report,
     Rest,
     Returned,
+    Save,
     StorageMissingError,
     StuckTaskError,
     Unusable,
@@ -58,15 +60,16 @@ class Lane(Trainable):
         self._gang = Gang(settings) if settings.resources.workers > 1 else None
         self._worker: Worker | None = None
         self._segment: _Segment | None = None
-        self._order: Job | Rest | None = None
+        self._order: Order | None = None
+        self._nodes: Sequence[str] = ()
 
-    def assign(self, order: Job | Rest) -> None:
-        """What the next `step` shall do instead of going on; ends what runs."""
+    def assign(self, order: Order) -> None:
+        """What the next `step` shall do instead of going on; all but `Save` ends what runs."""
         self._order = order
 
     def step(self) -> dict[str, Any]:
         """Go on until there is something to say."""
-        return {"messages": self._next_messages()}
+        return {"messages": self._next_messages(), "nodes": self._nodes}
 
     def cleanup(self) -> None:
         """End what runs; without its thread's consent if need be, since the process ends too."""
@@ -81,6 +84,9 @@ class Lane(Trainable):
             if self._settings.remote is None:
                 _check_storage(self._settings.folder)
             return [self._load()]
+        if isinstance(order, Save):
+            session.save_soon()
+            order = None
         if order is None:
             return self._go_on()
         if self._end_segment() and order.says_left:
@@ -104,6 +110,8 @@ class Lane(Trainable):
         try:
             self._worker = Worker(self._settings)
             ray.get(others)
+            here = ray.get_runtime_context().get_node_id()
+            self._nodes = [here] if self._gang is None else self._gang.nodes
         except RayActorError:  # a rank died: so does the lane
             raise
         except BaseException as error:  # noqa: BLE001 - told to the driver, which ends the sweep

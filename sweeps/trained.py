@@ -133,9 +133,13 @@ class TrainedTrial:
 def _best_job(folder: SweepFolder, trial: Trial) -> Path:
     best = trial.best
     if best is None:
-        return folder.job(trial.number, trial.run)
+        return folder.job(trial.number, trial.run, life=trial.lives)
     rung = None if best.fidelity is None else best.step
-    return folder.job(trial.number, best.run, rung=rung)
+    first, *later = (
+        folder.job(trial.number, best.run, rung=rung, life=life)
+        for life in range(trial.losses + trial.preemptions + 1)
+    )
+    return next((job for job in reversed(later) if job.is_dir()), first)
 
 
 def _typed(hydra: Any) -> DictConfig:

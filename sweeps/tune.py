@@ -27,6 +27,7 @@ from ray.tune.stopper import Stopper
 
 from sweeps.checkpoints import newest_left
 from sweeps.compose import Base
+from sweeps.draining import PREEMPTED, Drains
 from sweeps.engine import Engine
 from sweeps.lanes import Lanes, MakeJob
 from sweeps.messages import Job, LaneSettings
@@ -84,6 +85,8 @@ class LaneScheduler(TrialScheduler):
         super().__init__()  # type: ignore[no-untyped-call]
         self._lanes = lanes
         self._carriers: dict[str, TuneTrial] = {}
+        self._actors: dict[str, Any] = {}
+        """By lane: the actor that spoke last. Tune forgets one that fails before it tells of it."""
 
     def kill_lanes(self, names: Collection[str] | None = None) -> None:
         """End these lanes, or all, where they stand: what they have not reported is lost."""
@@ -98,18 +101,22 @@ class LaneScheduler(TrialScheduler):
 
     def on_trial_error(self, tune_controller: Any, trial: TuneTrial) -> None:
         """A lane's process died."""
+        actor = self._actors.pop(trial.trial_id, None)
+        if actor is not None:  # one that is only out of reach would train on
+            ray.kill(actor)
         self._lanes.on_lane_lost(trial.trial_id, _last_error(trial))
 
     def on_trial_result(
         self, tune_controller: Any, trial: TuneTrial, result: Mapping[str, Any]
     ) -> str:
         """A lane has messages; whatever it answers reaches the lane before its next step."""
-        order = self._lanes.on_messages(trial.trial_id, result["messages"])
+        actor = trial.temporary_state.ray_actor
+        assert actor is not None, "a lane that spoke has an actor"
+        self._actors[trial.trial_id] = actor
+        order = self._lanes.on_messages(trial.trial_id, result["messages"], result["nodes"])
         if isinstance(order, Done):
             return TrialScheduler.STOP
         if order is not None:
-            actor = trial.temporary_state.ray_actor
-            assert actor is not None, "a lane that spoke has an actor"
             actor.assign.remote(order)
         return TrialScheduler.CONTINUE
 
@@ -117,6 +124,7 @@ class LaneScheduler(TrialScheduler):
         self, tune_controller: Any, trial: TuneTrial, result: Mapping[str, Any]
     ) -> None:
         """A lane ended."""
+        self._actors.pop(trial.trial_id, None)
 
     def on_trial_remove(self, tune_controller: Any, trial: TuneTrial) -> None:
         """A lane was taken away before it ran."""
@@ -162,7 +170,12 @@ def _last_error(trial: TuneTrial) -> str:
 
 
 def run_lanes(
-    plan: Plan, engine: Engine, each: Resources, *, interrupted: Callable[[], bool]
+    plan: Plan,
+    engine: Engine,
+    each: Resources,
+    *,
+    interrupted: Callable[[], bool],
+    check: Callable[[], None],
 ) -> str:
     """Let Ray Tune place and carry lanes until the sweep is over; `done`, or why it ends before.
 
@@ -171,6 +184,7 @@ def run_lanes(
         engine: Its decisions, opened.
         each: What a lane gets.
         interrupted: Asked between any two events: whether to end now.
+        check: Called between any two events; raises SweepError where the sweep cannot go on.
 
     Raises:
         SweepError: The sweep cannot go on.
@@ -185,6 +199,8 @@ def run_lanes(
         max_lanes=plan.settings.max_concurrent_trials,
         deadline=None if budget is None else time.time() + budget,
         interrupted=interrupted,
+        check=check,
+        draining=Drains(),
     )
     lane = tune.with_resources(
         tune.with_parameters(Lane, settings=_lane_settings(plan, each)),
@@ -235,7 +251,11 @@ def _job_maker(plan: Plan, engine: Engine) -> MakeJob:
         trial = engine.trials[segment.trial]
         best = trial.best
         folder = plan.folder.job(
-            segment.trial, segment.run, rung=segment.rung, exploits=segment.exploits
+            segment.trial,
+            segment.run,
+            rung=segment.rung,
+            exploits=segment.exploits,
+            life=segment.life,
         )
         return Job(
             trial=segment.trial,
@@ -293,6 +313,8 @@ def _surviving_lost_lanes() -> Iterator[None]:
         known = isinstance(exception, RayActorError | RayTaskError)
         if isinstance(exception, RayError) and not known:
             exception = RayActorError(error_msg=str(exception))
+        if isinstance(exception, RayActorError) and exception.preempted:
+            exception = RayActorError(error_msg=f"{PREEMPTED}\n{exception}")
         take(self, tracked_actor_task, exception)
 
     manager._actor_task_failed = take_any

@@ -8,6 +8,7 @@ import importlib
 import os
 import traceback
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -17,6 +18,7 @@ from cluster.bucket import BucketError
 from sweeps import session
 from sweeps.app import load_app
 from sweeps.compose import Base, apply
+from sweeps.disk import STORAGE, cannot_be_written
 from sweeps.job import JobRunner, trial_seed
 from sweeps.memory import OUT_OF_MEMORY, ran_out_of_memory
 from sweeps.messages import Job, LaneSettings, Raised
@@ -103,7 +105,7 @@ def _session(entered: session.Session) -> Iterator[None]:
 
 def raised(job: Job, error: BaseException) -> Raised:
     """What to tell the driver of a task that raised."""
-    return Raised(trial=job.trial, error=traceback_of(error), cause=_cause(error))
+    return Raised(trial=job.trial, error=traceback_of(error), cause=_cause(error, job.folder))
 
 
 def traceback_of(error: BaseException) -> str:
@@ -111,10 +113,10 @@ def traceback_of(error: BaseException) -> str:
     return "".join(traceback.format_exception(error))
 
 
-def _cause(error: BaseException) -> str:
-    """Whether memory ran out, or it is something that no other trial can do either."""
-    if isinstance(error, BucketError):
-        return "storage"
+def _cause(error: BaseException, folder: Path) -> str:
+    """Whether storage or memory ran out, or no other trial can import it either."""
+    if isinstance(error, BucketError) or cannot_be_written(folder, error):
+        return STORAGE
     if ran_out_of_memory(error):
         return OUT_OF_MEMORY
     missing = isinstance(error, InstantiationException) and "locating target" in str(error)

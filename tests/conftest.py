@@ -213,7 +213,14 @@ class Swept:
 class Driver:
     """A sweep's driver in a process of its own."""
 
-    def __init__(self, *, command: list[str], output: Path, folder: SweepFolder) -> None:
+    def __init__(
+        self,
+        *,
+        command: list[str],
+        output: Path,
+        folder: SweepFolder,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
         output.parent.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self._output = output

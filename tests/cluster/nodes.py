@@ -28,7 +28,24 @@ RAY = str(Path(sys.executable).with_name("ray"))
 _HEAD = "127.0.0.2"
 """Each node has a loopback address of its own; 127.0.0.1 Ray would replace by the machine's."""
 
-_START_S = 60
+_START_S = 180
+
+_DRAIN = """
+import logging, os, sys, time
+import ray
+from ray._raylet import GcsClient
+from ray.core.generated.autoscaler_pb2 import DrainNodeReason
+
+ray.init(logging_level=logging.ERROR, log_to_driver=False)
+node = next(n for n in ray.nodes() if n["Alive"] and n["NodeManagerAddress"] == sys.argv[1])
+accepted, why = GcsClient(address=os.environ["RAY_ADDRESS"]).drain_node(
+    node["NodeID"],
+    DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION"),
+    "the test takes it away",
+    int((time.time() + float(sys.argv[2])) * 1000),
+)
+assert accepted, why
+"""
 
 
 def free_port() -> int:
@@ -45,6 +62,8 @@ class Node:
     process: subprocess.Popen[bytes]
     folder: Path
     output: Path
+    address: str
+    """Its IP address."""
 
     @property
     def processes(self) -> list[psutil.Process]:
@@ -91,6 +110,8 @@ class RayCluster:
 
     folder: Path
     token: str
+    host: str = _HEAD
+    """The head's IP address."""
     gcs_port: int = field(default_factory=free_port)
     dashboard_port: int = field(default_factory=free_port)
     nodes: dict[str, Node] = field(default_factory=dict)
@@ -99,7 +120,7 @@ class RayCluster:
     @property
     def address(self) -> str:
         """Of the GCS, for `RAY_ADDRESS` of a driver."""
-        return f"{_HEAD}:{self.gcs_port}"
+        return f"{self.host}:{self.gcs_port}"
 
     @property
     def dashboard(self) -> str:
@@ -115,15 +136,24 @@ class RayCluster:
         """For a process that is to talk to it."""
         own = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
         auth = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(self.token_file)}
+        own["PYTHONPATH"] = str(Path(__file__).parents[2])  # this very checkout
         return own | (auth if self.token else {"RAY_AUTH_MODE": "disabled"})
 
     def start_head(
-        self, *, cpus: float = 0, env: Mapping[str, str] | None = None, dashboard: bool = True
+        self,
+        *,
+        cpus: float = 0,
+        env: Mapping[str, str] | None = None,
+        dashboard: bool = True,
+        prefix: Sequence[str] = (),
     ) -> Node:
-        """Start the head; `dashboard` is the Jobs API too, and costs a second."""
+        """Start the head; `dashboard` is the Jobs API too, and costs a second.
+
+        Commands stand behind `prefix`.
+        """
         arguments = ["--head", f"--port={self.gcs_port}", f"--dashboard-port={self.dashboard_port}"]
         arguments += [f"--include-dashboard={str(dashboard).lower()}"]
-        return self._start("head", [*arguments, f"--num-cpus={cpus:g}"], env, _HEAD)
+        return self._start("head", [*arguments, f"--num-cpus={cpus:g}"], env, self.host, prefix)
 
     def add_node(
         self,
@@ -132,17 +162,35 @@ class RayCluster:
         cpus: float = 1,
         gpus: float = 0,
         env: Mapping[str, str] | None = None,
-        within: Sequence[str] = (),
+        address: str | None = None,
+        prefix: Sequence[str] = (),
     ) -> Node:
-        """Add a worker node and wait until it runs; `within` is a command that runs its command."""
+        """Add a worker node and wait until it runs; `prefix` is a command that runs its command."""
         arguments = [f"--address={self.address}", f"--num-cpus={cpus:g}", f"--num-gpus={gpus:g}"]
-        address = f"127.0.0.{next(self._addresses)}"
-        return self._start(name, arguments, env, address, within)
+        address = address or f"127.0.0.{next(self._addresses)}"
+        return self._start(name, arguments, env, address, prefix)
 
     def add_nodes(self, *names: str, cpus: float = 1, gpus: float = 0) -> list[Node]:
         """Add several at once."""
         with ThreadPoolExecutor() as pool:
             return list(pool.map(lambda name: self.add_node(name, cpus=cpus, gpus=gpus), names))
+
+    def drain(self, node: Node, *, deadline_s: int = 60) -> None:
+        """Say that a node will be preempted, as a cloud or a batch system would have it said."""
+        self.run_python(_DRAIN, node.address, str(deadline_s))
+
+    def run_python(self, code: str, *arguments: str) -> str:
+        """Run a little program that is connected to it; what it printed."""
+        done = subprocess.run(
+            [sys.executable, "-c", code, *arguments],
+            env=self.environment | {"RAY_ADDRESS": self.address},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
     def stop(self) -> None:
         """Kill every node, the head last, and take the folders away."""
@@ -156,12 +204,12 @@ class RayCluster:
         arguments: list[str],
         env: Mapping[str, str] | None,
         address: str,
-        within: Sequence[str] = (),
+        prefix: Sequence[str],
     ) -> Node:
         place = self.folder / name
         place.mkdir(exist_ok=True)
         output = self.folder / f"{name}.txt"
-        command = [*within, RAY, "start", *arguments, "--block", f"--node-ip-address={address}"]
+        command = [*prefix, RAY, "start", *arguments, "--block", f"--node-ip-address={address}"]
         command += [f"--temp-dir={place}", f"--labels=node={name}", "--disable-usage-stats"]
         command.append(f"--dashboard-agent-listen-port={free_port()}")  # or two clusters share it
         with output.open("ab") as file:
@@ -174,7 +222,7 @@ class RayCluster:
                 start_new_session=True,
                 cwd=place,
             )
-        node = Node(name=name, process=process, folder=place, output=output)
+        node = Node(name=name, process=process, folder=place, output=output, address=address)
         self.nodes[name] = node
         deadline = time.monotonic() + _START_S
         while b"Ray runtime started" not in output.read_bytes()[began:]:
@@ -185,10 +233,10 @@ class RayCluster:
 
 
 @contextlib.contextmanager
-def ray_cluster(*, token: bool = True) -> Iterator[RayCluster]:
+def ray_cluster(*, token: bool = True, host: str = _HEAD) -> Iterator[RayCluster]:
     """A cluster without nodes yet; all of it is gone at the end."""
     folder = Path(tempfile.mkdtemp(prefix="cvc", dir="/tmp"))  # sockets lie in it: a short path
-    cluster = RayCluster(folder=folder, token=secrets.token_hex(32) if token else "")
+    cluster = RayCluster(folder=folder, token=secrets.token_hex(32) if token else "", host=host)
     if token:
         cluster.token_file.touch(mode=0o600)
         cluster.token_file.write_text(cluster.token)
