@@ -6,12 +6,13 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cluster.bucket import check_bucket, is_url
 from cluster.errors import ClusterError
 
 TIMEOUT_S = 20.0
@@ -38,27 +39,43 @@ class NodeProbe:
 
 
 def probe(path: str | os.PathLike[str], *, timeout_s: float = TIMEOUT_S) -> list[NodeProbe]:
-    """Try a folder from every node of the connected Ray, and leave it as it was.
+    """Try a storage path from every node of the connected Ray, and leave it as it was.
 
-    Each node reads what this process writes there, and writes what this process reads back.
+    In a folder each node reads what this process writes there, and writes what this process reads
+    back. In a bucket each writes an object and reads it back.
 
     Args:
-        path: A folder; made where it is missing.
+        path: A folder, made where it is missing; or a URL such as s3://bucket/sweeps.
         timeout_s: How long the nodes may take to answer.
 
     Raises:
         ClusterError: This process itself cannot write there.
     """
+    if is_url(path):
+        url = str(path)
+        check_bucket(url)
+        return _from_each(lambda node: _ask(node, _try_bucket, url), _said, timeout_s)
+    with _scratch(Path(path)) as (scratch, secret):
+        return _from_each(
+            lambda node: _ask(node, _try_here, str(scratch), node),
+            lambda task, node: _answer(task, scratch / node, secret),
+            timeout_s,
+        )
+
+
+def _from_each(
+    ask: Callable[[str], Any], answer: Callable[[Any, str], dict[str, Any]], timeout_s: float
+) -> list[NodeProbe]:
+    """What comes of a task on each node, by what it answers."""
     import ray
 
     nodes: Any = ray.nodes()  # type: ignore[no-untyped-call]
-    with _scratch(Path(path)) as (scratch, secret):
-        asked = {_ask(node["NodeID"], scratch): node for node in nodes if node["Alive"]}
-        ready, late = ray.wait(list(asked), num_returns=len(asked), timeout=timeout_s)
-        found = {task: _answer(task, scratch / asked[task]["NodeID"], secret) for task in ready}
-        for task in late:
-            ray.cancel(task, force=True)
-            found[task] = _no_answer(f"no answer within {timeout_s:g} s")
+    asked = {ask(node["NodeID"]): node for node in nodes if node["Alive"]}
+    ready, late = ray.wait(list(asked), num_returns=len(asked), timeout=timeout_s)
+    found = {task: answer(task, asked[task]["NodeID"]) for task in ready}
+    for task in late:
+        ray.cancel(task, force=True)
+        found[task] = _no_answer(f"no answer within {timeout_s:g} s")
     return [NodeProbe(node=_name(node), **found[task]) for task, node in asked.items()]
 
 
@@ -78,14 +95,23 @@ def _scratch(place: Path) -> Iterator[tuple[Path, str]]:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _ask(node: str, scratch: Path) -> Any:
+def _ask(node: str, function: Callable[..., Any], *arguments: str) -> Any:
     """Start a task on that very node; it takes no slot."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     there = NodeAffinitySchedulingStrategy(node, soft=False)
-    task = ray.remote(_try_here).options(num_cpus=0, max_retries=0, scheduling_strategy=there)
-    return task.remote(str(scratch), node)
+    task = ray.remote(function).options(num_cpus=0, max_retries=0, scheduling_strategy=there)
+    return task.remote(*arguments)
+
+
+def _try_bucket(url: str) -> dict[str, Any]:
+    """On a node: whether the bucket takes an object and gives it back."""
+    try:
+        check_bucket(url)
+    except ClusterError as error:
+        return {"error": str(error)}
+    return {}
 
 
 def _try_here(scratch: str, node: str) -> dict[str, Any]:
@@ -104,13 +130,7 @@ def _try_here(scratch: str, node: str) -> dict[str, Any]:
 
 def _answer(task: Any, written: Path, secret: str) -> dict[str, Any]:
     """What a node said, checked against what it wrote."""
-    import ray
-    from ray.exceptions import RayError
-
-    try:
-        said: dict[str, Any] = ray.get(task)
-    except RayError as error:
-        return _no_answer(f"the probe failed there: {str(error).strip().splitlines()[-1]}")
+    said = _said(task)
     if "error" in said:
         return said
     try:
@@ -118,6 +138,17 @@ def _answer(task: Any, written: Path, secret: str) -> dict[str, Any]:
     except OSError as error:
         return {"error": f"what it wrote cannot be read here: {error.strerror}"}
     return said if same else {"error": "what it read there is not what was written here"}
+
+
+def _said(task: Any, node: str = "") -> dict[str, Any]:
+    import ray
+    from ray.exceptions import RayError
+
+    try:
+        said: dict[str, Any] = ray.get(task)
+    except RayError as error:
+        return _no_answer(f"the probe failed there: {str(error).strip().splitlines()[-1]}")
+    return said
 
 
 def _no_answer(error: str) -> dict[str, Any]:

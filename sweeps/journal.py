@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -75,6 +75,9 @@ class Journal:
                 _cut_torn_tail(self._path)
             raise self._failure from error
 
+    def close(self) -> None:
+        """Nothing to do: what is appended is whole."""
+
 
 def read_journal(path: Path) -> Iterator[Event]:
     """Every event of a journal in order; a torn last line is passed over.
@@ -83,16 +86,26 @@ def read_journal(path: Path) -> Iterator[Event]:
         SweepError: A whole line cannot be read, or a newer caviar wrote it; its number is named.
     """
     with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.endswith(b"\n"):
-                return
-            try:
-                yield decode(json.loads(line))
-            except (ValueError, LookupError, TypeError, AttributeError) as error:
-                raise SweepError(
-                    f"{path}, line {number}, cannot be read ({type(error).__name__}: {error}). "
-                    f"Restore the file from a copy, or cut it before that line to go on from there."
-                ) from error
+        yield from decode_lines(file, str(path))
+
+
+def decode_lines(lines: Iterable[bytes], name: str) -> Iterator[Event]:
+    """The events of a journal's lines; as `read_journal`.
+
+    Args:
+        lines: Each with its newline; a last one without is passed over.
+        name: Of the journal, for the message.
+    """
+    for number, line in enumerate(lines, start=1):
+        if not line.endswith(b"\n"):
+            return
+        try:
+            yield decode(json.loads(line))
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise SweepError(
+                f"{name}, line {number}, cannot be read ({type(error).__name__}: {error}). "
+                f"Restore the file from a copy, or cut it before that line to go on from there."
+            ) from error
 
 
 def _cut_torn_tail(path: Path) -> None:

@@ -250,20 +250,25 @@ class Lanes:
                     message.trial, message.metrics, checkpoint=self._name_of(message.checkpoint)
                 )
             case Raised(cause=disk.STORAGE):
-                raise disk.refusal(self._folder.path, headline(message.error))
+                raise self._refused(headline(message.error))
             case Raised():
                 self._holds.pop(lane)
                 trial = engine.trials[message.trial]
                 output = self._folder.output(
                     trial.number, trial.run, exploits=len(trial.lineage), life=trial.lives
                 )
-                engine.on_error(message.trial, message.error, cause=message.cause, log=str(output))
+                engine.on_error(
+                    message.trial,
+                    message.error,
+                    cause=message.cause,
+                    log=self._folder.shown(output),
+                )
                 return Done()  # a process in which a task raised is not trusted with the next
             case Unusable():
                 log.error("the app cannot be imported in a worker:\n%s", message.error)
                 raise SweepError(
                     f"the app cannot be imported in a worker: {headline(message.error)}\n"
-                    f"The whole traceback is in {self._folder.log}"
+                    f"The whole traceback is in {self._folder.shown(self._folder.log)}"
                 )
             case Left():
                 self._set_end(lane)
@@ -276,6 +281,12 @@ class Lanes:
         """Note when the time of the lane's trial is up; it begins when the lane is free for it."""
         if (trial := self._holds.get(lane)) is not None:
             self._ends[lane] = self._clock() + self.engine.seconds_left(trial)
+
+    def _refused(self, said: str | None) -> SweepError:
+        """The storage took nothing from a worker; a bucket has said what to do itself."""
+        if self._folder.remote is not None:
+            return SweepError(str(said).partition(": ")[2] or str(said))
+        return disk.refusal(self._folder.path, said)
 
     def _name_of(self, checkpoint: Path | None) -> str | None:
         return None if checkpoint is None else self._folder.relative(checkpoint)

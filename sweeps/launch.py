@@ -175,7 +175,7 @@ def resume_arguments(
     which = (
         "hydra.sweeper.resume=true",
         f"hydra.sweeper.name={literal(folder.name)}",
-        f"hydra.sweeper.storage_path={literal(str(folder.path.parent))}",
+        f"hydra.sweeper.storage_path={literal(folder.storage)}",
         f"hydra.sweeper.seed={record.seed}",
     )
     again = whole.plus(*which).plus(*given.overrides)

@@ -12,6 +12,7 @@ from hydra.core.config_search_path import ConfigSearchPath
 from sweeps.app import App
 from sweeps.compose import Patch
 from sweeps.objective import Objective
+from sweeps.remote import Remote
 from sweeps.resources import Resources
 
 
@@ -24,6 +25,8 @@ class LaneSettings:
     folder: Path
     """The sweep's, on every node."""
     app: App
+    remote: Remote | None
+    """Where the sweep is in a bucket, if it is in one."""
     search_path: ConfigSearchPath
     """Where Hydra finds the app's configs."""
     objective: Objective

@@ -93,7 +93,7 @@ def make_plan(
     app = describe_app(task_function)
     title = _title(app, config)
     name = settings.name or f"{title}-{datetime.now():%Y%m%d-%H%M%S}"
-    folder = SweepFolder(settings.storage_path / name)
+    folder = SweepFolder.at(settings.storage_path, name)
     settings = replace(settings, resume=_goes_on(settings, folder))
     if options["seed"] is None:
         settings = _with_recorded_seed(settings, folder)
@@ -175,7 +175,7 @@ def _refuse_other_space(folder: SweepFolder, space: Space) -> None:
     ]
     if changed:
         raise ConfigError(
-            f"{folder.path} was begun with another search space: {'; '.join(changed)}. A sweep "
+            f"{folder.place} was begun with another search space: {'; '.join(changed)}. A sweep "
             f"goes on in the space it was begun with; begin another for another"
         )
 
@@ -218,7 +218,7 @@ def check_resumable(plan: Plan) -> None:
     """
     folder = plan.folder
     if not folder.sweep_yaml.exists():
-        raise ConfigError(f"there is no sweep in {folder.path} to go on with")
+        raise ConfigError(f"there is no sweep in {folder.place} to go on with")
     record = Record.read(folder)
     now = make_record(plan)
     if record.searcher["name"] in _OF_ONE_SPACE or record.scheduler["name"] in POPULATION:
@@ -233,7 +233,7 @@ def check_resumable(plan: Plan) -> None:
 def _refuse_other(folder: SweepFolder, key: str, was: Any, is_: Any) -> None:
     if was != is_:
         raise ConfigError(
-            f"{key} is {is_}, and {folder.path} was begun with {was}: a sweep goes on as it "
+            f"{key} is {is_}, and {folder.place} was begun with {was}: a sweep goes on as it "
             f"was begun; begin another for another {key}, and let it learn from this one with "
             f"hydra.sweeper.warm_start"
         )
@@ -248,7 +248,7 @@ def _check_scheduler(plan: Plan, was: Mapping[str, Any], now: Mapping[str, Any])
     _refuse_other(plan.folder, "scheduler", was, {**now, "max_t": before})
     if before is not None and after is not None and after < before:
         raise ConfigError(
-            f"hydra.sweeper.scheduler.max_t is {after}, and {plan.folder.path} was begun with "
+            f"hydra.sweeper.scheduler.max_t is {after}, and {plan.folder.place} was begun with "
             f"{before}; it can only grow"
         )
 

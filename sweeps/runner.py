@@ -20,6 +20,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from cluster import connect
+from cluster.bucket import BucketError
 from cluster.capacity import Capacity
 from sweeps import preview
 from sweeps.adopt import adopting
@@ -27,8 +28,7 @@ from sweeps.disk import is_refusal, refusal
 from sweeps.engine import Engine
 from sweeps.errors import SweepError, headline
 from sweeps.events import Asked
-from sweeps.folder import Record
-from sweeps.journal import Journal, read_journal
+from sweeps.folder import Record, SweepFolder
 from sweeps.lease import Lease
 from sweeps.limits import Limits, check_grows
 from sweeps.memory import ADVICE, OUT_OF_MEMORY
@@ -37,7 +37,8 @@ from sweeps.progress import Progress
 from sweeps.render import make_console
 from sweeps.resources import describe_slots, is_auto, resources_of_a_trial
 from sweeps.retention import Retention
-from sweeps.state import Listener
+from sweeps.segments import has_journal, open_journal, read_events
+from sweeps.state import EventLog, Listener
 from sweeps.status import Status
 from sweeps.storage import check_storage
 from sweeps.trials import Trials
@@ -98,11 +99,11 @@ def run(plan: Plan) -> float | None:
     else:
         folder.begin()
     try:
-        with _telling_refusals(folder.path), Lease(folder.lease) as lease, _log_to(folder.log):
+        with _telling_refusals(folder.path), Lease(folder.lease) as lease, _log_to(folder):
             try:
                 _drive(plan, lease, make_console(stderr=True))
             except KeyboardInterrupt:
-                if folder.journal.exists():
+                if has_journal(folder):
                     _hand_back(plan, export=False)
                 raise
             return _hand_back(plan, export=plan.settings.export)
@@ -112,7 +113,7 @@ def run(plan: Plan) -> float | None:
 
 def _drive(plan: Plan, lease: Lease, console: Console) -> None:
     """Open the journal, connect to Ray and run lanes until the sweep is over."""
-    history = list(read_journal(plan.folder.journal)) if plan.folder.journal.exists() else []
+    history = list(read_events(plan.folder)) if has_journal(plan.folder) else []
     check_grows(plan.num_samples, sum(isinstance(event, Asked) for event in history))
     _announce(plan, console)
     known = [] if history else plan.known
@@ -126,7 +127,7 @@ def _drive(plan: Plan, lease: Lease, console: Console) -> None:
 
         there = _with_nodes(plan, there, console, signalled)
         each = resources_of_a_trial(plan.settings, there)
-        check_storage(plan.folder.path, there, console)
+        check_storage(plan.folder, there, console)
         slots = describe_slots(each, there, plan.settings.max_concurrent_trials)
         console.print(slots, style="dim", highlight=False)
         progress = Progress(
@@ -138,10 +139,11 @@ def _drive(plan: Plan, lease: Lease, console: Console) -> None:
         )
         _write_record(plan)
         retention = Retention(plan.folder, keep=plan.settings.keep_checkpoints)
-        engine = _engine(plan, lease, [retention, progress])
-        engine.open(history, name=plan.folder.name, known=known)
-        with _closing(engine) as close, progress:
-            close(run_lanes(plan, engine, each, interrupted=signalled, check=check_head))
+        with contextlib.closing(open_journal(plan.folder, check=lease.check)) as journal:
+            engine = _engine(plan, journal, [retention, progress])
+            engine.open(history, name=plan.folder.name, known=known)
+            with _closing(engine) as close, progress:
+                close(run_lanes(plan, engine, each, interrupted=signalled, check=check_head))
 
 
 @contextlib.contextmanager
@@ -193,11 +195,11 @@ def _write_record(plan: Plan) -> None:
     record.write(plan.folder)
 
 
-def _engine(plan: Plan, lease: Lease, listeners: Iterable[Listener]) -> Engine:
+def _engine(plan: Plan, journal: EventLog, listeners: Iterable[Listener]) -> Engine:
     settings = plan.settings
     limit = settings.trial_time_limit_s
     return Engine(
-        log=Journal(plan.folder.journal, check=lease.check),
+        log=journal,
         objective=settings.objective,
         make_searcher=plan.searcher,
         scheduler=plan.scheduler,
@@ -270,7 +272,7 @@ def _announce(plan: Plan, console: Console) -> None:
     verb = "going on with" if plan.settings.resume else "sweep"
     console.print(
         f"{verb} [bold]{plan.folder.name}[/]: {plan.num_samples} trials, {searcher}, {scheduler}, "
-        f"{objective.mode} {objective.metric}, in {plan.folder.path}",
+        f"{objective.mode} {objective.metric}, in {plan.folder.place}",
         highlight=False,
     )
     size = plan.space.size()
@@ -347,9 +349,10 @@ class _LogFile(logging.FileHandler):
 
 
 @contextlib.contextmanager
-def _log_to(path: Path) -> Iterator[None]:
+def _log_to(folder: SweepFolder) -> Iterator[None]:
     """Keep what Optuna and we log in the sweep's folder, off the screen."""
-    handler = _LogFile(path, delay=True)
+    folder.pull(folder.log)
+    handler = _LogFile(folder.log, delay=True)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     loggers = [logging.getLogger(name) for name in ("sweeps", "optuna")]
     before = [(logger.handlers, logger.propagate) for logger in loggers]
@@ -361,3 +364,6 @@ def _log_to(path: Path) -> Iterator[None]:
         for logger, (handlers, propagate) in zip(loggers, before, strict=True):
             logger.handlers, logger.propagate = handlers, propagate
         handler.close()
+        if folder.log.exists():
+            with contextlib.suppress(BucketError):  # what ended the sweep is told already
+                folder.impatient.push(folder.log)

@@ -12,9 +12,9 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from sweeps.checkpoints import delete
 from sweeps.durable import sync, sync_tree
@@ -33,6 +33,29 @@ Send = Callable[[int, dict[str, float], Path | None, bool], Decision]
 
 What may wait is held back for a moment, and goes to the driver together with what follows.
 """
+
+
+class Keeper(Protocol):
+    """Sees to a trial's checkpoints beyond the folder in which they are written."""
+
+    def keep(self, checkpoint: Path) -> None:
+        """Make a checkpoint, whole and in its place on this disk, durable where the sweep is."""
+
+    def drop_others(self, checkpoints: Path, keep: set[str]) -> None:
+        """Delete a folder's checkpoints but for those names, wherever they are."""
+
+
+class OnDisk(Keeper):
+    """Of a sweep on a disk, where a checkpoint is written in its place."""
+
+    def keep(self, checkpoint: Path) -> None:
+        """Nothing to do: it is there."""
+
+    def drop_others(self, checkpoints: Path, keep: set[str]) -> None:
+        """Delete them."""
+        for folder in checkpoints.iterdir():
+            if folder.name not in keep:
+                delete(folder)
 
 
 class TrialEnded(BaseException):
@@ -65,6 +88,7 @@ class Session:
     best_step: int | None = None
     rank: int = 0
     """Of a trial in several processes; the others only hear what becomes of rank 0's reports."""
+    keeper: Keeper = field(default_factory=OnDisk)
     clock: Callable[[], float] = time.monotonic
 
     def __post_init__(self) -> None:
@@ -211,16 +235,10 @@ def _report_to_sweep(
     if value is not None and session.objective.replaces(value, session.best):
         session.best, session.best_step = value, step
     if checkpoint is not None:
-        _delete_all_but(checkpoint.parent, {step, session.best_step})
+        steps = {step, session.best_step} - {None}
+        session.keeper.drop_others(checkpoint.parent, {f"{step:06d}" for step in steps})
     if decision is not Decision.CONTINUE:
         raise TrialEnded(decision.value)
-
-
-def _delete_all_but(checkpoints: Path, steps: set[int | None]) -> None:
-    keep = {f"{step:06d}" for step in steps if step is not None}
-    for folder in checkpoints.iterdir():
-        if folder.name not in keep:
-            delete(folder)
 
 
 def _integer(step: Any) -> int:
@@ -250,4 +268,5 @@ def _keep(session: Session, step: int, folder: Path) -> Path:
     else:
         sync_tree(place)
     sync(place.parent)
+    session.keeper.keep(place)
     return place

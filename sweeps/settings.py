@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from cluster.bucket import Bucket, is_url
 from sweeps.budget import Budget
 from sweeps.errors import ConfigError, did_you_mean
 from sweeps.fidelity import Fidelity
@@ -53,7 +54,7 @@ class Settings:
     trial_time_limit_s: float | None
     keep_checkpoints: int
     name: str | None
-    storage_path: Path
+    storage_path: Path | Bucket
     resources: str | Mapping[str, float]
     teardown_timeout_s: float
     export: bool
@@ -324,12 +325,9 @@ def _resume(options: Mapping[str, Any]) -> bool | Literal["auto"]:
     return True if given is True else "auto" if given == "auto" else False
 
 
-def _storage(path: str) -> Path:
-    if "://" in str(path):
-        raise ConfigError(
-            f"hydra.sweeper.storage_path is {path!r}; it must be a folder of a local or shared "
-            f"file system"
-        )
+def _storage(path: str) -> Path | Bucket:
+    if is_url(path):
+        return Bucket.parse(path)
     return Path(path).expanduser().resolve()
 
 

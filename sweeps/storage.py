@@ -2,37 +2,36 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from rich.console import Console
 
 from cluster.capacity import Capacity
 from cluster.copies import own_copy
 from cluster.storage import NodeProbe, probe
 from sweeps.errors import ConfigError
+from sweeps.folder import SweepFolder
 
 _NAMED = 3
 
 
-def check_storage(folder: Path, there: Capacity, console: Console) -> None:
-    """See that every node reads and writes a sweep's folder.
+def check_storage(folder: SweepFolder, there: Capacity, console: Console) -> None:
+    """See that every node reads and writes where a sweep is.
 
     Raises:
         ConfigError: One does not, or the folder goes when the job ends.
     """
     copy = own_copy()
-    if copy is not None and folder.is_relative_to(copy.resolve()):
+    if folder.remote is None and copy is not None and folder.path.is_relative_to(copy.resolve()):
         raise ConfigError(
-            f"hydra.sweeper.storage_path leads to {folder.parent}, a copy of the project that goes "
-            f"with the job: give an absolute path that every node shares"
+            f"hydra.sweeper.storage_path leads to {folder.storage}, a copy of the project that "
+            f"goes with the job: give an absolute path that every node shares"
         )
     if len(there.nodes) == 1:
         return
-    found = probe(folder)
+    found = probe(folder.place)
     bad = [node for node in found if node.error and node.answered]
     if bad:
         raise ConfigError(
-            f"hydra.sweeper.storage_path is {str(folder.parent)!r}, which has to be one folder for "
+            f"hydra.sweeper.storage_path is {folder.storage!r}, which has to be one place for "
             f"every node, and on {_listed(bad)}. Nothing was started"
         )
     silent = [node for node in found if not node.answered]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
+from cluster.bucket import is_url
 from sweeps import render
 from sweeps.budget import override_for_more
 from sweeps.errors import headline
@@ -206,7 +207,7 @@ def _best(sweep: SweepResults, best: Trial) -> Text:
 
 
 def _exported(export: ExportResult) -> Text:
-    where = f"{_short(export.folder)}  "
+    where = f"{_short(export.shown or export.folder)}  "
     if export.verified:
         return Text.assemble(where, ("verified", "green"))
     return Text.assemble(where, (f"not verified: {export.reason}", "yellow"))
@@ -217,11 +218,11 @@ def _metrics(metrics: dict[str, float]) -> str:
 
 
 def _results_command(sweep: SweepResults) -> str:
-    return f"caviar results {shlex.quote(_short(sweep.folder.path))}"
+    return f"caviar results {shlex.quote(_short(sweep.folder.place))}"
 
 
 def _resume_command(sweep: SweepResults) -> str:
-    command = f"caviar resume {shlex.quote(_short(sweep.folder.path))}"
+    command = f"caviar resume {shlex.quote(_short(sweep.folder.place))}"
     closed = sweep.trials.closed
     if sweep.is_over:
         more: str | None = f"hydra.sweeper.num_samples={2 * max(1, len(sweep.trials))}"
@@ -231,8 +232,10 @@ def _resume_command(sweep: SweepResults) -> str:
     return f"{command} {more}" if more else command
 
 
-def _short(path: Path) -> str:
-    """The path from here where that is shorter."""
+def _short(path: Path | str) -> str:
+    """The path from here where that is shorter; a URL as it is."""
+    if is_url(path):
+        return str(path)
     try:
         return min(str(path), os.path.relpath(path), key=len)
     except ValueError:  # another drive

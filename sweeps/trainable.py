@@ -81,7 +81,8 @@ class Lane(Trainable):
     def _next_messages(self) -> Sequence[Message]:
         order, self._order = self._order, None
         if self._worker is None:
-            _check_storage(self._settings.folder)
+            if self._settings.remote is None:
+                _check_storage(self._settings.folder)
             return [self._load()]
         if isinstance(order, Save):
             session.save_soon()

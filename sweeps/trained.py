@@ -46,8 +46,9 @@ class TrainedTrial:
     def of(cls, sweep: SweepResults, trial: Trial) -> TrainedTrial:
         """Find the job folder: of several drivers, rungs or parameters each has its own."""
         folder = sweep.folder
-        name = best_left(folder, trial)
+        name = best_left(folder.has_checkpoint, trial)
         job = folder.job_of(name) if name is not None else _best_job(folder, trial)
+        folder.pull_job(job, name)
         return cls(sweep=sweep, trial=trial, job=job, checkpoint=folder.resolve(name))
 
     @cached_property

@@ -280,10 +280,10 @@ def _job_maker(plan: Plan, engine: Engine) -> MakeJob:
 def _checkpoint_of(plan: Plan, engine: Engine, segment: Segment) -> Path | None:
     """What a segment goes on from; of a trial that was over it may have gone, or all of them."""
     folder = plan.folder
-    asked = folder.resolve(segment.checkpoint)
-    if asked is None or asked.is_dir():
-        return asked
-    return folder.resolve(newest_left(folder, engine.trials[segment.trial]))
+    asked = segment.checkpoint
+    if asked is not None and not folder.has_checkpoint(asked):
+        asked = newest_left(folder.has_checkpoint, engine.trials[segment.trial])
+    return folder.resolve(asked)
 
 
 def _lane_settings(plan: Plan, each: Resources) -> LaneSettings:
@@ -291,6 +291,7 @@ def _lane_settings(plan: Plan, each: Resources) -> LaneSettings:
         name=plan.folder.name,
         folder=plan.folder.path,
         app=plan.app,
+        remote=plan.folder.remote,
         search_path=plan.search_path,
         objective=plan.settings.objective_of_a_segment,
         seed=plan.settings.seed,

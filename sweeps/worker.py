@@ -7,13 +7,14 @@ import gc
 import importlib
 import os
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import ray
 from hydra.errors import InstantiationException
 
+from cluster.bucket import BucketError
 from sweeps import session
 from sweeps.app import load_app
 from sweeps.compose import Base, apply
@@ -23,6 +24,7 @@ from sweeps.memory import OUT_OF_MEMORY, ran_out_of_memory
 from sweeps.messages import Job, LaneSettings, Raised
 from sweeps.process_group import World, process_group
 from sweeps.relocate import Move
+from sweeps.stage import staged
 
 _OF_THE_NODES_JOB = ("SLURM_", "SLURMD_", "PMI_", "PMIX_")
 
@@ -64,31 +66,41 @@ class Worker:
             job_id=f"{settings.name}_{job.trial}",
             main=self._module,
         )
-        session.begin(
-            session.Session(
-                job_folder=job.folder,
-                checkpoint=job.checkpoint,
-                send=send,
-                objective=settings.objective,
-                rungs=settings.rungs,
-                judged_between=settings.judged_between,
-                always=settings.by_rung,
-                best=job.best,
-                best_step=job.best_step,
-                rank=rank,
-            )
-        )
-        try:
-            with process_group(world, store) if world else contextlib.nullcontext():
-                seed = trial_seed(settings.seed, job.trial)
-                return self._runner.run(config, job.folder, seed=seed, rank=rank)
-        finally:
-            session.end()
+        with (
+            staged(job, send, settings.remote) as files,
+            _session(
+                session.Session(
+                    job_folder=files.folder,
+                    checkpoint=files.checkpoint,
+                    send=files.send,
+                    keeper=files.keeper,
+                    objective=settings.objective,
+                    rungs=settings.rungs,
+                    judged_between=settings.judged_between,
+                    always=settings.by_rung,
+                    best=job.best,
+                    best_step=job.best_step,
+                    rank=rank,
+                )
+            ),
+            process_group(world, store) if world else contextlib.nullcontext(),
+        ):
+            seed = trial_seed(settings.seed, job.trial)
+            return self._runner.run(config, files.folder, seed=seed, rank=rank)
 
     def _base(self, job: Job) -> Base:
         if job.base_id not in self._bases:
             self._bases[job.base_id] = ray.get(job.base)
         return self._bases[job.base_id]
+
+
+@contextlib.contextmanager
+def _session(entered: session.Session) -> Iterator[None]:
+    session.begin(entered)
+    try:
+        yield
+    finally:
+        session.end()
 
 
 def raised(job: Job, error: BaseException) -> Raised:
@@ -103,7 +115,7 @@ def traceback_of(error: BaseException) -> str:
 
 def _cause(error: BaseException, folder: Path) -> str:
     """Whether storage or memory ran out, or no other trial can import it either."""
-    if cannot_be_written(folder, error):
+    if isinstance(error, BucketError) or cannot_be_written(folder, error):
         return STORAGE
     if ran_out_of_memory(error):
         return OUT_OF_MEMORY

@@ -11,6 +11,7 @@ from importlib import metadata
 from typing import TYPE_CHECKING
 
 from cluster.backend import Ask, Check, Submission
+from cluster.bucket import is_url
 from cluster.errors import ClusterError
 from cluster.fit import check_fit, check_gpus
 from cluster.jobs_api import JobsApi, Trouble, is_loopback, printed
@@ -128,7 +129,7 @@ def take_survey(backend: RayBackend, api: JobsApi, storage: str | None) -> Surve
         Trouble: It did not run, or did not end.
     """
     job = f"caviar-survey-{secrets.token_hex(4)}"
-    arguments = ["-m", "cluster.survey", *([storage] if storage and "://" not in storage else [])]
+    arguments = ["-m", "cluster.survey", *([storage] if storage else [])]
     request = {
         "submission_id": job,
         "entrypoint": backend.command(*arguments),
@@ -181,18 +182,17 @@ def _check_python(survey: Survey) -> Check:
 
 def check_storage(storage: str, survey: Survey) -> Check:
     """Whether all nodes write there and see the same, and the room there."""
-    if "://" in storage:
-        return Check(
-            name="storage",
-            ok=False,
-            warning=True,
-            what=f"{storage} is a bucket, and was not tried from the nodes",
-            todo="see that every node has credentials for it in its own environment",
-        )
     wrong = [survey.no_storage] if survey.no_storage else []
     wrong += [f"{probe.node}: {probe.error}" for probe in survey.probes if probe.error]
     if wrong:
         more = f" (and {len(wrong) - 1} more nodes)" if len(wrong) > 1 else ""
+        if is_url(storage):
+            return Check(
+                name="storage",
+                ok=False,
+                what=f"{storage} cannot be used on every node: {wrong[0]}{more}",
+                todo="see that every node has credentials for it in its own environment",
+            )
         return Check(
             name="storage",
             ok=False,
@@ -204,6 +204,8 @@ def check_storage(storage: str, survey: Survey) -> Check:
 
 
 def _check_room(storage: str, probes: tuple[NodeProbe, ...]) -> Check:
+    if is_url(storage):
+        return _good("storage", f"{storage} is written and read back on {len(probes)} nodes")
     free = min((probe.free_bytes for probe in probes if probe.free_bytes is not None), default=0)
     check = _good(
         "storage",

@@ -128,7 +128,6 @@ class RayUpBackend:
             storage=own.storage,
             code=own.code,
             env=own.env,
-            autoscales=own.provider != "machines" and own.max_workers > own.min_workers,
             stop_s=own.stop_s,
         )
         return RayBackend(self.name, options)

@@ -338,7 +338,7 @@ def test_a_storage_that_a_node_does_not_share_or_cannot_write_is_refused(
     fixed.mkdir()
     mount = f"mount -t tmpfs none {own} && mount -o bind,ro {fixed} {fixed}"
     node = two.cluster.add_node(
-        "c", cpus=0, within=["unshare", "--mount", "sh", "-c", f'{mount} && exec "$@"', "sh"]
+        "c", cpus=0, prefix=["unshare", "--mount", "sh", "-c", f'{mount} && exec "$@"', "sh"]
     )
     try:
         for storage, why in (
