@@ -72,8 +72,10 @@ def test_trials_go_on_elsewhere_when_their_process_or_node_dies_and_a_new_node_t
     print(f"a node joined: it trained after {took:.1f} s")
     assert took < beginning + 5  # both have a process to start
     audited.finish()
-    audited.check(losses=3)
-    assert {lost.cause for lost in audited.losses} == {"lost"}
+    audited.check()
+    killed, died, shut_down = (lost.cause for lost in audited.losses)
+    assert (killed, died) == ("lost", "lost")
+    assert shut_down in ("lost", "preempted")  # Ray may say that it drains before it goes
     cluster.nodes.pop("fresh").kill()
 
 
