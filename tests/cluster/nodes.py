@@ -137,7 +137,6 @@ class RayCluster:
     def environment(self) -> dict[str, str]:
         """For a process that is to talk to it."""
         own = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
-        own["RAY_raylet_start_wait_time_s"] = str(_START_S)
         auth = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(self.token_file)}
         own["PYTHONPATH"] = str(Path(__file__).parents[2])  # this very checkout
         return own | (auth if self.token else {"RAY_AUTH_MODE": "disabled"})
