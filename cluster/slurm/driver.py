@@ -192,6 +192,8 @@ class Drive:
         try:
             self._slurm.requeue(self._number)
         except ClusterError as error:
+            if self._wishes.number == signal.SIGTERM:  # it was: that ends this job, scontrol too
+                return INTERRUPTED
             log.error("%s", error)
             self._note(over=True, exit_code=INTERRUPTED, message=f"could not be requeued: {error}")
         return INTERRUPTED
