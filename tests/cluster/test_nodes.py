@@ -157,12 +157,12 @@ def check_exact(place: Place, name: str, *, trials: int) -> SweepResults:
 
 
 def test_a_driver_outside_the_cluster_trains_on_every_node(two: Place) -> None:
-    many = [*X, *ASHA, *two.where("out"), "hydra.sweeper.num_samples=24"]
+    many = [*X, *ASHA, *two.where("out"), "hydra.sweeper.num_samples=48"]
     assert two.run([*SWEEP, *many, "hydra.sweeper.resources={cpus: 1}"]) == 0, two.said
 
     assert "each trial gets no GPU, 1 CPU; 4 run at once on 2 nodes" in two.said, two.said
-    sweep = check_exact(two, "out", trials=24)
-    assert sum(trial.promotions for trial in sweep.trials) >= 8
+    sweep = check_exact(two, "out", trials=48)
+    assert sum(trial.promotions for trial in sweep.trials) >= 16
     begins = two.begins("out")
     assert {begin["node"] for begin in begins} == {A, B}
     assert moved(two, "out"), "no promoted trial went on on another node"
@@ -338,7 +338,7 @@ def test_a_storage_that_a_node_does_not_share_or_cannot_write_is_refused(
     fixed.mkdir()
     mount = f"mount -t tmpfs none {own} && mount -o bind,ro {fixed} {fixed}"
     node = two.cluster.add_node(
-        "c", cpus=0, prefix=["unshare", "--mount", "sh", "-c", f'{mount} && exec "$@"', "sh"]
+        "c", cpus=0, within=["unshare", "--mount", "sh", "-c", f'{mount} && exec "$@"', "sh"]
     )
     try:
         for storage, why in (
