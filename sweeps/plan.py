@@ -11,6 +11,7 @@ from typing import Any
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from sweeps import changes
 from sweeps.app import App, describe_app
 from sweeps.compatible import POPULATION, check_together
 from sweeps.compose import Composer, apply, group_options
@@ -70,11 +71,16 @@ class Plan:
 
     @cached_property
     def num_samples(self) -> int:
-        """The budget of trials; the searcher's own end may come first."""
-        if self.settings.num_samples is not None:
-            return self.settings.num_samples
-        limit = self.searcher(View(self.settings.objective)).limit
-        return DEFAULT_NUM_SAMPLES if limit is None else limit
+        """How many trials there are to be: those asked for, as far as the searcher has them."""
+        asked, limit = self.settings.num_samples, self.limit
+        if limit is None:
+            return DEFAULT_NUM_SAMPLES if asked is None else asked
+        return limit if asked is None else min(asked, limit)
+
+    @cached_property
+    def limit(self) -> int | None:
+        """How many configurations the searcher has; None without end."""
+        return self.searcher(View(self.settings.objective)).limit
 
 
 def make_plan(
@@ -122,7 +128,7 @@ def make_plan(
         folder=folder,
     )
     check_together(settings, scheduler)
-    plan.searcher(View(settings.objective))
+    plan.limit  # noqa: B018 - builds the searcher, so that wrong options are answered now
     plan.composer.validate()
     _check_fidelity(plan)
     if not settings.resume:
@@ -157,22 +163,12 @@ def _title(app: App, config: DictConfig) -> str:
 
 
 def _refuse_other_space(folder: SweepFolder, space: Space) -> None:
-    was, now = _described(_recorded_space(folder)), _described(space)
-    changed = [
-        f"{name} was {was.get(name, 'not there')} and is now {now.get(name, 'not there')}"
-        for name in {**was, **now}
-        if was.get(name) != now.get(name)
-    ]
+    changed = changes.of_space(_recorded_space(folder), space)
     if changed:
         raise ConfigError(
             f"{folder.path} was begun with another search space: {'; '.join(changed)}. A sweep "
             f"goes on in the space it was begun with; begin another for another"
         )
-
-
-def _described(space: Space) -> dict[str, str]:
-    constraints = {repr(constraint.text): "a constraint" for constraint in space.constraints}
-    return {**dict(space.describe()), **constraints}
 
 
 def _recorded_space(folder: SweepFolder) -> Space:
@@ -218,6 +214,25 @@ def check_resumable(plan: Plan) -> None:
     for key in ("fidelity", "objective_at", "warm_start"):
         _refuse_other(folder, key, record.options[key], now.options[key])
     _check_scheduler(plan, record.scheduler, now.scheduler)
+    _refuse_other_fixed(plan, record, now)
+
+
+def _refuse_other_fixed(plan: Plan, was: Record, now: Record) -> None:
+    """Trials of two configs cannot be ranked together.
+
+    Where `max_t` grows, the app's own number of steps may become the same.
+    """
+    longer = now.scheduler.get("max_t") != was.scheduler.get("max_t")
+    spaces = (Space.from_json(was.space), plan.space)
+    for before, override in changes.of_fixed(was.overrides, now.overrides, spaces=spaces):
+        if longer and override.partition("=")[2] == str(now.scheduler["max_t"]):
+            continue
+        raise ConfigError(
+            f"{override} is asked for, and {plan.folder.path} was begun "
+            f"{'without it' if before is None else f'with {before}'}: a sweep goes on as it was "
+            f"begun; begin another for that, and let it learn from this one with "
+            f"hydra.sweeper.warm_start"
+        )
 
 
 def _refuse_other(folder: SweepFolder, key: str, was: Any, is_: Any) -> None:

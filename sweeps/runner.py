@@ -8,7 +8,7 @@ import math
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,17 +22,19 @@ from sweeps import preview
 from sweeps.adopt import adopting
 from sweeps.engine import Engine
 from sweeps.errors import SweepError, headline
-from sweeps.events import Asked
+from sweeps.events import Asked, Event
 from sweeps.folder import Record
 from sweeps.journal import Journal, read_journal
 from sweeps.lease import Lease
 from sweeps.limits import Limits, check_grows
 from sweeps.memory import ADVICE, OUT_OF_MEMORY
+from sweeps.notices import notices, of_changed_space
 from sweeps.plan import Plan, check_resumable, make_plan, make_record
 from sweeps.progress import Progress
 from sweeps.render import make_console
 from sweeps.resources import describe_slots, resources_of_a_trial
 from sweeps.retention import Retention
+from sweeps.schedulers.brackets import Synchronous
 from sweeps.state import Listener
 from sweeps.status import Status
 from sweeps.trials import Trials
@@ -88,7 +90,7 @@ def _drive(plan: Plan, lease: Lease, console: Console) -> None:
     """Open the journal, connect to Ray and run lanes until the sweep is over."""
     history = list(read_journal(plan.folder.journal)) if plan.folder.journal.exists() else []
     check_grows(plan.num_samples, sum(isinstance(event, Asked) for event in history))
-    _announce(plan, console)
+    _announce(plan, history, console)
     known = [] if history else plan.known
     with _connected(console) as there, _noting_signals() as interrupted:
         lease.renew()
@@ -208,7 +210,7 @@ def _nothing_usable(trials: Trials) -> str:
 # Surroundings
 
 
-def _announce(plan: Plan, console: Console) -> None:
+def _announce(plan: Plan, history: Sequence[Event], console: Console) -> None:
     scheduler, searcher = plan.settings.scheduler["name"], plan.settings.searcher["name"]
     objective = plan.settings.objective
     verb = "going on with" if plan.settings.resume else "sweep"
@@ -217,14 +219,10 @@ def _announce(plan: Plan, console: Console) -> None:
         f"{objective.mode} {objective.metric}, in {plan.folder.path}",
         highlight=False,
     )
-    size = plan.space.size()
-    if size is not None and size < plan.num_samples:
-        console.print(
-            f"the space has {size} combinations only, so some will be tried again; "
-            f"hydra/sweeper/searcher=grid tries each once",
-            style="yellow",
-            highlight=False,
-        )
+    if isinstance(plan.scheduler, Synchronous) and plan.settings.fidelity is None:
+        console.print(plan.scheduler.describe(), style="dim", highlight=False)
+    for notice in (*notices(plan), *of_changed_space(plan, history)):
+        console.print(notice, style="yellow", highlight=False, markup=False)
 
 
 @contextlib.contextmanager
