@@ -26,6 +26,8 @@ class Code:
     """Folders for PYTHONPATH, relative to `root`: `src` where there is such a layout."""
     excludes: tuple[str, ...] = ()
     """What does not travel, as gitignore patterns, on top of the project's own .gitignore."""
+    travels: bool = True
+    """Whether it is sent along; False where it is on the other side already."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ SCHEMES = {
     "local": "local",
     "process": "process",
     "ray": "ray",
+    "rayup": "ray_up",
     "slurm": "slurm",
     "k8s": "kubernetes",
 }

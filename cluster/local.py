@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
+
+from cluster.capacity import Capacity
 
 _ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -14,11 +17,13 @@ _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_worker_niceness": "0",  # Ray's own, 15, starves training beside anything else that runs
 }
+_OF_WORKERS = ("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "RAY_worker_niceness")
+"""What a worker reads; of a Ray that is not ours it does not inherit it from this process."""
 
 
 @contextmanager
-def connect() -> Iterator[Mapping[str, float]]:
-    """Yield the resources of a Ray that is up.
+def connect() -> Iterator[Capacity]:
+    """Yield what a Ray that is up has.
 
     It is the one this process has, or the one that `RAY_ADDRESS` names (a job on a cluster has it
     set), or one of its own. A Ray started here ends with the context. It listens on the loopback
@@ -29,8 +34,13 @@ def connect() -> Iterator[Mapping[str, float]]:
     import ray
 
     ours = not ray.is_initialized()
-    if ours and os.environ.get("RAY_ADDRESS", "local") != "local":
-        ray.init(log_to_driver=False, logging_level=logging.ERROR)
+    elsewhere = os.environ.get("RAY_ADDRESS", "local") != "local"
+    if ours and elsewhere:
+        ray.init(
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            runtime_env={"env_vars": _for_workers()},
+        )
     elif ours:
         ray.init(
             address="local",
@@ -41,7 +51,14 @@ def connect() -> Iterator[Mapping[str, float]]:
             _node_ip_address="127.0.0.1",
         )
     try:
-        yield ray.cluster_resources()  # type: ignore[no-untyped-call]
+        yield Capacity.now(can_grow=elsewhere)
     finally:
         if ours:
             ray.shutdown()
+
+
+def _for_workers() -> dict[str, str]:
+    """What the job does not set for them itself: Ray refuses to be told twice."""
+    job = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}"))
+    said = (job.get("runtime_env") or {}).get("env_vars") or {}
+    return {name: os.environ[name] for name in _OF_WORKERS if name not in said}

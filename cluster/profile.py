@@ -6,15 +6,26 @@ of the package. Its key `backend` says which backend it is for, and so which key
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Optional, TypeVar
 
-from cluster.errors import ConfigError
+import yaml
+
+from cluster.backend import Backend
+from cluster.backends import BACKENDS
+from cluster.errors import ConfigError, did_you_mean
+from cluster.files import config_home
 from cluster.typed import typed
 
 # ruff: noqa: UP045 - one spelling of types for all schemas that `typed` reads
+
+THIS_MACHINE = ("local", "process")
+"""Backends that take a storage path which no other machine sees."""
+
+_TEMPLATES = Path(__file__).parent / "templates"
 
 
 @dataclass(kw_only=True)
@@ -52,7 +63,7 @@ class Profile:
 
     name: str
     path: Path | None
-    """The file; None for the local machine, which needs none."""
+    """The file, where it is from one."""
     backend: str
     options: Mapping[str, Any]
     """All keys but `backend`, unchecked."""
@@ -66,6 +77,91 @@ class Profile:
             ConfigError: A key that it does not have, a value of another type, or a key missing.
         """
         return read_options(self.options, schema, key=f"cluster {self.name}")
+
+    @property
+    def common(self) -> Options:
+        """The keys that every profile takes."""
+        names = {each.name for each in fields(Options)}
+        given = {name: value for name, value in self.options.items() if name in names}
+        return read_options(given, Options, key=f"cluster {self.name}")
+
+    @property
+    def code(self) -> CodeOptions:
+        """The key `code`."""
+        return read_options(self.common.code, CodeOptions, key=f"cluster {self.name}.code")
+
+    @property
+    def is_this_machine(self) -> bool:
+        """Whether nothing else has to see its storage."""
+        return self.backend in THIS_MACHINE
+
+
+def profile_files(project_root: Path) -> dict[str, Path]:
+    """Every profile that there is: name -> its file, where it is found first."""
+    found: dict[str, Path] = {}
+    for folder in _folders(project_root):
+        for file in sorted(folder.glob("*.yaml")):
+            found.setdefault(file.stem, file)
+    return found
+
+
+def load_profile(name: str, project_root: Path, *, insecure: bool = False) -> Profile:
+    """The profile of that name.
+
+    Args:
+        name: The file's, without `.yaml`.
+        project_root: Where `conf/cluster/` lies.
+        insecure: Whether a cluster without token authentication is taken.
+
+    Raises:
+        ConfigError: There is none, or its file cannot be read or names no backend.
+    """
+    files = profile_files(project_root)
+    if name not in files:
+        looked = ", ".join(map(str, _folders(project_root)))
+        raise ConfigError(
+            f"there is no cluster {name!r}{did_you_mean(name, files)}; there are "
+            f"{', '.join(sorted(files))}. Looked for {name}.yaml in {looked}"
+        )
+    path = files[name]
+    options = _read(path)
+    backend = options.pop("backend", None)
+    if backend not in BACKENDS:
+        raise ConfigError(
+            f"{path}: backend is {backend!r}; it must be one of {', '.join(BACKENDS)}"
+            f"{did_you_mean(str(backend), BACKENDS)}"
+        )
+    return Profile(name=name, path=path, backend=backend, options=options, insecure=insecure)
+
+
+def make_backend(profile: Profile) -> Backend:
+    """The backend of a profile; it reaches for nothing yet.
+
+    Raises:
+        ConfigError: A key of the profile is wrong.
+    """
+    module, _, name = BACKENDS[profile.backend].partition(":")
+    kind = getattr(importlib.import_module(module), name)
+    backend: Backend = kind.from_profile(profile)
+    return backend
+
+
+def _folders(project_root: Path) -> list[Path]:
+    return [config_home() / "clusters", project_root / "conf" / "cluster", _TEMPLATES]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        options = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise ConfigError(f"{path}{where}: {error.problem}") from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from error
+    if not isinstance(options, dict):
+        raise ConfigError(f"{path} holds {options!r}; it must be a mapping such as backend: ray")
+    return {str(key): value for key, value in options.items()}
 
 
 def read_options(given: Mapping[str, Any], schema: type[Schema], *, key: str) -> Schema:

@@ -10,6 +10,7 @@ import contextlib
 import importlib
 import importlib.util
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -17,9 +18,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from cluster.copies import own_copy
+from cluster.project import find_root
 from sweeps.errors import ConfigError
 
 TaskFunction = Callable[[Any], Any]
+
+_OF_PYTHON = re.compile(r"/lib(32|64)?/python\d[\d.]*t?(\.zip|/|$)")
+"""The folder or archive of a Python installation that its import paths lie in."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +42,8 @@ class App:
     cwd: str
     sys_path: list[str]
     interpreter: str
+    root: str | None = None
+    """The project's: what lies below it is there too where the project lies elsewhere."""
 
     @property
     def name(self) -> str:
@@ -73,6 +81,7 @@ def describe_app(task: TaskFunction) -> App:
         cwd=os.getcwd(),
         sys_path=[os.path.abspath(path) for path in sys.path],
         interpreter=sys.executable,
+        root=str(own_copy() or find_root(Path(file or os.getcwd()))),
     )
 
 
@@ -96,14 +105,19 @@ def _is_main(module: ModuleType) -> bool:
 
 def load_app(app: App) -> tuple[TaskFunction, ModuleType]:
     """Import the app in this process, not as `__main__`: its bare task function, and its module."""
-    others = [path for path in sys.path if path not in app.sys_path]
-    sys.path[:] = [*app.sys_path, *others]
+    theirs = [path for path in app.sys_path if app.interpreter == sys.executable or _is_code(path)]
+    sys.path[:] = [*theirs, *(path for path in sys.path if path not in theirs)]
     with _main_disarmed(app):
         module = _import_file(app.file) if app.file else importlib.import_module(str(app.module))
     task: Any = module
     for name in app.function.split("."):
         task = getattr(task, name)
     return (task.__wrapped__ if _is_hydra_main(task) else task), module
+
+
+def _is_code(path: str) -> bool:
+    """Whether an import path is a user's, not part of a Python installation."""
+    return _OF_PYTHON.search(path) is None
 
 
 @contextlib.contextmanager

@@ -5,34 +5,33 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sweeps.folder import SweepFolder
     from sweeps.trials import Trial
 
 log = logging.getLogger(__name__)
 
 
-def best_left(folder: SweepFolder, trial: Trial) -> str | None:
+There = Callable[[str], bool]
+"""Whether a checkpoint is there, by the name that the journal gives it; see `SweepFolder`."""
+
+
+def best_left(there: There, trial: Trial) -> str | None:
     """The checkpoint of the trial's best report while it is there, else its newest, else None."""
-    return _first_there(folder, trial.best_checkpoint, trial.checkpoint)
+    return _first_there(there, trial.best_checkpoint, trial.checkpoint)
 
 
-def newest_left(folder: SweepFolder, trial: Trial) -> str | None:
+def newest_left(there: There, trial: Trial) -> str | None:
     """The trial's newest checkpoint while it is there, else that of its best report, else None."""
-    return _first_there(folder, trial.checkpoint, trial.best_checkpoint)
+    return _first_there(there, trial.checkpoint, trial.best_checkpoint)
 
 
-def _first_there(folder: SweepFolder, *names: str | None) -> str | None:
-    for name in names:
-        path = folder.resolve(name)
-        if path is not None and path.is_dir():
-            return name
-    return None
+def _first_there(there: There, *names: str | None) -> str | None:
+    return next((name for name in names if name is not None and there(name)), None)
 
 
 def delete(checkpoint: Path) -> None:

@@ -15,7 +15,15 @@ from omegaconf import DictConfig
 from sweeps.calibration import calibrate
 from sweeps.card import CombinedCard, Single
 from sweeps.errors import ConfigError, SweepError
-from sweeps.export import CombinedResult, ExportResult, hold, replacing, write_card, write_config
+from sweeps.export import (
+    CombinedResult,
+    ExportResult,
+    hold,
+    published,
+    replacing,
+    write_card,
+    write_config,
+)
 from sweeps.folder import SweepFolder
 from sweeps.results import SweepResults, load_sweep
 from sweeps.status import Status
@@ -157,7 +165,8 @@ def export_combined(
             else:
                 combined = _soup(members, recipe, say)
             say(f"writing the {kind}, loading it back and comparing")
-            return _write(combined, kind, members[0], partial, place)
+            result = _write(combined, kind, members[0], partial, place)
+    return published(result, folder)
 
 
 def _top(folder: SweepFolder, kind: Kind, count: int) -> list[TrainedTrial]:

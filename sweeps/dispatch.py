@@ -134,6 +134,7 @@ class Dispatcher:
             values=self._trials.values(trial, exploit.params),
             checkpoint=None,
             exploits=len(trial.lineage) + 1,
+            life=self._trials.life(trial),
         )
         self._state.commit(
             Started(
@@ -178,4 +179,5 @@ class Dispatcher:
             rung=rung,
             fidelity=None if fidelity is None or rung is None else fidelity.value(rung),
             exploits=len(trial.lineage),
+            life=self._trials.life(trial),
         )

@@ -17,9 +17,9 @@ Reason = Literal["promote", "exploit", "resume", "retry"]
 """Why a known trial goes on: the scheduler's word (from its own or another's checkpoint), a
 driver's death, a failure or a worker's death."""
 
-LostTo = Literal["lost", "out_of_memory", "error"]
-"""What ended a segment before its time: its process or node died, Ray ended its process where
-memory ran low, or its task raised."""
+LostTo = Literal["lost", "preempted", "out_of_memory", "error"]
+"""What ended a segment before its time: its process or node died, its node was or is being taken
+away, Ray ended its process where memory ran low, or its task raised."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -65,6 +65,8 @@ class ExportResult:
     folder: Path
     trial: int
     """The trial; of several the best."""
+    shown: str = ""
+    """Where a user finds it: the folder, or a URL where the sweep is in a bucket."""
     verified: bool
     """Whether the export was loaded back and gave the recorded objective again."""
     reason: str | None = None
@@ -100,7 +102,14 @@ def export_best(
     """
     place = (out or folder.best).resolve()
     with replacing(place) as partial, hold(lambda: [_find(folder, trial)], place) as (trained,):
-        return _write(trained, partial, place)
+        result = _write(trained, partial, place)
+    return published(result, folder)
+
+
+def published(result: ExportResult, folder: SweepFolder) -> ExportResult:
+    """An export that was written, put where the sweep is too, if that is its place."""
+    folder.push_folder(result.folder, last=_MARK)
+    return replace(result, shown=folder.shown(result.folder))
 
 
 def _find(folder: SweepFolder, number: int | None) -> TrainedTrial:
@@ -149,7 +158,7 @@ def _held(trained: TrainedTrial, place: Path) -> Iterator[TrainedTrial]:
 def _choose(sweep: SweepResults, number: int | None) -> Trial:
     if number is None:
         if sweep.best is None:
-            raise SweepError(f"no trial of {sweep.folder.path} has a value yet: nothing to export")
+            raise SweepError(f"no trial of {sweep.folder.place} has a value yet: nothing to export")
         return sweep.best
     if not 0 <= number < len(sweep.trials):
         raise ConfigError(f"--trial is {number}; the sweep has trials 0 to {len(sweep.trials) - 1}")

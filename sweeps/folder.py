@@ -6,16 +6,20 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from cluster.bucket import Bucket, check_bucket, is_url
 from sweeps.errors import ConfigError, SweepError, did_you_mean
+from sweeps.remote import Remote
+from sweeps.scratch import scratch
 
 FORMAT = 1
 """Version of sweep.yaml; a later one is refused."""
@@ -31,11 +35,75 @@ class SweepFolder:
     """The paths of one sweep."""
 
     path: Path
+    """On this machine; of a sweep in a bucket, where this process stages it."""
+    remote: Remote | None = None
+    """Where it is in a bucket, if it is in one."""
+
+    @classmethod
+    def at(cls, storage: Path | Bucket, name: str) -> SweepFolder:
+        """The sweep of a name under a storage path; of one in a bucket, its record is fetched."""
+        if isinstance(storage, Path):
+            return cls(storage / name)
+        stage = Path(tempfile.mkdtemp(dir=scratch())) / name
+        folder = cls(stage, Remote(storage / name, stage))
+        folder.impatient.pull(folder.sweep_yaml)
+        return folder
+
+    @property
+    def impatient(self) -> SweepFolder:
+        """The same, for what gives up within seconds where its bucket does not answer."""
+        if self.remote is None:
+            return self
+        return replace(self, remote=replace(self.remote, place=self.remote.place.impatient))
 
     @property
     def name(self) -> str:
         """The sweep's name."""
         return self.path.name
+
+    @property
+    def place(self) -> str:
+        """Where a user finds it."""
+        return self.shown(self.path)
+
+    @property
+    def storage(self) -> str:
+        """The storage path."""
+        return str(self.path.parent if self.remote is None else self.remote.place.parent)
+
+    def shown(self, path: Path) -> str:
+        """Where a user finds what lies at a path of this sweep."""
+        if self.remote is None or not path.is_relative_to(self.path):
+            return str(path)
+        inner = path.relative_to(self.path).as_posix()
+        return str(self.remote.place if inner == "." else self.remote.place / inner)
+
+    def push(self, *paths: Path) -> None:
+        """See that files are where the sweep is; nothing to do on a disk."""
+        if self.remote is not None:
+            self.remote.push(*paths)
+
+    def push_folder(self, folder: Path, *, last: str) -> None:
+        """The same for a folder, which is whole when its last file is there."""
+        if self.remote is not None and folder.is_relative_to(self.path):
+            self.remote.push_folder(folder, last=last)
+
+    def pull(self, path: Path) -> None:
+        """See that a file, if the sweep has it, is on this machine; nothing to do on a disk."""
+        if self.remote is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self.remote.pull(path)
+
+    def pull_job(self, job: Path, checkpoint: str | None) -> None:
+        """See that a job folder, and a checkpoint in it, are on this machine.
+
+        Raises:
+            FileNotFoundError: The checkpoint has gone.
+        """
+        if self.remote is not None:
+            self.remote.pull_folder(job)
+            if checkpoint is not None:
+                self.remote.get_checkpoint(checkpoint, self.path / checkpoint)
 
     @property
     def sweep_yaml(self) -> Path:
@@ -48,9 +116,10 @@ class SweepFolder:
         return self.path / "journal.log"
 
     @property
-    def lease(self) -> Path:
+    def lease(self) -> Path | Bucket:
         """Who drives the sweep."""
-        return self.path / "driver.json"
+        name = "driver.json"
+        return self.path / name if self.remote is None else self.remote.place / name
 
     @property
     def log(self) -> Path:
@@ -76,13 +145,17 @@ class SweepFolder:
         """The exported `ensemble` or `soup` of the best models."""
         return self.path / kind
 
-    def job(self, trial: int, run: int, *, rung: int | None = None, exploits: int = 0) -> Path:
+    def job(
+        self, trial: int, run: int, *, rung: int | None = None, exploits: int = 0, life: int = 0
+    ) -> Path:
         """A trial's Hydra job folder under one driver; another driver's lies beside it.
 
         Where a trial is trained anew at each rung, each rung's lies within. Where it went on from
         another trial's checkpoint it has other parameters, and a folder beside: 1, 1.1, 1.2, ...
+        So it has where it goes on after its process or node was lost: 1, 1-1, 1-2, ...
         """
         name = f"{run}.{exploits}" if exploits else str(run)
+        name = f"{name}-{life}" if life else name
         job = self.path / "trials" / str(trial) / name
         return job if rung is None else job / f"rung-{rung}"
 
@@ -96,9 +169,14 @@ class SweepFolder:
         patterns = ("*/checkpoints/*", "*/rung-*/checkpoints/*")
         return [path for pattern in patterns for path in own.glob(pattern)]
 
-    def output(self, trial: int, run: int, *, exploits: int = 0) -> Path:
+    def output(self, trial: int, run: int, *, exploits: int = 0, life: int = 0) -> Path:
         """What a trial printed under one driver, its traceback too if it raised."""
-        return self.job(trial, run, exploits=exploits) / OUTPUT
+        return self.job(trial, run, exploits=exploits, life=life) / OUTPUT
+
+    def outputs(self, trial: int) -> list[Path]:
+        """All that a trial printed, oldest first."""
+        found = (self.path / "trials" / str(trial)).glob(f"*/{OUTPUT}")
+        return sorted(found, key=lambda path: [int(n) for n in path.parent.name.split(".")])
 
     def relative(self, path: Path) -> str:
         """A path inside the folder as the journal names it."""
@@ -108,18 +186,33 @@ class SweepFolder:
         """The path of what the journal names."""
         return None if name is None else self.path / name
 
+    def has_checkpoint(self, name: str) -> bool:
+        """Whether a checkpoint that the journal names is there."""
+        if self.remote is not None:
+            return self.remote.has_checkpoint(name)
+        return (self.path / name).is_dir()
+
+    def finder(self) -> Callable[[str], bool]:
+        """As `has_checkpoint`, as it is now, for many names: a bucket is listed once."""
+        if self.remote is not None:
+            return self.remote.checkpoints().__contains__
+        return self.has_checkpoint
+
     def begin(self) -> None:
         """Make the folder.
 
         Raises:
             ConfigError: It holds a sweep already, or cannot be written.
+            BucketError: The bucket cannot be reached or written.
         """
         if self.sweep_yaml.exists() or self.journal.exists():
             raise ConfigError(
                 f"hydra.sweeper.name is {self.name!r}, and that sweep exists in "
-                f"{self.path.parent}: go on with it (caviar resume {self.path}) or choose another "
+                f"{self.storage}: go on with it (caviar resume {self.place}) or choose another "
                 f"name. Nothing was overwritten."
             )
+        if self.remote is not None:
+            check_bucket(self.storage)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             probe = self.path / ".probe"
@@ -137,23 +230,36 @@ class SweepFolder:
             self.path.rmdir()
 
 
-def find_sweep(name: str | os.PathLike[str], storage: Path = DEFAULT_STORAGE) -> SweepFolder:
-    """The sweep of that folder, or of that name under the storage path.
+def find_sweep(
+    name: str | os.PathLike[str], storage: Path | Bucket = DEFAULT_STORAGE
+) -> SweepFolder:
+    """The sweep of that folder or URL, or of that name under the storage path.
 
     Raises:
         ConfigError: There is none; the nearest names are listed.
+        BucketError: The bucket cannot be reached or read.
     """
-    for path in (Path(name), storage / name):
-        folder = SweepFolder(path.resolve())
+    given = str(name)
+    if is_url(given):
+        place = Bucket.parse(given, key="the sweep")
+        storage, candidates = place.parent.impatient, [SweepFolder.at(place.parent, place.name)]
+    elif isinstance(storage, Bucket):
+        candidates = [SweepFolder.at(storage, given)]
+    else:
+        candidates = [SweepFolder(path.resolve()) for path in (Path(name), storage / name)]
+    for folder in candidates:
         if folder.sweep_yaml.exists():
             return folder
     known = list_sweeps(storage)
     there = f"there are {', '.join(known[-5:])}" if known else f"there is none in {storage}"
-    raise ConfigError(f"no sweep {str(name)!r}: {there}{did_you_mean(str(name), known)}")
+    raise ConfigError(f"no sweep {given!r}: {there}{did_you_mean(given, known)}")
 
 
-def list_sweeps(storage: Path = DEFAULT_STORAGE) -> list[str]:
+def list_sweeps(storage: Path | Bucket = DEFAULT_STORAGE) -> list[str]:
     """The names of the sweeps under a storage path, oldest first."""
+    if isinstance(storage, Bucket):
+        written = storage.changed(f"{name}/sweep.yaml" for name in storage.folders())
+        return [key.partition("/")[0] for key in sorted(written, key=written.__getitem__)]
     found = sorted(storage.glob("*/sweep.yaml"), key=lambda path: path.stat().st_mtime)
     return [path.parent.name for path in found]
 
@@ -196,6 +302,7 @@ class Record:
         """Write sweep.yaml."""
         text = yaml.safe_dump(vars(self), sort_keys=False, allow_unicode=True)
         write_whole(folder.sweep_yaml, text)
+        folder.push(folder.sweep_yaml)
 
     @classmethod
     def read(cls, folder: SweepFolder) -> Record:
@@ -208,9 +315,13 @@ class Record:
             fields = yaml.safe_load(folder.sweep_yaml.read_text(encoding="utf-8"))
             record = cls(**fields)
         except (OSError, yaml.YAMLError, TypeError) as error:
-            raise SweepError(f"{folder.sweep_yaml} cannot be read: {error}") from error
+            raise SweepError(
+                f"{folder.shown(folder.sweep_yaml)} cannot be read: {error}"
+            ) from error
         if record.format > FORMAT:
-            raise SweepError(f"{folder.sweep_yaml} was written by a newer caviar; update caviar")
+            raise SweepError(
+                f"{folder.shown(folder.sweep_yaml)} was written by a newer caviar; update caviar"
+            )
         return record
 
 

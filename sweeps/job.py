@@ -33,6 +33,7 @@ from omegaconf._utils import OmegaConfDumper
 
 from sweeps.app import App, TaskFunction
 from sweeps.folder import OUTPUT
+from sweeps.relocate import Move
 from sweeps.searchers.base import seed_of
 from sweeps.slate import Generators, keeping_loggers
 
@@ -40,9 +41,12 @@ from sweeps.slate import Generators, keeping_loggers
 class JobRunner:
     """Runs a task function's jobs one after another in this process."""
 
-    def __init__(self, app: App, task: TaskFunction, search_path: ConfigSearchPath) -> None:
+    def __init__(
+        self, app: App, task: TaskFunction, search_path: ConfigSearchPath, move: Move
+    ) -> None:
         self._app = app
         self._task = task
+        self._move = move
         setup_globals()
         JobRuntime.instance().set("name", app.name)
         Plugins.instance()  # scans Hydra's plugins, config sources among them
@@ -59,6 +63,7 @@ class JobRunner:
             rank: Of a trial's processes in one folder, 0 writes Hydra's files; each has its log.
         """
         _place(config, folder)
+        self._move.config(config)
         folder.mkdir(parents=True, exist_ok=True)
         context = HydraContext(config_loader=self._loader, callbacks=Callbacks(config))
         with _surroundings(self._app, config, _of_rank(folder / OUTPUT, rank)):

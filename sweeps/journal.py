@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from optuna.storages.journal import (
     JournalFileOpenLock,
 )
 
+from sweeps.disk import refusal
 from sweeps.errors import SweepError
 from sweeps.events import Event
 from sweeps.records import decode, encode
@@ -38,8 +39,15 @@ class Journal:
     that, not Optuna's lock, is what keeps a second writer out.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, check: Callable[[], None] = lambda: None) -> None:
+        """Open it to append.
+
+        Args:
+            path: The file.
+            check: Called before each append; raises SweepError where another driver writes it now.
+        """
         self._path = path
+        self._check = check
         _cut_torn_tail(path)
         with suppress(FileNotFoundError):
             path.with_name(path.name + ".lock").unlink()
@@ -57,13 +65,18 @@ class Journal:
         """
         if self._failure is not None:
             raise self._failure
+        self._check()
         records = [encode(event) for event in events]
         try:
             self._backend.append_logs(records)
         except OSError as error:
-            self._failure = SweepError(f"{self._path} cannot be written: {error}")
-            _cut_torn_tail(self._path)
+            self._failure = refusal(self._path, error)
+            with suppress(OSError):  # read-only, or gone: the next writer cuts it
+                _cut_torn_tail(self._path)
             raise self._failure from error
+
+    def close(self) -> None:
+        """Nothing to do: what is appended is whole."""
 
 
 def read_journal(path: Path) -> Iterator[Event]:
@@ -73,16 +86,26 @@ def read_journal(path: Path) -> Iterator[Event]:
         SweepError: A whole line cannot be read, or a newer caviar wrote it; its number is named.
     """
     with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.endswith(b"\n"):
-                return
-            try:
-                yield decode(json.loads(line))
-            except (ValueError, LookupError, TypeError, AttributeError) as error:
-                raise SweepError(
-                    f"{path}, line {number}, cannot be read ({type(error).__name__}: {error}). "
-                    f"Restore the file from a copy, or cut it before that line to go on from there."
-                ) from error
+        yield from decode_lines(file, str(path))
+
+
+def decode_lines(lines: Iterable[bytes], name: str) -> Iterator[Event]:
+    """The events of a journal's lines; as `read_journal`.
+
+    Args:
+        lines: Each with its newline; a last one without is passed over.
+        name: Of the journal, for the message.
+    """
+    for number, line in enumerate(lines, start=1):
+        if not line.endswith(b"\n"):
+            return
+        try:
+            yield decode(json.loads(line))
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise SweepError(
+                f"{name}, line {number}, cannot be read ({type(error).__name__}: {error}). "
+                f"Restore the file from a copy, or cut it before that line to go on from there."
+            ) from error
 
 
 def _cut_torn_tail(path: Path) -> None:

@@ -9,10 +9,13 @@ from __future__ import annotations
 import itertools
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from sweeps import disk
+from sweeps.draining import PREEMPTED
 from sweeps.engine import Engine
 from sweeps.errors import SweepError, headline
 from sweeps.events import LostTo
@@ -24,10 +27,12 @@ from sweeps.messages import (
     Left,
     LostRankError,
     Message,
+    Order,
     Raised,
     Report,
     Rest,
     Returned,
+    Save,
     StuckTaskError,
     Unusable,
 )
@@ -41,6 +46,7 @@ _REST_S = 0.02
 """How long an idle lane rests, times the number of idle lanes: at most 50 wake-ups a second."""
 
 _MOST_MUTE_LOSSES = 5
+"""Of one lane in a row: a node that dies takes many lanes at once, and no app is to blame."""
 
 MakeJob = Callable[[Segment, bool], Job]
 """(segment, whether the lane is to say when its last one has ended) -> the job for a lane."""
@@ -58,6 +64,8 @@ class Lanes:
         max_lanes: int | None,
         deadline: float | None,
         interrupted: Callable[[], bool],
+        check: Callable[[], None] = lambda: None,
+        draining: Callable[[], frozenset[str]] = frozenset,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.engine = engine
@@ -70,7 +78,11 @@ class Lanes:
         self._folder = folder
         self._max_lanes = max_lanes
         self._deadline = deadline
+        self._check = check
+        self._draining = draining
         self._clock = clock
+        self._nodes: dict[str, Sequence[str]] = {}
+        """By lane: the ids of the nodes that it runs on, once it has loaded."""
         self._open: set[str] = set()
         self._numbers = itertools.count()
         self._holds: dict[str, int] = {}
@@ -82,8 +94,8 @@ class Lanes:
         self._doomed: set[str] = set()
         """Lanes that are to be killed, or were, and whose death Tune has not told of yet."""
         self._idle: set[str] = set()
-        self._mute_losses = 0
-        """Lanes in a row that died without having said a word."""
+        self._mute_losses: Counter[str] = Counter()
+        """By lane: how often it died without a word, while no other lane said one."""
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune pickles its searcher for a restore of its own, and the journal is ours."""
@@ -104,20 +116,30 @@ class Lanes:
         self._open.discard(lane)
         self._idle.discard(lane)
         self._doomed.discard(lane)
+        self._nodes.pop(lane, None)
 
-    def on_messages(self, lane: str, messages: Iterable[Message]) -> Job | Rest | Done | None:
+    def on_messages(
+        self, lane: str, messages: Iterable[Message], nodes: Sequence[str] = ()
+    ) -> Order | Done | None:
         """What the lane is to do next; None is "go on", Done is "end".
 
         What follows the message that ends the trial in the lane is not heard any more.
+
+        Args:
+            lane: Which.
+            messages: What it says.
+            nodes: The ids of the nodes that it runs on.
         """
+        self._nodes[lane] = nodes
+        message = None
         for message in messages:
             order = self._on_message(lane, message)
             if order is not None:
                 return order
-        return None
+        return self._leave_node(lane, message) if self._is_preempted(lane) else None
 
     def _on_message(self, lane: str, message: Message) -> Job | Rest | Done | None:
-        self._mute_losses = 0
+        self._mute_losses.clear()
         self._leaves.pop(lane, None)
         if lane in self._doomed:
             return Done()
@@ -126,6 +148,22 @@ class Lanes:
         except SweepError as error:
             self._fail(error)
             return Done()
+
+    def _is_preempted(self, lane: str) -> bool:
+        """Whether a node that the lane runs on is about to be taken away."""
+        return not self._draining().isdisjoint(self._nodes.get(lane, ()))
+
+    def _leave_node(self, lane: str, last: Message | None) -> Save | Done | None:
+        """Let a trial that has just saved its state go on elsewhere; one that has not saves it."""
+        if not isinstance(last, Report):
+            return None
+        if last.checkpoint is None:
+            return Save()
+        try:
+            self.engine.on_lost(self._holds.pop(lane), PREEMPTED, cause="preempted")
+        except SweepError as error:
+            self._fail(error)
+        return Done()
 
     def on_lane_lost(self, lane: str, reason: str) -> None:
         """The lane's process died; Tune starts another under the same name.
@@ -138,14 +176,17 @@ class Lanes:
         """
         self._idle.discard(lane)
         self._leaves.pop(lane, None)
+        preempted = self._is_preempted(lane)
+        self._nodes.pop(lane, None)
         if lane in self._doomed:
             self._doomed.remove(lane)
             return
         trial = self._holds.pop(lane, None)
-        reason, cause = _loss(reason)
+        log.warning("the lane with trial %s was lost: %s", trial, reason)
+        reason, cause = _loss(PREEMPTED if preempted else reason)
         try:
             if trial is None:
-                self._count_mute_loss(reason)
+                self._count_mute_loss(lane, reason, cause)
             else:
                 counts = StuckTaskError.__name__ not in reason
                 self.engine.on_lost(trial, reason, cause=cause, counts=counts)
@@ -166,6 +207,11 @@ class Lanes:
 
     def over(self) -> bool:
         """Whether Tune should end: all is done, time is up, or an error or a signal ends it."""
+        try:
+            self._check()
+            self._draining()  # also while no lane speaks: of a dead node Ray does not tell any more
+        except SweepError as error:
+            self._fail(error)
         if self._deadline is not None and time.time() > self._deadline:
             self.ending = "hydra.sweeper.time_budget_s is over"
         self.ending = self.ending or self.engine.spent
@@ -177,11 +223,11 @@ class Lanes:
         self.error = error
         self.finished = True
 
-    def _count_mute_loss(self, reason: str) -> None:
-        self._mute_losses += 1
-        if self._mute_losses >= _MOST_MUTE_LOSSES:
+    def _count_mute_loss(self, lane: str, reason: str, cause: LostTo) -> None:
+        self._mute_losses[lane] += cause != "preempted"
+        if self._mute_losses[lane] >= _MOST_MUTE_LOSSES:
             raise SweepError(
-                f"workers die before they can train, {self._mute_losses} in a row: {reason}"
+                f"workers die before they can train, {self._mute_losses[lane]} in a row: {reason}"
             )
 
     def _answer(self, lane: str, message: Message) -> Job | Rest | Done | None:
@@ -203,17 +249,26 @@ class Lanes:
                 engine.on_return(
                     message.trial, message.metrics, checkpoint=self._name_of(message.checkpoint)
                 )
+            case Raised(cause=disk.STORAGE):
+                raise self._refused(headline(message.error))
             case Raised():
                 self._holds.pop(lane)
                 trial = engine.trials[message.trial]
-                output = self._folder.output(trial.number, trial.run, exploits=len(trial.lineage))
-                engine.on_error(message.trial, message.error, cause=message.cause, log=str(output))
+                output = self._folder.output(
+                    trial.number, trial.run, exploits=len(trial.lineage), life=trial.lives
+                )
+                engine.on_error(
+                    message.trial,
+                    message.error,
+                    cause=message.cause,
+                    log=self._folder.shown(output),
+                )
                 return Done()  # a process in which a task raised is not trusted with the next
             case Unusable():
                 log.error("the app cannot be imported in a worker:\n%s", message.error)
                 raise SweepError(
                     f"the app cannot be imported in a worker: {headline(message.error)}\n"
-                    f"The whole traceback is in {self._folder.log}"
+                    f"The whole traceback is in {self._folder.shown(self._folder.log)}"
                 )
             case Left():
                 self._set_end(lane)
@@ -227,12 +282,20 @@ class Lanes:
         if (trial := self._holds.get(lane)) is not None:
             self._ends[lane] = self._clock() + self.engine.seconds_left(trial)
 
+    def _refused(self, said: str | None) -> SweepError:
+        """The storage took nothing from a worker; a bucket has said what to do itself."""
+        if self._folder.remote is not None:
+            return SweepError(str(said).partition(": ")[2] or str(said))
+        return disk.refusal(self._folder.path, said)
+
     def _name_of(self, checkpoint: Path | None) -> str | None:
         return None if checkpoint is None else self._folder.relative(checkpoint)
 
     def _next_order(self, lane: str) -> Job | Rest | Done:
         self._holds.pop(lane, None)
         self._idle.discard(lane)
+        if self._is_preempted(lane):
+            return Rest(_REST_S, says_left=True) if lane in self._leaves else Done()
         elsewhere = {trial for other, trial in self._leaves.items() if other != lane}
         segment = self.engine.next_segment(unwinding=elsewhere)
         match segment:
@@ -256,6 +319,8 @@ def _loss(said: str) -> tuple[str, LostTo]:
     lines = [line for line in said.splitlines() if line.strip()]
     if was_killed_for_memory(said):
         return f"Ray killed its process, since memory ran low on its node: {ADVICE}", OUT_OF_MEMORY
+    if PREEMPTED in said:
+        return PREEMPTED, "preempted"
     if not lines or any(sign in line for line in lines for sign in _SIGNS_OF_DEATH):
         return "its process or node died (killed, or out of memory)", "lost"
     return lines[-1].rpartition(f"{LostRankError.__name__}: ")[2], "lost"

@@ -7,18 +7,22 @@ import importlib.util
 import os
 import runpy
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sweeps.app import App
 from sweeps.errors import ConfigError, SweepError, did_you_mean
 from sweeps.folder import Record, SweepFolder
+from sweeps.relocate import find_app
+from sweeps.secrets import is_masked
 
 SWEEPER = "hydra/sweeper=ray_tune"
 _BUNDLED = "sweeps.train"
-_CHECKOUT = Path(__file__).resolve().parents[1]
+CHECKOUT = Path(__file__).resolve().parents[1]
+"""Where caviar's own app is, if this is a checkout."""
 
 # Hydra's flags
 _TAKES_A_VALUE = {"--cfg", "-c", "--package", "-p", "--experimental-rerun"} | {
@@ -40,9 +44,15 @@ class Program:
     module: str | None = None
 
     @classmethod
-    def recorded(cls, app: Mapping[str, Any]) -> Program:
-        """The app of a sweep's record."""
-        return cls(file=app["file"], module=app["module"])
+    def of(cls, app: App) -> Program:
+        """An app that is described."""
+        return cls(file=app.file, module=app.module)
+
+    def argv(self) -> list[str]:
+        """As `split_program` reads it: nothing for the bundled one."""
+        if self == BUNDLED:
+            return []
+        return ["-m", self.module] if self.module is not None else [str(self.file)]
 
 
 BUNDLED = Program(module=_BUNDLED)
@@ -105,6 +115,16 @@ class HydraArguments:
         """Whether a flag asks Hydra for a config, help or the like, which allow no `-m`."""
         return not _OTHER_MODES.isdisjoint(o.partition("=")[0] for o in self.options)
 
+    def value(self, key: str) -> str | None:
+        """What the last override of a key sets, as it is written."""
+        said = [o.partition("=")[2] for o in self.overrides if _key(o).lstrip("+") == key]
+        return said[-1] if said else None
+
+    def without_multirun(self) -> HydraArguments:
+        """Without `-m`, which a sweep has anyway."""
+        options = tuple(o for o in self.options if o not in _MULTIRUN)
+        return HydraArguments(options=options, overrides=self.overrides)
+
     def plus(self, *overrides: str) -> HydraArguments:
         """With overrides behind its own, replacing those of the same keys."""
         new = {_key(override) for override in overrides}
@@ -142,7 +162,11 @@ def _take(rest: list[str]) -> list[str]:
 def resume_arguments(
     folder: SweepFolder, record: Record, arguments: Sequence[str]
 ) -> HydraArguments:
-    """The command line that goes on with a sweep: the recorded one and what is new."""
+    """The command line that goes on with a sweep: the recorded one and what is new.
+
+    Raises:
+        ConfigError: A secret was left out of the record, and is not given anew.
+    """
     from sweeps.domains import literal
 
     given = HydraArguments.parse(arguments)
@@ -151,26 +175,33 @@ def resume_arguments(
     which = (
         "hydra.sweeper.resume=true",
         f"hydra.sweeper.name={literal(folder.name)}",
-        f"hydra.sweeper.storage_path={literal(str(folder.path.parent))}",
+        f"hydra.sweeper.storage_path={literal(folder.storage)}",
         f"hydra.sweeper.seed={record.seed}",
     )
-    return whole.plus(*which).plus(*given.overrides)
+    again = whole.plus(*which).plus(*given.overrides)
+    if hidden := [_key(override) for override in again.overrides if is_masked(override)]:
+        raise ConfigError(
+            f"{', '.join(hidden)}: sweep.yaml keeps no secrets, so give it again behind the sweep, "
+            f"such as {hidden[0]}='${{oc.env:NAME}}', which names a variable of the environment"
+        )
+    return again
 
 
-def enter_recorded(record: Record) -> None:
-    """Stand where the recorded command stood: its working folder and its import paths.
+def enter_recorded(record: Record) -> App:
+    """Stand where the recorded command stood, or there in this project: folder, import paths.
 
     Raises:
-        SweepError: The folder is gone.
+        SweepError: The app is in neither, or its folder cannot be entered.
     """
-    cwd = record.app["cwd"]
+    app = find_app(App(**record.app))
     try:
-        os.chdir(cwd)
+        os.chdir(app.cwd)
     except OSError as error:
         raise SweepError(
-            f"the sweep was begun in {cwd}, which cannot be entered: {error.strerror}"
+            f"the sweep was begun in {app.cwd}, which cannot be entered: {error.strerror}"
         ) from error
-    sys.path.extend(path for path in record.app["sys_path"] if path not in sys.path)
+    sys.path.extend(path for path in app.sys_path if path not in sys.path)
+    return app
 
 
 def run(program: Program, arguments: HydraArguments) -> None:
@@ -183,7 +214,7 @@ def run(program: Program, arguments: HydraArguments) -> None:
     argv = arguments.argv()
     if program == BUNDLED:
         _check_checkout()
-        _run_module(_BUNDLED, argv, path=str(_CHECKOUT))
+        _run_module(_BUNDLED, argv, path=str(CHECKOUT))
     elif program.module is not None:
         _check_module(program.module)
         _run_module(program.module, argv, path=os.getcwd())
@@ -194,7 +225,7 @@ def run(program: Program, arguments: HydraArguments) -> None:
 
 
 def _check_checkout() -> None:
-    if not (_CHECKOUT / "conf" / "train.yaml").exists():
+    if not (CHECKOUT / "conf" / "train.yaml").exists():
         raise ConfigError(
             "caviar's own app and its conf/ come with a checkout, and this is an installed "
             "package: name an app, a file or -m module"

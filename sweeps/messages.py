@@ -12,6 +12,7 @@ from hydra.core.config_search_path import ConfigSearchPath
 from sweeps.app import App
 from sweeps.compose import Patch
 from sweeps.objective import Objective
+from sweeps.remote import Remote
 from sweeps.resources import Resources
 
 
@@ -21,7 +22,11 @@ class LaneSettings:
 
     name: str
     """The sweep's."""
+    folder: Path
+    """The sweep's, on every node."""
     app: App
+    remote: Remote | None
+    """Where the sweep is in a bucket, if it is in one."""
     search_path: ConfigSearchPath
     """Where Hydra finds the app's configs."""
     objective: Objective
@@ -68,6 +73,14 @@ class Rest:
     """As a job's."""
 
 
+@dataclass(frozen=True)
+class Save:
+    """Go on, and let the next report come with a checkpoint if the task can write one."""
+
+
+Order = Job | Rest | Save
+
+
 # Lane to driver
 
 
@@ -109,7 +122,8 @@ class Raised:
     error: str
     """The traceback."""
     cause: str
-    """`import` where something could not be imported, `out_of_memory`, else `error`."""
+    """`import` where something could not be imported, `out_of_memory`, `storage` where that took
+    nothing more, else `error`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,6 +138,10 @@ Message = Idle | Left | Report | Returned | Raised | Unusable
 
 class StuckTaskError(RuntimeError):
     """The task did not end in time when it was told to; the lane must be replaced."""
+
+
+class StorageMissingError(RuntimeError):
+    """The sweep's folder is not on this node; nothing can train here."""
 
 
 class LostRankError(RuntimeError):

@@ -19,6 +19,7 @@ from sweeps.errors import ConfigError
 from sweeps.folder import Record, SweepFolder, environment
 from sweeps.schedulers import Scheduler, make_scheduler
 from sweeps.searchers import Searcher, View, make_searcher
+from sweeps.secrets import masked
 from sweeps.settings import DEFAULT_NUM_SAMPLES, Settings
 from sweeps.space import Space, parse_space
 from sweeps.warm import known_trials
@@ -29,6 +30,8 @@ class Plan:
     """A sweep, checked and ready: nothing is started or written yet."""
 
     app: App
+    title: str
+    """What the sweep is of."""
     settings: Settings
     space: Space
     fixed: list[str]
@@ -94,8 +97,10 @@ def make_plan(
     settings = Settings.parse(options)
     _refuse_launcher(config)
     app = describe_app(task_function)
-    name = settings.name or f"{_title(app, config)}-{datetime.now():%Y%m%d-%H%M%S}"
-    folder = SweepFolder(settings.storage_path / name)
+    title = _title(app, config)
+    name = settings.name or f"{title}-{datetime.now():%Y%m%d-%H%M%S}"
+    folder = SweepFolder.at(settings.storage_path, name)
+    settings = replace(settings, resume=_goes_on(settings, folder))
     if options["seed"] is None:
         settings = _with_recorded_seed(settings, folder)
     loader = hydra_context.config_loader
@@ -119,6 +124,7 @@ def make_plan(
     )
     plan = Plan(
         app=app,
+        title=title,
         settings=settings,
         space=space,
         fixed=fixed,
@@ -134,6 +140,10 @@ def make_plan(
     if not settings.resume:
         plan.known  # noqa: B018 - read now, so that a wrong one is answered now
     return plan
+
+
+def _goes_on(settings: Settings, folder: SweepFolder) -> bool:
+    return folder.sweep_yaml.exists() if settings.resume == "auto" else settings.resume
 
 
 def _check_fidelity(plan: Plan) -> None:
@@ -166,7 +176,7 @@ def _refuse_other_space(folder: SweepFolder, space: Space) -> None:
     changed = changes.of_space(_recorded_space(folder), space)
     if changed:
         raise ConfigError(
-            f"{folder.path} was begun with another search space: {'; '.join(changed)}. A sweep "
+            f"{folder.place} was begun with another search space: {'; '.join(changed)}. A sweep "
             f"goes on in the space it was begun with; begin another for another"
         )
 
@@ -204,7 +214,7 @@ def check_resumable(plan: Plan) -> None:
     """
     folder = plan.folder
     if not folder.sweep_yaml.exists():
-        raise ConfigError(f"there is no sweep in {folder.path} to go on with")
+        raise ConfigError(f"there is no sweep in {folder.place} to go on with")
     record = Record.read(folder)
     now = make_record(plan)
     if record.searcher["name"] in _OF_ONE_SPACE or record.scheduler["name"] in POPULATION:
@@ -228,7 +238,7 @@ def _refuse_other_fixed(plan: Plan, was: Record, now: Record) -> None:
         if longer and override.partition("=")[2] == str(now.scheduler["max_t"]):
             continue
         raise ConfigError(
-            f"{override} is asked for, and {plan.folder.path} was begun "
+            f"{override} is asked for, and {plan.folder.place} was begun "
             f"{'without it' if before is None else f'with {before}'}: a sweep goes on as it was "
             f"begun; begin another for that, and let it learn from this one with "
             f"hydra.sweeper.warm_start"
@@ -238,7 +248,7 @@ def _refuse_other_fixed(plan: Plan, was: Record, now: Record) -> None:
 def _refuse_other(folder: SweepFolder, key: str, was: Any, is_: Any) -> None:
     if was != is_:
         raise ConfigError(
-            f"{key} is {is_}, and {folder.path} was begun with {was}: a sweep goes on as it "
+            f"{key} is {is_}, and {folder.place} was begun with {was}: a sweep goes on as it "
             f"was begun; begin another for another {key}, and let it learn from this one with "
             f"hydra.sweeper.warm_start"
         )
@@ -253,7 +263,7 @@ def _check_scheduler(plan: Plan, was: Mapping[str, Any], now: Mapping[str, Any])
     _refuse_other(plan.folder, "scheduler", was, {**now, "max_t": before})
     if before is not None and after is not None and after < before:
         raise ConfigError(
-            f"hydra.sweeper.scheduler.max_t is {after}, and {plan.folder.path} was begun with "
+            f"hydra.sweeper.scheduler.max_t is {after}, and {plan.folder.place} was begun with "
             f"{before}; it can only grow"
         )
 
@@ -267,8 +277,8 @@ def make_record(plan: Plan) -> Record:
     settings = plan.settings
     return Record(
         name=plan.folder.name,
-        app=plan.app.to_json(),
-        overrides=list(plan.fixed),
+        app={**plan.app.to_json(), "argv": [masked(word) for word in plan.app.argv]},
+        overrides=[masked(override) for override in plan.fixed],
         space=plan.space.to_json(),
         metric=_one_or_all([o.metric for o in settings.objective.all]),
         mode=_one_or_all([o.mode for o in settings.objective.all]),

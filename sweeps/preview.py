@@ -38,7 +38,7 @@ def show(plan: Plan, console: Console) -> None:
         console.print(f"\n[bold]trial {number}[/]  {overrides}")
         console.print(Syntax(_yaml(config), "yaml", background_color="default"))
     console.print(
-        f"{plan.num_samples} trials, {_judged(plan)}; would be in {plan.folder.path}. "
+        f"{plan.num_samples} trials, {_judged(plan)}; would be in {plan.folder.place}. "
         f"Nothing was started."
     )
     for notice in notices(plan):

@@ -14,6 +14,7 @@ import socket
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address, ip_interface
 from typing import Any
 
 import psutil
@@ -30,6 +31,8 @@ class Seat:
 
     node: str
     """The node's id."""
+    node_address: str
+    """Where other nodes reach it."""
     devices: str | None
     """The process's `CUDA_VISIBLE_DEVICES`."""
 
@@ -49,6 +52,8 @@ class World:
     """Where rank 0 is."""
     port: int
     """Where rank 0's store listens."""
+    node_address: str
+    """Where other nodes reach this rank."""
     device: int | None
     """The rank's own among the CUDA devices it sees; None on the CPU."""
     shares_device: bool
@@ -81,6 +86,7 @@ def worlds(
             local_size=nodes.count(seat.node),
             address=address,
             port=port,
+            node_address=seat.node_address,
             device=_device(local_rank, gpus),
             shares_device=gpus < 1,
         )
@@ -168,10 +174,23 @@ def _leave(dist: Any) -> None:
 
 
 def _interfaces(world: World) -> dict[str, str]:
-    """On one node ranks talk through the device with its address, the loopback for one."""
-    if world.local_size < world.size:
-        return {}
-    for name, addresses in psutil.net_if_addrs().items():
-        if any(each.address == world.address for each in addresses):
-            return {key: os.environ.get(key, name) for key in _INTERFACES}
-    return {}
+    """The network device that ranks talk through: on one node the loopback.
+
+    Left to itself gloo takes the one that the host's name resolves to, often the loopback too.
+    """
+    alone = world.local_size == world.size
+    name = _interface_of(world.address if alone else world.node_address)
+    return {} if name is None else {key: os.environ.get(key, name) for key in _INTERFACES}
+
+
+def _interface_of(address: str) -> str | None:
+    """The network device with an address, or else the one whose network it is in."""
+    wanted, near = ip_address(address), None
+    for name, has in psutil.net_if_addrs().items():
+        for each in has:
+            if each.address == address:
+                return name
+            if each.family == socket.AF_INET and each.netmask is not None:
+                network = ip_interface(f"{each.address}/{each.netmask}").network
+                near = name if wanted in network else near
+    return near

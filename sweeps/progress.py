@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -21,6 +22,7 @@ from rich.text import Text
 from sweeps import render
 from sweeps.errors import headline
 from sweeps.events import Asked, Ended, Event, Lost, Opened, Reported, Started
+from sweeps.folder import SweepFolder
 from sweeps.memory import ADVICE, OUT_OF_MEMORY
 from sweeps.objective import Objective
 from sweeps.status import Decision, Status
@@ -156,7 +158,8 @@ class Progress:
     def _tell_failure(self, event: Ended) -> None:
         self._failures += 1
         reason = headline(event.error) or event.cause or "no reason given"
-        folder = f"trials/{event.trial}/{self._trials[event.trial].run}"
+        trial = self._trials[event.trial]
+        folder = SweepFolder(Path()).job(event.trial, trial.run, life=trial.lives)
         line = f"trial {event.trial} failed: {reason} | {folder}"
         first = self._failures <= _FAILURES_TOLD
         if self._live is not None:
@@ -289,6 +292,8 @@ def _line(event: Event, trials: Trials, objective: Objective, *, leads: bool) ->
             return f"trial {event.trial} {said[event.reason]} from step {step}"
         case Lost(cause="error"):
             return f"trial {event.trial} raised, to be tried again: {headline(event.reason)}"
+        case Lost(cause="preempted"):
+            return f"trial {event.trial} preempted: it goes on elsewhere"
         case Lost():
             return f"trial {event.trial} lost its worker: {event.reason}"
         case _:

@@ -20,11 +20,13 @@ from functools import partial
 from typing import Any
 
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import RayActorError, RayError
+from ray.util import get_node_ip_address
 from ray.util.placement_group import get_current_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from sweeps import session
+from sweeps.draining import PREEMPTED
 from sweeps.memory import was_killed_for_memory
 from sweeps.messages import Job, LaneSettings, LostRankError, Raised
 from sweeps.process_group import Seat, World, hosting, release_devices, visible_devices, worlds
@@ -145,6 +147,11 @@ class Gang:
             for rank, devices in zip(self._ranks, others, strict=True)
         ]
 
+    @property
+    def nodes(self) -> Sequence[str]:
+        """The ids of the nodes that its ranks are on, once they have loaded."""
+        return sorted({seat.node for seat in self._seats})
+
     def train(self, worker: Worker, job: Job, send: Send) -> Any:
         """Run a segment, of which this process is rank 0; what its task returns.
 
@@ -243,6 +250,8 @@ class _Part:
             return self.ended.result(timeout_s)
         except RayError as error:
             why = "its process or node died (killed, or out of memory)"
+            if isinstance(error, RayActorError) and error.preempted:
+                why = PREEMPTED
             if was_killed_for_memory(str(error)):
                 why = "its process was killed due to the node running low on memory"
             return LostRankError(f"rank {self.rank} of trial {self.trial} was lost: {why}")
@@ -271,17 +280,15 @@ def _cause(parts: Sequence[_Part]) -> Failure | None:
 def _seat() -> Seat:
     return Seat(
         node=ray.get_runtime_context().get_node_id(),
+        node_address=get_node_ip_address(),  # type: ignore[no-untyped-call]
         devices=os.environ.get("CUDA_VISIBLE_DEVICES"),
     )
 
 
 def _address(seats: Sequence[Seat]) -> str:
     """Where all ranks reach the first: on one node through the loopback device."""
-    first = seats[0].node
-    if all(seat.node == first for seat in seats):
-        return "127.0.0.1"
-    nodes: Any = ray.nodes()  # type: ignore[no-untyped-call]
-    return next(str(node["NodeManagerAddress"]) for node in nodes if node["NodeID"] == first)
+    first = seats[0]
+    return "127.0.0.1" if all(s.node == first.node for s in seats) else first.node_address
 
 
 def _see(devices: str | None) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from cluster.capacity import Capacity, Node
 from sweeps.errors import ConfigError
 from sweeps.settings import Settings
 
@@ -23,42 +23,97 @@ class Resources:
     gpus: float = 0
 
 
-def resources_of_a_trial(settings: Settings, there: Mapping[str, float]) -> Resources:
-    """What each trial gets; `auto` is a GPU for each worker where there are any, else a CPU.
+def resources_of_a_trial(settings: Settings, there: Capacity) -> Resources:
+    """What each trial gets; `auto` is a GPU for each worker where a node has any, else a CPU.
 
     Raises:
-        ConfigError: More than there is: no trial could ever start.
+        ConfigError: More than any node has, or all of them together: no trial could ever start.
     """
     each = _asked(settings, there)
     if not each.cpus and not each.gpus:
         raise ConfigError("hydra.sweeper.resources has neither cpus nor gpus: a trial needs some")
-    for key, name in _NAMES:
-        asked = each.workers * getattr(each, key)
-        if asked > there.get(name, 0):
-            of = f" for each of {each.workers} workers" if each.workers > 1 else ""
-            raise ConfigError(
-                f"hydra.sweeper.resources.{key} is {getattr(each, key):g}{of}, and Ray has "
-                f"{there.get(name, 0):g}: no trial could ever start"
-            )
+    if each.gpus > 1 and each.gpus % 1:
+        raise ConfigError(
+            f"hydra.sweeper.resources.gpus is {each.gpus:g}; it must be a whole number, or a part "
+            f"of one GPU such as 0.5"
+        )
+    if not slots(each, there) and not _may_fit_later(each, there):
+        raise ConfigError(_never_fits(each, there))
     return each
 
 
-def _asked(settings: Settings, there: Mapping[str, float]) -> Resources:
+def is_auto(settings: Settings) -> bool:
+    """Whether the nodes decide what a trial's workers get."""
+    return isinstance(settings.resources, str) or settings.resources.keys() <= {"workers"}
+
+
+def _asked(settings: Settings, there: Capacity) -> Resources:
     given = {} if isinstance(settings.resources, str) else dict(settings.resources)
     workers = int(given.pop("workers", 1))
     if not given:
-        given = {"gpus": 1 if there.get("GPU", 0) >= 1 else 0}
+        given = {"gpus": 1 if there.most("GPU") >= 1 else 0}
     return Resources(workers=workers, **given)
 
 
-def describe_slots(each: Resources, there: Mapping[str, float], most: int | None) -> str:
+def slots(each: Resources, there: Capacity) -> int:
+    """How many trials run at once: each worker on one node, a trial's workers on any."""
+    return sum(_workers_on(node, each) for node in there.nodes) // each.workers
+
+
+def _workers_on(node: Node, each: Resources) -> int:
+    """How many workers of trials a node holds; a part of a GPU never lies on two."""
+    fits = []
+    if each.cpus:
+        fits.append(_times(node.get("CPU", 0), each.cpus))
+    if each.gpus >= 1:
+        fits.append(_times(node.get("GPU", 0), each.gpus))
+    elif each.gpus:
+        fits.append(int(node.get("GPU", 0)) * _times(1, each.gpus))
+    return min(fits)
+
+
+def _times(has: float, part: float) -> int:
+    return int(has / part + 1e-6)
+
+
+def _may_fit_later(each: Resources, there: Capacity) -> bool:
+    """Whether nodes that join can make room: they are awaited, or of the kind that is there."""
+    if not there.can_grow:
+        return False
+    one = replace(each, workers=1)
+    return there.autoscales or not there.has_slots or slots(one, there) > 0
+
+
+def _never_fits(each: Resources, there: Capacity) -> str:
+    for key, name in _NAMES:
+        asked, most = getattr(each, key), there.most(name)
+        if asked > most:
+            of = f" for each of {each.workers} workers" if each.workers > 1 else ""
+            has = "Ray has" if len(there.nodes) == 1 else "no node has more than"
+            return (
+                f"hydra.sweeper.resources.{key} is {asked:g}{of}, and {has} {most:g}: no trial "
+                f"could ever start"
+            )
+    held = slots(replace(each, workers=1), there)
+    if not held:
+        return f"no node has {_amount(each)} (hydra.sweeper.resources): no trial could ever start"
+    return (
+        f"hydra.sweeper.resources.workers is {each.workers}, each with {_amount(each)}, and Ray "
+        f"has room for {held}: no trial could ever start"
+    )
+
+
+def _amount(each: Resources) -> str:
+    return f"{each.gpus:g} GPU and {each.cpus:g} CPU" if each.gpus else f"no GPU, {each.cpus:g} CPU"
+
+
+def describe_slots(each: Resources, there: Capacity, most: int | None) -> str:
     """One line of what each trial gets, so that nobody trains on the CPU unnoticed."""
-    fits = [
-        int(there.get(name, 0) / (each.workers * getattr(each, key)))
-        for key, name in _NAMES
-        if getattr(each, key)
-    ]
-    slots = min([*fits, *([most] if most else [])], default=1)
-    gpus = f"{each.gpus:g} GPU and " if each.gpus else "no GPU, "
     whose = f"each of a trial's {each.workers} workers" if each.workers > 1 else "each trial"
-    return f"{whose} gets {gpus}{each.cpus:g} CPU; {slots} run at once"
+    at_once = slots(each, there)
+    if not at_once:
+        return f"{whose} gets {_amount(each)}; no node has room for one yet: waiting for nodes"
+    limited = min(at_once, most) if most else at_once
+    nodes = sum(_workers_on(node, each) > 0 for node in there.nodes)
+    over = f" on {nodes} nodes" if nodes > 1 else ""
+    return f"{whose} gets {_amount(each)}; {limited} run at once{over}"

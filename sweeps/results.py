@@ -20,15 +20,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from cluster.bucket import is_url
 from sweeps.checkpoints import best_left
 from sweeps.columns import parameter_array
 from sweeps.domains import Domain
 from sweeps.errors import SweepError, headline
 from sweeps.events import Event, Opened, Reported
-from sweeps.folder import Record, SweepFolder, write_whole
-from sweeps.journal import read_journal
+from sweeps.folder import Record, SweepFolder, find_sweep, write_whole
 from sweeps.objective import At, Mode, Objective
 from sweeps.pareto import Scalarization, pareto_front
+from sweeps.segments import has_journal, read_events
 from sweeps.space import Space
 from sweeps.status import Status
 from sweeps.trials import Trial, Trials
@@ -189,6 +190,7 @@ class SweepResults:
         def column(value: Callable[[Trial], Any], kind: pa.DataType) -> pa.Array:
             return pa.array([value(trial) for trial in trials], kind)
 
+        there = self.folder.finder()
         return {
             "number": column(lambda t: t.number, pa.int64()),
             "status": column(lambda t: self.status(t).value, pa.string()),
@@ -198,6 +200,7 @@ class SweepResults:
             "step": column(lambda t: t.step, pa.int64()),
             "promotions": column(lambda t: t.promotions, pa.int64()),
             "losses": column(lambda t: t.losses, pa.int64()),
+            "preemptions": column(lambda t: t.preemptions, pa.int64()),
             "exploits": column(lambda t: len(t.lineage), pa.int64()),
             "schedule": column(self._schedule, pa.string()),
             "retries": column(lambda t: len(t.failures), pa.int64()),
@@ -206,7 +209,7 @@ class SweepResults:
             "ended": _times(t.ended for t in trials),
             "cause": column(lambda t: t.cause, pa.string()),
             "error": column(lambda t: headline(t.error), pa.string()),
-            "checkpoint": column(lambda t: best_left(self.folder, t), pa.string()),
+            "checkpoint": column(lambda t: best_left(there, t), pa.string()),
         }
 
     def _other_objectives(self, trials: Sequence[Trial]) -> dict[str, pa.Array]:
@@ -249,7 +252,7 @@ def load_sweep(folder: SweepFolder | str | os.PathLike[str]) -> SweepResults:
         SweepError: One of them is missing or cannot be read.
     """
     if not isinstance(folder, SweepFolder):
-        folder = SweepFolder(Path(folder).resolve())
+        folder = find_sweep(folder) if is_url(folder) else SweepFolder(Path(folder).resolve())
     record = Record.read(folder)
     trials = Trials(_objective(record))
     stopwatch = _Stopwatch()
@@ -269,6 +272,7 @@ def write_tables(folder: SweepFolder) -> SweepResults:
     sweep = load_sweep(folder)
     write_parquet(sweep.table(), folder.trials_table)
     write_parquet(sweep.metrics(), folder.metrics_table)
+    folder.push(folder.trials_table, folder.metrics_table)
     return sweep
 
 
@@ -343,10 +347,12 @@ def _listed(given: str | list[str]) -> list[str]:
 
 def _events(folder: SweepFolder) -> Iterable[Event]:
     try:
-        yield from read_journal(folder.journal)
+        if not has_journal(folder):
+            raise FileNotFoundError(folder.journal)
+        yield from read_events(folder)
     except FileNotFoundError:
         raise SweepError(
-            f"{folder.path} has no {folder.journal.name}: its sweep never began. "
+            f"{folder.place} has no {folder.journal.name}: its sweep never began. "
             f"Delete the folder, or restore that file from a copy."
         ) from None
 

@@ -6,7 +6,7 @@ import bisect
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
-from sweeps.checkpoints import best_left, delete
+from sweeps.disposal import Needed, disposal
 from sweeps.events import Asked, Closed, Ended, Event, Lost, Opened, Reported, Started
 from sweeps.folder import SweepFolder
 from sweeps.status import Decision, Status
@@ -42,7 +42,7 @@ class Retention:
     """
 
     def __init__(self, folder: SweepFolder, *, keep: int) -> None:
-        self._folder = folder
+        self._disposal = disposal(folder)
         self._all = _Ranking(keep)
         self._ended = _Ranking(keep)
         self._front = _Front()
@@ -73,8 +73,7 @@ class Retention:
         self._clean_all(trials)
 
     def _clean_all(self, trials: Trials) -> None:
-        for trial in trials:
-            self._clean(trial)
+        self._disposal.clean_all(map(self._needed, trials))
 
     def _on_reported(self, event: Reported, trials: Trials) -> None:
         trial = trials[event.trial]
@@ -107,14 +106,16 @@ class Retention:
 
     def _clean(self, trial: Trial) -> None:
         """Delete what is there of a trial and need not be; none of its workers may be writing."""
-        needed = set[str | None]()
-        if not trial.status.is_final:
-            needed.add(trial.checkpoint)
-        if any(trial.number in best for best in (self._all, self._ended, self._front)):
-            needed.add(best_left(self._folder, trial))
-        for checkpoint in self._folder.checkpoints(trial.number):
-            if self._folder.relative(checkpoint) not in needed:
-                delete(checkpoint)
+        self._disposal.clean(self._needed(trial))
+
+    def _needed(self, trial: Trial) -> Needed:
+        is_best = any(trial.number in best for best in (self._all, self._ended, self._front))
+        return Needed(
+            trial=trial.number,
+            newest=None if trial.status.is_final else trial.checkpoint,
+            best=(trial.best_checkpoint, trial.checkpoint) if is_best else (),
+            reported={report.checkpoint for report in trial.reports.values()},
+        )
 
 
 class _Ranking:

@@ -8,7 +8,9 @@ import math
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,13 +20,15 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from cluster import connect
+from cluster.bucket import BucketError
+from cluster.capacity import Capacity
 from sweeps import preview
 from sweeps.adopt import adopting
+from sweeps.disk import is_refusal, refusal
 from sweeps.engine import Engine
 from sweeps.errors import SweepError, headline
 from sweeps.events import Asked, Event
-from sweeps.folder import Record
-from sweeps.journal import Journal, read_journal
+from sweeps.folder import Record, SweepFolder
 from sweeps.lease import Lease
 from sweeps.limits import Limits, check_grows
 from sweeps.memory import ADVICE, OUT_OF_MEMORY
@@ -32,16 +36,36 @@ from sweeps.notices import notices, of_changed_space
 from sweeps.plan import Plan, check_resumable, make_plan, make_record
 from sweeps.progress import Progress
 from sweeps.render import make_console
-from sweeps.resources import describe_slots, resources_of_a_trial
+from sweeps.resources import describe_slots, is_auto, resources_of_a_trial
 from sweeps.retention import Retention
 from sweeps.schedulers.brackets import Synchronous
-from sweeps.state import Listener
+from sweeps.segments import has_journal, open_journal, read_events
+from sweeps.state import EventLog, Listener
 from sweeps.status import Status
+from sweeps.storage import check_storage
 from sweeps.trials import Trials
+from sweeps.vigil import end_process, watching_head
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+"""SIGUSR1 is how Slurm warns of a job's time limit."""
+
+_NODES_EVERY_S = 0.5
 _INTERRUPT_S = 15.0
 """Where a signal ended Ray too, its client would wait a minute for it: end without it then."""
+
+
+_PLANNED: ContextVar[list[Plan] | None] = ContextVar("planned", default=None)
+
+
+@contextlib.contextmanager
+def planning() -> Iterator[list[Plan]]:
+    """Within it a sweep is planned and handed over, with all checks; nothing is run."""
+    plans: list[Plan] = []
+    before = _PLANNED.set(plans)
+    try:
+        yield plans
+    finally:
+        _PLANNED.reset(before)
 
 
 def run_from_hydra(
@@ -60,6 +84,9 @@ def run_from_hydra(
         KeyboardInterrupt: It was interrupted; what it has is kept.
     """
     plan = make_plan(task_function, hydra_context, config, options, arguments)
+    if (planned := _PLANNED.get()) is not None:
+        planned.append(plan)
+        return None
     if plan.settings.dry_run:
         preview.show(plan, make_console())
         return None
@@ -74,11 +101,11 @@ def run(plan: Plan) -> float | None:
     else:
         folder.begin()
     try:
-        with Lease(folder.lease) as lease, _log_to(folder.log):
+        with _telling_refusals(folder.path), Lease(folder.lease) as lease, _log_to(folder):
             try:
                 _drive(plan, lease, make_console(stderr=True))
             except KeyboardInterrupt:
-                if folder.journal.exists():
+                if has_journal(folder):
                     _hand_back(plan, export=False)
                 raise
             return _hand_back(plan, export=plan.settings.export)
@@ -88,15 +115,21 @@ def run(plan: Plan) -> float | None:
 
 def _drive(plan: Plan, lease: Lease, console: Console) -> None:
     """Open the journal, connect to Ray and run lanes until the sweep is over."""
-    history = list(read_journal(plan.folder.journal)) if plan.folder.journal.exists() else []
+    history = list(read_events(plan.folder)) if has_journal(plan.folder) else []
     check_grows(plan.num_samples, sum(isinstance(event, Asked) for event in history))
     _announce(plan, history, console)
     known = [] if history else plan.known
-    with _connected(console) as there, _noting_signals() as interrupted:
+    with (
+        _connected(console) as there,
+        _noting_signals() as signalled,
+        watching_head(_head(), end=end_process) as check_head,
+    ):
         lease.renew()
         from sweeps.tune import run_lanes
 
+        there = _with_nodes(plan, there, console, signalled)
         each = resources_of_a_trial(plan.settings, there)
+        check_storage(plan.folder, there, console)
         slots = describe_slots(each, there, plan.settings.max_concurrent_trials)
         console.print(slots, style="dim", highlight=False)
         progress = Progress(
@@ -108,19 +141,44 @@ def _drive(plan: Plan, lease: Lease, console: Console) -> None:
         )
         _write_record(plan)
         retention = Retention(plan.folder, keep=plan.settings.keep_checkpoints)
-        engine = _engine(plan, [retention, progress])
-        engine.open(history, name=plan.folder.name, known=known)
-        with _closing(engine) as close, progress:
-            close(run_lanes(plan, engine, each, interrupted=interrupted))
+        with contextlib.closing(open_journal(plan.folder, check=lease.check)) as journal:
+            engine = _engine(plan, journal, [retention, progress])
+            engine.open(history, name=plan.folder.name, known=known)
+            with _closing(engine) as close, progress:
+                close(run_lanes(plan, engine, each, interrupted=signalled, check=check_head))
 
 
 @contextlib.contextmanager
-def _connected(console: Console) -> Iterator[Mapping[str, float]]:
-    """Ray's resources; its start takes seconds, and says so where someone watches."""
+def _connected(console: Console) -> Iterator[Capacity]:
+    """What Ray has; its start takes seconds, and says so where someone watches."""
     with contextlib.ExitStack() as stack:
         with console.status("starting Ray") if console.is_terminal else contextlib.nullcontext():
             there = stack.enter_context(connect())
         yield there
+
+
+def _with_nodes(
+    plan: Plan, there: Capacity, console: Console, interrupted: Callable[[], bool]
+) -> Capacity:
+    """Where the nodes decide what a trial gets, wait for the first that takes trials.
+
+    What is asked for in so many words Ray waits for itself, and an autoscaler adds it.
+    """
+    is_fixed = there.autoscales or not there.can_grow
+    if there.has_slots or is_fixed or not is_auto(plan.settings):
+        return there
+    console.print(
+        "no node of the cluster takes trials yet: waiting for the first, to see what each trial "
+        "can get (hydra.sweeper.resources says it beforehand)",
+        style="yellow",
+        highlight=False,
+    )
+    while not interrupted():
+        time.sleep(_NODES_EVERY_S)
+        now = Capacity.now(can_grow=there.can_grow)
+        if now.has_slots:
+            return now
+    raise KeyboardInterrupt
 
 
 def _cannot_pause(plan: Plan) -> tuple[int, str] | None:
@@ -139,11 +197,11 @@ def _write_record(plan: Plan) -> None:
     record.write(plan.folder)
 
 
-def _engine(plan: Plan, listeners: Iterable[Listener]) -> Engine:
+def _engine(plan: Plan, journal: EventLog, listeners: Iterable[Listener]) -> Engine:
     settings = plan.settings
     limit = settings.trial_time_limit_s
     return Engine(
-        log=Journal(plan.folder.journal),
+        log=journal,
         objective=settings.objective,
         make_searcher=plan.searcher,
         scheduler=plan.scheduler,
@@ -216,7 +274,7 @@ def _announce(plan: Plan, history: Sequence[Event], console: Console) -> None:
     verb = "going on with" if plan.settings.resume else "sweep"
     console.print(
         f"{verb} [bold]{plan.folder.name}[/]: {plan.num_samples} trials, {searcher}, {scheduler}, "
-        f"{objective.mode} {objective.metric}, in {plan.folder.path}",
+        f"{objective.mode} {objective.metric}, in {plan.folder.place}",
         highlight=False,
     )
     if isinstance(plan.scheduler, Synchronous) and plan.settings.fidelity is None:
@@ -227,7 +285,7 @@ def _announce(plan: Plan, history: Sequence[Event], console: Console) -> None:
 
 @contextlib.contextmanager
 def _noting_signals() -> Iterator[Callable[[], bool]]:
-    """Note the first SIGINT or SIGTERM, to end where nothing is half done; a second ends at once.
+    """Note the first signal, to end where nothing is half done; a second ends at once.
 
     Yields:
         Whether one came.
@@ -255,10 +313,44 @@ def _noting_signals() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
+def _head() -> str:
+    import ray
+
+    return str(ray.get_runtime_context().gcs_address)
+
+
 @contextlib.contextmanager
-def _log_to(path: Path) -> Iterator[None]:
+def _telling_refusals(folder: Path) -> Iterator[None]:
+    """Let storage that is full, read-only or gone end a sweep with one message.
+
+    Raises:
+        SweepError: It is.
+    """
+    try:
+        yield
+    except OSError as error:
+        if not is_refusal(error):
+            raise
+        raise refusal(Path(error.filename or folder), error) from error
+
+
+class _LogFile(logging.FileHandler):
+    """Storage that takes nothing shows in the journal, not as a traceback of the log's."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record, if it can be."""
+        with contextlib.suppress(OSError):
+            super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        """Nothing."""
+
+
+@contextlib.contextmanager
+def _log_to(folder: SweepFolder) -> Iterator[None]:
     """Keep what Optuna and we log in the sweep's folder, off the screen."""
-    handler = logging.FileHandler(path, delay=True)
+    folder.pull(folder.log)
+    handler = _LogFile(folder.log, delay=True)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     loggers = [logging.getLogger(name) for name in ("sweeps", "optuna")]
     before = [(logger.handlers, logger.propagate) for logger in loggers]
@@ -270,3 +362,6 @@ def _log_to(path: Path) -> Iterator[None]:
         for logger, (handlers, propagate) in zip(loggers, before, strict=True):
             logger.handlers, logger.propagate = handlers, propagate
         handler.close()
+        if folder.log.exists():
+            with contextlib.suppress(BucketError):  # what ended the sweep is told already
+                folder.impatient.push(folder.log)

@@ -22,6 +22,9 @@ class Segment:
     exploits: int = 0
     """How often the trial has gone on from another's checkpoint: each time in a folder of its own,
     as another model with other parameters."""
+    life: int = 0
+    """How often the trial was lost under this driver: each time it goes on in a folder of its own,
+    which what was cut off, and may live on, does not know."""
 
 
 Adopt = Callable[[str, Segment], str]

@@ -12,9 +12,9 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from sweeps.checkpoints import delete
 from sweeps.durable import sync, sync_tree
@@ -33,6 +33,29 @@ Send = Callable[[int, dict[str, float], Path | None, bool], Decision]
 
 What may wait is held back for a moment, and goes to the driver together with what follows.
 """
+
+
+class Keeper(Protocol):
+    """Sees to a trial's checkpoints beyond the folder in which they are written."""
+
+    def keep(self, checkpoint: Path) -> None:
+        """Make a checkpoint, whole and in its place on this disk, durable where the sweep is."""
+
+    def drop_others(self, checkpoints: Path, keep: set[str]) -> None:
+        """Delete a folder's checkpoints but for those names, wherever they are."""
+
+
+class OnDisk(Keeper):
+    """Of a sweep on a disk, where a checkpoint is written in its place."""
+
+    def keep(self, checkpoint: Path) -> None:
+        """Nothing to do: it is there."""
+
+    def drop_others(self, checkpoints: Path, keep: set[str]) -> None:
+        """Delete them."""
+        for folder in checkpoints.iterdir():
+            if folder.name not in keep:
+                delete(folder)
 
 
 class TrialEnded(BaseException):
@@ -65,11 +88,14 @@ class Session:
     best_step: int | None = None
     rank: int = 0
     """Of a trial in several processes; the others only hear what becomes of rank 0's reports."""
+    keeper: Keeper = field(default_factory=OnDisk)
     clock: Callable[[], float] = time.monotonic
 
     def __post_init__(self) -> None:
         self._written = self.clock()
         self._step = int(self.checkpoint.name) if self.checkpoint else 0
+        self.save_soon = False
+        """Whether the next checkpoint is worth its time, whatever came before."""
 
     def reach(self, step: int) -> bool:
         """Come to a step; whether a rung lies there, or on the way."""
@@ -78,7 +104,8 @@ class Session:
 
     def is_due(self, *, at_rung: bool) -> bool:
         """Whether a checkpoint is worth its time: at a rung, and after some seconds without."""
-        return self.always or at_rung or self.clock() - self._written >= CHECKPOINT_EVERY_S
+        wanted = self.always or self.save_soon or at_rung
+        return wanted or self.clock() - self._written >= CHECKPOINT_EVERY_S
 
     def can_wait(self, value: float | None, *, at_rung: bool) -> bool:
         """Whether no decision hangs on a report of this value."""
@@ -87,7 +114,7 @@ class Session:
 
     def note_written(self) -> None:
         """A checkpoint was written just now."""
-        self._written = self.clock()
+        self._written, self.save_soon = self.clock(), False
 
 
 _session: Session | None = None
@@ -103,6 +130,12 @@ def end() -> None:
     """Leave a segment; called by the worker, never by an app."""
     global _session
     _session = None
+
+
+def save_soon() -> None:
+    """Let the next report come with a checkpoint; called by the lane, never by an app."""
+    if _session is not None:
+        _session.save_soon = True
 
 
 def in_sweep() -> bool:
@@ -202,16 +235,10 @@ def _report_to_sweep(
     if value is not None and session.objective.replaces(value, session.best):
         session.best, session.best_step = value, step
     if checkpoint is not None:
-        _delete_all_but(checkpoint.parent, {step, session.best_step})
+        steps = {step, session.best_step} - {None}
+        session.keeper.drop_others(checkpoint.parent, {f"{step:06d}" for step in steps})
     if decision is not Decision.CONTINUE:
         raise TrialEnded(decision.value)
-
-
-def _delete_all_but(checkpoints: Path, steps: set[int | None]) -> None:
-    keep = {f"{step:06d}" for step in steps if step is not None}
-    for folder in checkpoints.iterdir():
-        if folder.name not in keep:
-            delete(folder)
 
 
 def _integer(step: Any) -> int:
@@ -241,4 +268,5 @@ def _keep(session: Session, step: int, folder: Path) -> Path:
     else:
         sync_tree(place)
     sync(place.parent)
+    session.keeper.keep(place)
     return place

@@ -8,8 +8,9 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from cluster.bucket import Bucket, is_url
 from sweeps.budget import Budget
 from sweeps.errors import ConfigError, did_you_mean
 from sweeps.fidelity import Fidelity
@@ -53,12 +54,13 @@ class Settings:
     trial_time_limit_s: float | None
     keep_checkpoints: int
     name: str | None
-    storage_path: Path
+    storage_path: Path | Bucket
     resources: str | Mapping[str, float]
     teardown_timeout_s: float
     export: bool
     dry_run: bool
-    resume: bool
+    resume: bool | Literal["auto"]
+    """auto: where there is a sweep of that name; `make_plan` settles it."""
 
     @property
     def objective_of_a_segment(self) -> Objective:
@@ -103,7 +105,7 @@ class Settings:
             teardown_timeout_s=_at_least(options, "teardown_timeout_s", 0),
             export=bool(options["export"]),
             dry_run=bool(options["dry_run"]),
-            resume=bool(options["resume"]),
+            resume=_resume(options),
         )
 
 
@@ -309,12 +311,23 @@ def _name(name: str | None) -> str | None:
     return name
 
 
-def _storage(path: str) -> Path:
-    if "://" in str(path):
+def _resume(options: Mapping[str, Any]) -> bool | Literal["auto"]:
+    given = options["resume"]
+    if given == "auto" and options["name"] is None:
         raise ConfigError(
-            f"hydra.sweeper.storage_path is {path!r}; it must be a folder of a local or shared "
-            f"file system"
+            "hydra.sweeper.resume is auto, and hydra.sweeper.name is not set: say which sweep"
         )
+    if not (isinstance(given, bool) or given == "auto"):
+        raise ConfigError(
+            f"hydra.sweeper.resume is {given!r}; it must be true, false or auto"
+            f"{did_you_mean(str(given).lower(), ['true', 'false', 'auto'])}"
+        )
+    return True if given is True else "auto" if given == "auto" else False
+
+
+def _storage(path: str) -> Path | Bucket:
+    if is_url(path):
+        return Bucket.parse(path)
     return Path(path).expanduser().resolve()
 
 

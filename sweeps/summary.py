@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
+from cluster.bucket import is_url
 from sweeps import render
 from sweeps.budget import override_for_more
 from sweeps.errors import headline
@@ -65,6 +66,16 @@ def print_export(export: ExportResult, *, console: Console) -> None:
         console.print(line)
 
 
+def progress(sweep: SweepResults) -> Iterator[Text]:
+    """How far a sweep is, in a few lines."""
+    open_ = (Status.RUNNING, Status.PAUSED)
+    done = sum(sweep.status(trial) not in open_ for trial in sweep.trials)
+    yield fact("progress", Text(f"{done} of {sweep.record.num_samples} done  ") + _totals(sweep))
+    if sweep.best is not None:
+        yield fact("best", _best(sweep, sweep.best))
+    yield fact("results", _results_command(sweep))
+
+
 def _totals(sweep: SweepResults) -> Text:
     shown = dict.fromkeys(Status, 0)
     for trial in sweep.trials:
@@ -103,7 +114,7 @@ def _ending(sweep: SweepResults) -> Text:
 def _failures(sweep: SweepResults) -> Iterator[Text]:
     failed = sweep.trials.with_status(Status.FAILED)
     for trial in failed[:_FAILURES_SHOWN]:
-        where = _short(sweep.folder.job(trial.number, trial.run))
+        where = _short(sweep.folder.job(trial.number, trial.run, life=trial.lives))
         reason = headline(trial.error) or trial.cause or "no reason given"
         tries = f" (tried {len(trial.failures) + 1} times)" if trial.failures else ""
         said = f"trial {trial.number} failed{tries}: {reason}"
@@ -114,6 +125,11 @@ def _failures(sweep: SweepResults) -> Iterator[Text]:
     causes = Counter(trial.cause for trial in sweep.trials)
     if causes[OUT_OF_MEMORY]:
         yield Text(f"out of memory in {_trials(causes[OUT_OF_MEMORY])}: {ADVICE}", "magenta")
+    if preempted := sum(trial.preemptions for trial in sweep.trials):
+        times = f"{preempted} time{'s' if preempted > 1 else ''}"
+        yield Text(
+            f"preempted {times}: the trial went on elsewhere, which counts for nothing", "dim"
+        )
     if causes["time_limit"]:
         ended = _trials(causes["time_limit"])
         yield Text(f"hydra.sweeper.trial_time_limit_s ended {ended}", "dim")
@@ -125,36 +141,36 @@ def _trials(count: int) -> str:
 
 def _facts(sweep: SweepResults, export: ExportResult | None) -> Iterator[Text]:
     if sweep.best is not None:
-        yield _fact("best", _best(sweep, sweep.best))
+        yield fact("best", _best(sweep, sweep.best))
     if export is not None:
         yield from _export_facts(export)
-    yield _fact("results", _results_command(sweep))
-    yield _fact("go on", _resume_command(sweep))
+    yield fact("results", _results_command(sweep))
+    yield fact("go on", _resume_command(sweep))
 
 
 def _export_facts(export: ExportResult) -> Iterator[Text]:
-    yield _fact("model", _exported(export))
+    yield fact("model", _exported(export))
     if export.combined is not None:
         yield from _combined_facts(export, export.combined)
         return
     if export.validation is not None:
-        yield _fact("validation", render.number(export.validation))
+        yield fact("validation", render.number(export.validation))
     if export.test:
-        yield _fact("test", _metrics(export.test))
+        yield fact("test", _metrics(export.test))
     yield from _calibration_facts(export)
 
 
 def _combined_facts(export: ExportResult, combined: CombinedResult) -> Iterator[Text]:
     """What is in it, and its metrics beside those of the best trial alone."""
     several = "s" if len(combined.trials) > 1 else ""
-    yield _fact(combined.kind, f"of trial{several} {', '.join(map(str, combined.trials))}")
+    yield fact(combined.kind, f"of trial{several} {', '.join(map(str, combined.trials))}")
     for trial, reason in combined.left_out.items():
-        yield _fact("left out", f"trial {trial}: {reason}")
+        yield fact("left out", f"trial {trial}: {reason}")
     alone = render.number(combined.single_validation)
-    yield _fact("validation", _beside(render.number(export.validation), alone, export))
+    yield fact("validation", _beside(render.number(export.validation), alone, export))
     if export.test:
         alone = _metrics(combined.single_test or {})
-        yield _fact("test", _beside(_metrics(export.test), alone, export))
+        yield fact("test", _beside(_metrics(export.test), alone, export))
     yield from _calibration_facts(export)
     if combined.worse:
         yield Text(f"trial {export.trial} alone is better: combine fewer trials", "yellow")
@@ -167,14 +183,15 @@ def _calibration_facts(export: ExportResult) -> Iterator[Text]:
         f"{split} ece {render.number(before)} -> {render.number(after)}"
         for split, (before, after) in export.calibration.ece.items()
     ]
-    yield _fact("temperature", "  ".join([render.number(export.calibration.temperature), *changes]))
+    yield fact("temperature", "  ".join([render.number(export.calibration.temperature), *changes]))
 
 
 def _beside(value: str, alone: str, export: ExportResult) -> Text:
     return Text.assemble(value, (f"   trial {export.trial} alone: {alone}", "dim"))
 
 
-def _fact(name: str, value: Text | str) -> Text:
+def fact(name: str, value: Text | str) -> Text:
+    """A line that says one thing by its name."""
     return Text.assemble((f"{name:<12}", "dim"), value)
 
 
@@ -190,7 +207,7 @@ def _best(sweep: SweepResults, best: Trial) -> Text:
 
 
 def _exported(export: ExportResult) -> Text:
-    where = f"{_short(export.folder)}  "
+    where = f"{_short(export.shown or export.folder)}  "
     if export.verified:
         return Text.assemble(where, ("verified", "green"))
     return Text.assemble(where, (f"not verified: {export.reason}", "yellow"))
@@ -201,11 +218,11 @@ def _metrics(metrics: dict[str, float]) -> str:
 
 
 def _results_command(sweep: SweepResults) -> str:
-    return f"caviar results {shlex.quote(_short(sweep.folder.path))}"
+    return f"caviar results {shlex.quote(_short(sweep.folder.place))}"
 
 
 def _resume_command(sweep: SweepResults) -> str:
-    command = f"caviar resume {shlex.quote(_short(sweep.folder.path))}"
+    command = f"caviar resume {shlex.quote(_short(sweep.folder.place))}"
     closed = sweep.trials.closed
     if sweep.is_over:
         more: str | None = f"hydra.sweeper.num_samples={2 * max(1, len(sweep.trials))}"
@@ -215,8 +232,10 @@ def _resume_command(sweep: SweepResults) -> str:
     return f"{command} {more}" if more else command
 
 
-def _short(path: Path) -> str:
-    """The path from here where that is shorter."""
+def _short(path: Path | str) -> str:
+    """The path from here where that is shorter; a URL as it is."""
+    if is_url(path):
+        return str(path)
     try:
         return min(str(path), os.path.relpath(path), key=len)
     except ValueError:  # another drive

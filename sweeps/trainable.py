@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import queue
+import socket
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -30,10 +31,13 @@ from sweeps.messages import (
     Left,
     LostRankError,
     Message,
+    Order,
     Raised,
     Report,
     Rest,
     Returned,
+    Save,
+    StorageMissingError,
     StuckTaskError,
     Unusable,
 )
@@ -56,15 +60,16 @@ class Lane(Trainable):
         self._gang = Gang(settings) if settings.resources.workers > 1 else None
         self._worker: Worker | None = None
         self._segment: _Segment | None = None
-        self._order: Job | Rest | None = None
+        self._order: Order | None = None
+        self._nodes: Sequence[str] = ()
 
-    def assign(self, order: Job | Rest) -> None:
-        """What the next `step` shall do instead of going on; ends what runs."""
+    def assign(self, order: Order) -> None:
+        """What the next `step` shall do instead of going on; all but `Save` ends what runs."""
         self._order = order
 
     def step(self) -> dict[str, Any]:
         """Go on until there is something to say."""
-        return {"messages": self._next_messages()}
+        return {"messages": self._next_messages(), "nodes": self._nodes}
 
     def cleanup(self) -> None:
         """End what runs; without its thread's consent if need be, since the process ends too."""
@@ -76,7 +81,12 @@ class Lane(Trainable):
     def _next_messages(self) -> Sequence[Message]:
         order, self._order = self._order, None
         if self._worker is None:
+            if self._settings.remote is None:
+                _check_storage(self._settings.folder)
             return [self._load()]
+        if isinstance(order, Save):
+            session.save_soon()
+            order = None
         if order is None:
             return self._go_on()
         if self._end_segment() and order.says_left:
@@ -100,6 +110,8 @@ class Lane(Trainable):
         try:
             self._worker = Worker(self._settings)
             ray.get(others)
+            here = ray.get_runtime_context().get_node_id()
+            self._nodes = [here] if self._gang is None else self._gang.nodes
         except RayActorError:  # a rank died: so does the lane
             raise
         except BaseException as error:  # noqa: BLE001 - told to the driver, which ends the sweep
@@ -255,6 +267,18 @@ class _Gathered:
         if self._objective.replaces(value, self.metrics.get(self._objective.metric)):
             self.metrics, self.checkpoint = metrics, checkpoint
         return Decision.CONTINUE
+
+
+def _check_storage(folder: Path) -> None:
+    """See that the sweep is here, on a node that may have joined later.
+
+    Raises:
+        StorageMissingError: It is not: another node has to train what this lane was for.
+    """
+    if not folder.is_dir():
+        raise StorageMissingError(
+            f"{folder} is not there on {socket.gethostname()}: it has to be on every node"
+        )
 
 
 def _metrics(result: Any) -> dict[str, float]:

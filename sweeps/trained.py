@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, chdir, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from sweeps.app import App, load_app
 from sweeps.checkpoints import best_left
 from sweeps.errors import SweepError
 from sweeps.folder import SweepFolder
+from sweeps.relocate import find_app
 from sweeps.results import SweepResults
 from sweeps.trials import Trial
 
@@ -44,9 +46,19 @@ class TrainedTrial:
     def of(cls, sweep: SweepResults, trial: Trial) -> TrainedTrial:
         """Find the job folder: of several drivers, rungs or parameters each has its own."""
         folder = sweep.folder
-        name = best_left(folder, trial)
+        name = best_left(folder.has_checkpoint, trial)
         job = folder.job_of(name) if name is not None else _best_job(folder, trial)
+        folder.pull_job(job, name)
         return cls(sweep=sweep, trial=trial, job=job, checkpoint=folder.resolve(name))
+
+    @cached_property
+    def app(self) -> App:
+        """The app as it is found here; as it was recorded where it is not: it may not be needed."""
+        recorded = App(**self.sweep.record.app)
+        try:
+            return find_app(recorded)
+        except SweepError:
+            return recorded
 
     def config(self) -> DictConfig:
         """The job's composed config, its interpolations as they were written.
@@ -65,12 +77,13 @@ class TrainedTrial:
     @contextmanager
     def surroundings(self) -> Iterator[None]:
         """Stand where the job stood: its app's paths and working folder, and `${hydra:...}`."""
-        app, hydra = self.sweep.record.app, self._read("hydra.yaml").hydra
+        app, hydra = self.app, self._read("hydra.yaml").hydra
         with ExitStack() as stack:
             stack.callback(Singleton.set_state, Singleton.get_state())
             stack.enter_context(self.import_paths())
-            if Path(app["cwd"]).is_dir():
-                stack.enter_context(chdir(app["cwd"]))
+            if Path(app.cwd).is_dir():
+                stack.enter_context(chdir(app.cwd))
+                hydra.runtime.cwd = app.cwd  # the job's may be a node's own copy
             setup_globals()
             HydraConfig.instance().set_config(_typed(hydra))
             yield
@@ -79,7 +92,7 @@ class TrainedTrial:
     def import_paths(self) -> Iterator[None]:
         """The app's import paths behind this process's own."""
         before = list(sys.path)
-        sys.path.extend(path for path in self.sweep.record.app["sys_path"] if path not in before)
+        sys.path.extend(path for path in self.app.sys_path if path not in before)
         try:
             yield
         finally:
@@ -102,7 +115,7 @@ class TrainedTrial:
         try:
             parts: dict[str, Any] = instantiate(config, _convert_="all")
         except UnsupportedInterpolationType:
-            load_app(App(**self.sweep.record.app))  # it registers resolvers of its own
+            load_app(self.app)  # it registers resolvers of its own
             parts = instantiate(config, _convert_="all")
         return parts
 
@@ -120,9 +133,13 @@ class TrainedTrial:
 def _best_job(folder: SweepFolder, trial: Trial) -> Path:
     best = trial.best
     if best is None:
-        return folder.job(trial.number, trial.run)
+        return folder.job(trial.number, trial.run, life=trial.lives)
     rung = None if best.fidelity is None else best.step
-    return folder.job(trial.number, best.run, rung=rung)
+    first, *later = (
+        folder.job(trial.number, best.run, rung=rung, life=life)
+        for life in range(trial.losses + trial.preemptions + 1)
+    )
+    return next((job for job in reversed(later) if job.is_dir()), first)
 
 
 def _typed(hydra: Any) -> DictConfig:

@@ -74,6 +74,11 @@ class Trial:
     """How often its process or node died under it."""
     memory_losses: int = 0
     """How many of these were because memory ran low."""
+    preemptions: int = 0
+    """How often its node was taken away under it: nobody's failure."""
+    lives: int = 0
+    """How often its process or node was lost under its driver; the next segment has a folder of its
+    own each time, since one that was cut off may live on where nobody sees it."""
     failures: list[Lost] = field(default_factory=list)
     """Each time its task raised and it was tried again."""
     seconds: float = 0.0
@@ -127,6 +132,10 @@ class Trials:
     def values(self, trial: Trial, params: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """A trial's parameters as its app sees them, by name; `params` in the place of its own."""
         return self.spaces[trial.study].values(trial.params if params is None else params)
+
+    def life(self, trial: Trial) -> int:
+        """How often the trial was lost under this driver."""
+        return trial.lives if trial.run == self.run else 0
 
     def schedule(self, trial: Trial) -> list[tuple[int, dict[str, Any]]]:
         """What to train with to get the trial's best model again: (after which step, values).
@@ -187,6 +196,7 @@ class Trials:
 
     def _on_started(self, event: Started) -> None:
         trial = self._trials[event.trial]
+        trial.lives = trial.lives if trial.run == event.run else 0
         trial.run, trial.since = event.run, event.time
         if event.source is not None:
             self._on_exploit(trial, event)
@@ -253,6 +263,10 @@ class Trials:
         trial.clock(event.time, stays=False)
         if event.cause == "error":
             trial.failures.append(event)
+            return
+        trial.lives += 1
+        if event.cause == "preempted":
+            trial.preemptions += 1
         else:
             trial.losses += 1
             trial.memory_losses += event.cause == "out_of_memory"

@@ -8,9 +8,11 @@ is work for them, and hands each message to `LaneScheduler`, whose answer is an 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import logging
 import os
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
@@ -27,7 +29,9 @@ from ray.tune.stopper import Stopper
 
 from sweeps.checkpoints import newest_left
 from sweeps.compose import Base
+from sweeps.draining import PREEMPTED, Drains
 from sweeps.engine import Engine
+from sweeps.errors import SweepError
 from sweeps.lanes import Lanes, MakeJob
 from sweeps.messages import Job, LaneSettings
 from sweeps.plan import Plan
@@ -41,7 +45,6 @@ _ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "86400",
     "TUNE_MAX_PENDING_TRIALS_PG": "16",
@@ -84,6 +87,8 @@ class LaneScheduler(TrialScheduler):
         super().__init__()  # type: ignore[no-untyped-call]
         self._lanes = lanes
         self._carriers: dict[str, TuneTrial] = {}
+        self._actors: dict[str, Any] = {}
+        """By lane: the actor that spoke last. Tune forgets one that fails before it tells of it."""
 
     def kill_lanes(self, names: Collection[str] | None = None) -> None:
         """End these lanes, or all, where they stand: what they have not reported is lost."""
@@ -98,18 +103,22 @@ class LaneScheduler(TrialScheduler):
 
     def on_trial_error(self, tune_controller: Any, trial: TuneTrial) -> None:
         """A lane's process died."""
+        actor = self._actors.pop(trial.trial_id, None)
+        if actor is not None:  # one that is only out of reach would train on
+            ray.kill(actor)
         self._lanes.on_lane_lost(trial.trial_id, _last_error(trial))
 
     def on_trial_result(
         self, tune_controller: Any, trial: TuneTrial, result: Mapping[str, Any]
     ) -> str:
         """A lane has messages; whatever it answers reaches the lane before its next step."""
-        order = self._lanes.on_messages(trial.trial_id, result["messages"])
+        actor = trial.temporary_state.ray_actor
+        assert actor is not None, "a lane that spoke has an actor"
+        self._actors[trial.trial_id] = actor
+        order = self._lanes.on_messages(trial.trial_id, result["messages"], result["nodes"])
         if isinstance(order, Done):
             return TrialScheduler.STOP
         if order is not None:
-            actor = trial.temporary_state.ray_actor
-            assert actor is not None, "a lane that spoke has an actor"
             actor.assign.remote(order)
         return TrialScheduler.CONTINUE
 
@@ -117,6 +126,7 @@ class LaneScheduler(TrialScheduler):
         self, tune_controller: Any, trial: TuneTrial, result: Mapping[str, Any]
     ) -> None:
         """A lane ended."""
+        self._actors.pop(trial.trial_id, None)
 
     def on_trial_remove(self, tune_controller: Any, trial: TuneTrial) -> None:
         """A lane was taken away before it ran."""
@@ -162,7 +172,12 @@ def _last_error(trial: TuneTrial) -> str:
 
 
 def run_lanes(
-    plan: Plan, engine: Engine, each: Resources, *, interrupted: Callable[[], bool]
+    plan: Plan,
+    engine: Engine,
+    each: Resources,
+    *,
+    interrupted: Callable[[], bool],
+    check: Callable[[], None],
 ) -> str:
     """Let Ray Tune place and carry lanes until the sweep is over; `done`, or why it ends before.
 
@@ -171,6 +186,7 @@ def run_lanes(
         engine: Its decisions, opened.
         each: What a lane gets.
         interrupted: Asked between any two events: whether to end now.
+        check: Called between any two events; raises SweepError where the sweep cannot go on.
 
     Raises:
         SweepError: The sweep cannot go on.
@@ -185,6 +201,8 @@ def run_lanes(
         max_lanes=plan.settings.max_concurrent_trials,
         deadline=None if budget is None else time.time() + budget,
         interrupted=interrupted,
+        check=check,
+        draining=Drains(),
     )
     lane = tune.with_resources(
         tune.with_parameters(Lane, settings=_lane_settings(plan, each)),
@@ -195,6 +213,7 @@ def run_lanes(
         tempfile.TemporaryDirectory(prefix="caviar-tune-") as scratch,
         _quiet_tune(),
         _surviving_lost_lanes(),
+        _own_signals(),
     ):
         tune.Tuner(
             lane,
@@ -217,6 +236,8 @@ def run_lanes(
         raise lanes.error
     if interrupted():
         raise KeyboardInterrupt
+    if not lanes.finished:
+        raise SweepError("Ray Tune ended before the sweep was over; resume it")
     return lanes.ending or "done"
 
 
@@ -235,7 +256,11 @@ def _job_maker(plan: Plan, engine: Engine) -> MakeJob:
         trial = engine.trials[segment.trial]
         best = trial.best
         folder = plan.folder.job(
-            segment.trial, segment.run, rung=segment.rung, exploits=segment.exploits
+            segment.trial,
+            segment.run,
+            rung=segment.rung,
+            exploits=segment.exploits,
+            life=segment.life,
         )
         return Job(
             trial=segment.trial,
@@ -255,16 +280,18 @@ def _job_maker(plan: Plan, engine: Engine) -> MakeJob:
 def _checkpoint_of(plan: Plan, engine: Engine, segment: Segment) -> Path | None:
     """What a segment goes on from; of a trial that was over it may have gone, or all of them."""
     folder = plan.folder
-    asked = folder.resolve(segment.checkpoint)
-    if asked is None or asked.is_dir():
-        return asked
-    return folder.resolve(newest_left(folder, engine.trials[segment.trial]))
+    asked = segment.checkpoint
+    if asked is not None and not folder.has_checkpoint(asked):
+        asked = newest_left(folder.has_checkpoint, engine.trials[segment.trial])
+    return folder.resolve(asked)
 
 
 def _lane_settings(plan: Plan, each: Resources) -> LaneSettings:
     return LaneSettings(
         name=plan.folder.name,
+        folder=plan.folder.path,
         app=plan.app,
+        remote=plan.folder.remote,
         search_path=plan.search_path,
         objective=plan.settings.objective_of_a_segment,
         seed=plan.settings.seed,
@@ -291,6 +318,8 @@ def _surviving_lost_lanes() -> Iterator[None]:
         known = isinstance(exception, RayActorError | RayTaskError)
         if isinstance(exception, RayError) and not known:
             exception = RayActorError(error_msg=str(exception))
+        if isinstance(exception, RayActorError) and exception.preempted:
+            exception = RayActorError(error_msg=f"{PREEMPTED}\n{exception}")
         take(self, tracked_actor_task, exception)
 
     manager._actor_task_failed = take_any
@@ -298,6 +327,18 @@ def _surviving_lost_lanes() -> Iterator[None]:
         yield
     finally:
         manager._actor_task_failed = take
+
+
+@contextlib.contextmanager
+def _own_signals() -> Iterator[None]:
+    """Keep Tune (2.60) from taking SIGUSR1 for itself, and from ending as if all were done."""
+    loop: Any = importlib.import_module("ray.tune.tune")
+    catch = loop._setup_signal_catching
+    loop._setup_signal_catching = threading.Event
+    try:
+        yield
+    finally:
+        loop._setup_signal_catching = catch
 
 
 @contextlib.contextmanager

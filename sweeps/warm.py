@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from cluster.errors import ClusterError
 from sweeps.errors import ConfigError, SweepError
 from sweeps.folder import find_sweep
 from sweeps.objective import Objective
@@ -36,7 +37,7 @@ def known_trials(
 def _of_sweep(source: str, space: Space, objective: Objective) -> list[Mapping[str, Any]]:
     try:
         sweep = load_sweep(find_sweep(source))
-    except (ConfigError, SweepError) as error:
+    except (ConfigError, SweepError, ClusterError) as error:
         raise ConfigError(f"hydra.sweeper.warm_start: {error}") from error
     theirs = [(o.metric, o.mode) for o in sweep.objective.all]
     if theirs != [(o.metric, o.mode) for o in objective.all]:

@@ -5,20 +5,28 @@ from __future__ import annotations
 import contextlib
 import gc
 import importlib
+import os
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import ray
 from hydra.errors import InstantiationException
 
+from cluster.bucket import BucketError
 from sweeps import session
 from sweeps.app import load_app
 from sweeps.compose import Base, apply
+from sweeps.disk import STORAGE, cannot_be_written
 from sweeps.job import JobRunner, trial_seed
 from sweeps.memory import OUT_OF_MEMORY, ran_out_of_memory
 from sweeps.messages import Job, LaneSettings, Raised
 from sweeps.process_group import World, process_group
+from sweeps.relocate import Move
+from sweeps.stage import staged
+
+_OF_THE_NODES_JOB = ("SLURM_", "SLURMD_", "PMI_", "PMIX_")
 
 
 class Worker:
@@ -27,9 +35,12 @@ class Worker:
     def __init__(self, settings: LaneSettings) -> None:
         """Import the app, and what its trials will need."""
         self._settings = settings
-        task, self._module = load_app(settings.app)
+        _clear_environment(gpus=settings.resources.gpus)
+        move = Move.to_this_node(settings.app)
+        app, search_path = move.app(settings.app), move.search_path(settings.search_path)
+        task, self._module = load_app(app)
         _preload(settings.preload)
-        self._runner = JobRunner(settings.app, task, settings.search_path)
+        self._runner = JobRunner(app, task, search_path, move)
         self._bases: dict[str, Base] = {}
         _spare_the_collector()
 
@@ -55,26 +66,27 @@ class Worker:
             job_id=f"{settings.name}_{job.trial}",
             main=self._module,
         )
-        session.begin(
-            session.Session(
-                job_folder=job.folder,
-                checkpoint=job.checkpoint,
-                send=send,
-                objective=settings.objective,
-                rungs=settings.rungs,
-                judged_between=settings.judged_between,
-                always=settings.by_rung,
-                best=job.best,
-                best_step=job.best_step,
-                rank=rank,
-            )
-        )
-        try:
-            with process_group(world, store) if world else contextlib.nullcontext():
-                seed = trial_seed(settings.seed, job.trial)
-                return self._runner.run(config, job.folder, seed=seed, rank=rank)
-        finally:
-            session.end()
+        with (
+            staged(job, send, settings.remote) as files,
+            _session(
+                session.Session(
+                    job_folder=files.folder,
+                    checkpoint=files.checkpoint,
+                    send=files.send,
+                    keeper=files.keeper,
+                    objective=settings.objective,
+                    rungs=settings.rungs,
+                    judged_between=settings.judged_between,
+                    always=settings.by_rung,
+                    best=job.best,
+                    best_step=job.best_step,
+                    rank=rank,
+                )
+            ),
+            process_group(world, store) if world else contextlib.nullcontext(),
+        ):
+            seed = trial_seed(settings.seed, job.trial)
+            return self._runner.run(config, files.folder, seed=seed, rank=rank)
 
     def _base(self, job: Job) -> Base:
         if job.base_id not in self._bases:
@@ -82,9 +94,18 @@ class Worker:
         return self._bases[job.base_id]
 
 
+@contextlib.contextmanager
+def _session(entered: session.Session) -> Iterator[None]:
+    session.begin(entered)
+    try:
+        yield
+    finally:
+        session.end()
+
+
 def raised(job: Job, error: BaseException) -> Raised:
     """What to tell the driver of a task that raised."""
-    return Raised(trial=job.trial, error=traceback_of(error), cause=_cause(error))
+    return Raised(trial=job.trial, error=traceback_of(error), cause=_cause(error, job.folder))
 
 
 def traceback_of(error: BaseException) -> str:
@@ -92,12 +113,25 @@ def traceback_of(error: BaseException) -> str:
     return "".join(traceback.format_exception(error))
 
 
-def _cause(error: BaseException) -> str:
-    """Whether memory ran out, or it is something that no other trial can import either."""
+def _cause(error: BaseException, folder: Path) -> str:
+    """Whether storage or memory ran out, or no other trial can import it either."""
+    if isinstance(error, BucketError) or cannot_be_written(folder, error):
+        return STORAGE
     if ran_out_of_memory(error):
         return OUT_OF_MEMORY
     missing = isinstance(error, InstantiationException) and "locating target" in str(error)
     return "import" if missing or isinstance(error, ImportError) else "error"
+
+
+def _clear_environment(*, gpus: float) -> None:
+    """Drop what the node's launcher said of its own job: libraries would take a trial for it.
+
+    A trial without GPUs sees none: Ray leaves it those of the node.
+    """
+    for name in [name for name in os.environ if name.startswith(_OF_THE_NODES_JOB)]:
+        del os.environ[name]
+    if not gpus:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
 def _preload(modules: Iterable[str]) -> None:

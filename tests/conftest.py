@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
 import logging
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -210,7 +213,14 @@ class Swept:
 class Driver:
     """A sweep's driver in a process of its own."""
 
-    def __init__(self, *, command: list[str], output: Path, folder: SweepFolder) -> None:
+    def __init__(
+        self,
+        *,
+        command: list[str],
+        output: Path,
+        folder: SweepFolder,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
         output.parent.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self._output = output
@@ -242,7 +252,7 @@ class Driver:
 
     def wait_until(self, condition: Callable[[], bool]) -> None:
         """Wait until something is so, which it must become while the driver lives."""
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180
         while not condition():
             assert self.process.poll() is None, self.output
             assert time.monotonic() < deadline, self.output
@@ -348,8 +358,43 @@ def _is_installed(module: Any) -> bool:
     return not file or not any(folder in file for folder in ("/tests/apps/", "/pytest-of-"))
 
 
+def _object_store_module() -> Any:
+    spec = importlib.util.spec_from_file_location(
+        "object_store", Path(__file__).with_name("object_store.py")
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules["object_store"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 @pytest.fixture(scope="session")
-def ray_session() -> Iterator[None]:
+def object_store_port() -> int:
+    """Where the tests' object store is, or will be: known before Ray starts its workers."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = int(found.getsockname()[1])
+    os.environ.update(_object_store_module().environment(port))
+    return port
+
+
+@pytest.fixture(scope="session")
+def object_store(object_store_port: int) -> Iterator[Any]:
+    """The one S3 server of all tests."""
+    with sys.modules["object_store"].object_store(object_store_port) as store:
+        yield store
+
+
+@pytest.fixture
+def bucket(object_store: Any) -> Iterator[str]:
+    """The URL of an empty bucket."""
+    yield object_store.make_bucket(f"bucket-{uuid.uuid4().hex[:8]}")
+    object_store.mend()
+
+
+@pytest.fixture(scope="session")
+def ray_session(object_store_port: int) -> Iterator[None]:
     """The one Ray of all tests, of two slots; sweeps in this process use it."""
     import ray
 
@@ -374,6 +419,14 @@ def ray_session() -> Iterator[None]:
     _, alive = psutil.wait_procs(started, timeout=10)
     shutil.rmtree(folder, ignore_errors=True)
     assert not alive, "Ray left processes behind"
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A user's own folder for caviar's files."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "home" / "config"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "home" / "state"))
+    return tmp_path / "home"
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from sweeps.cli import main
+from sweeps.cli import _VERBS, main
 from sweeps.errors import ConfigError, SweepError, exit_code
 from sweeps.folder import Record, SweepFolder
 from sweeps.launch import BUNDLED, HydraArguments, Program, resume_arguments, split_program
@@ -78,7 +78,7 @@ def test_help_is_there_at_once():
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, capture_output=True)
 
 
-@pytest.mark.parametrize("verb", ["train", "sweep", "resume", "results", "export"])
+@pytest.mark.parametrize("verb", _VERBS)
 def test_each_verb_has_help_with_an_example(verb, capsys):
     with suppress(SystemExit):
         main([verb, "--help"])
@@ -214,6 +214,17 @@ def test_a_resume_keeps_the_command_and_replaces_what_is_given_anew():
     ]
 
 
+def test_a_resume_asks_for_a_secret_that_was_not_recorded_and_takes_it_anew():
+    folder = SweepFolder(Path("/data/one"))
+    recorded = record(folder, ["-m", "lr=1,2", "+api_key=***"])
+    with pytest.raises(ConfigError, match=r"api_key: sweep.yaml keeps no secrets.*oc.env:NAME"):
+        resume_arguments(folder, recorded, ["lr=1,2"])
+
+    argv = resume_arguments(folder, recorded, ["+api_key=${oc.env:KEY}"]).argv()
+    assert argv[-1] == "+api_key=${oc.env:KEY}"
+    assert "***" not in " ".join(argv)
+
+
 # Apps run as Python runs them
 
 
@@ -303,7 +314,7 @@ def test_resume_runs_the_recorded_command_where_it_was_begun(here, make_sweep, m
 def test_a_folder_that_is_gone_is_named(here, make_sweep, capsys):
     made = make_sweep(app={"cwd": str(here / "gone")})
     assert main(["resume", str(made.folder.path)]) == 1
-    assert "cannot be entered" in capsys.readouterr().err
+    assert "gone, with which the sweep was begun, is not here" in capsys.readouterr().err
 
 
 # Results and export

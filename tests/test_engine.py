@@ -138,7 +138,7 @@ def act(engine: Engine, slots: list[int], rng: random.Random, steps: dict[int, i
         if isinstance(segment, Segment):
             steps[segment.trial] = int((segment.checkpoint or "/0").split("/")[1])
             slots.append(segment.trial)
-            return replace(segment, run=0)
+            return replace(segment, run=0, life=0)  # they name folders alone
         if not slots:
             return type(segment)
     trial = slots.pop(rng.randrange(len(slots)))

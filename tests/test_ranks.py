@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import sweeps
+from cluster.capacity import Capacity
 from sweeps import session
 from sweeps.errors import ConfigError
 from sweeps.objective import Objective
@@ -15,7 +16,7 @@ from sweeps.process_group import Seat, hosting, process_group, visible_devices, 
 from sweeps.resources import Resources, describe_slots, resources_of_a_trial
 from sweeps.status import Decision
 
-THERE = {"CPU": 16.0, "GPU": 8.0}
+THERE = Capacity(nodes=[{"CPU": 16.0, "GPU": 8.0}])
 
 
 def seats(*nodes: str, devices: int = 0) -> list[Seat]:
@@ -24,7 +25,13 @@ def seats(*nodes: str, devices: int = 0) -> list[Seat]:
     for node in nodes:
         own = range(free[node], free[node] + devices)
         free[node] += devices
-        given.append(Seat(node=node, devices=",".join(map(str, own)) if devices else None))
+        given.append(
+            Seat(
+                node=node,
+                node_address=f"10.0.0.{node}",
+                devices=",".join(map(str, own)) if devices else None,
+            )
+        )
     return given
 
 
@@ -55,8 +62,13 @@ def test_resources_are_those_of_each_worker(settings, asked: str, each: Resource
             "gpus_per_worker and gpus, which is the same",
         ),
         ("{ranks: 2}", "resources is {'ranks': 2}; it must be auto, or a mapping of cpus and gpus"),
-        ("{workers: 9, gpus: 1}", "gpus is 1 for each of 9 workers, and Ray has 8: no trial"),
-        ("{workers: 4, cpus: 5}", "cpus is 5 for each of 4 workers, and Ray has 16: no trial"),
+        (
+            "{workers: 9, gpus: 1}",
+            "is 9, each with 1 GPU and 1 CPU, and Ray has room for 8",
+        ),
+        ("{workers: 4, cpus: 17}", "cpus is 17 for each of 4 workers, and Ray has 16: no trial"),
+        ("{workers: 4, cpus: 5}", "workers is 4, each with no GPU, 5 CPU, and Ray has room for 3"),
+        ("{gpus: 1.5}", "resources.gpus is 1.5; it must be a whole number, or a part of one GPU"),
         ("{workers: 4, cpus: 0}", "has neither cpus nor gpus"),
     ],
 )

@@ -163,7 +163,7 @@ class Sweep:
                 assert (self.folder.path / trial.checkpoint / "state").is_file()
         best = self.trials.best
         if best is not None and best.checkpoint is not None and not writing:
-            assert best_left(self.folder, best) is not None
+            assert best_left(self.folder.has_checkpoint, best) is not None
 
     def _send(
         self, trial: int, step: int, metrics: dict[str, float], checkpoint: Path | None
@@ -248,7 +248,7 @@ def test_through_failures_losses_and_the_deaths_of_drivers_the_bound_holds(
     paused = sweep.trials.with_status(Status.PAUSED)
     assert sorted(sweep.on_disk()) == sorted(t.number for t in [*best, *paused])
     for trial in best:
-        assert sweep.on_disk()[trial.number] == {best_left(sweep.folder, trial)}
+        assert sweep.on_disk()[trial.number] == {best_left(sweep.folder.has_checkpoint, trial)}
     for trial in paused:
         assert trial.checkpoint in sweep.on_disk()[trial.number]
     assert sweep.most > len(best) + len(paused)
@@ -491,11 +491,20 @@ def test_a_trial_goes_on_from_the_newest_that_is_left_and_is_taken_by_the_best(m
     _write(folder.path / name(0, 1)), _write(folder.path / name(0, 2))
     trial.best = dataclasses.replace(trial.best, checkpoint=name(0, 1))
     trial.checkpoint = name(0, 2)
-    assert (best_left(folder, trial), newest_left(folder, trial)) == (name(0, 1), name(0, 2))
+    assert (best_left(folder.has_checkpoint, trial), newest_left(folder.has_checkpoint, trial)) == (
+        name(0, 1),
+        name(0, 2),
+    )
     delete(folder.path / name(0, 2))
-    assert best_left(folder, trial) == newest_left(folder, trial) == name(0, 1)
+    assert (
+        best_left(folder.has_checkpoint, trial)
+        == newest_left(folder.has_checkpoint, trial)
+        == name(0, 1)
+    )
     delete(folder.path / name(0, 1))
-    assert best_left(folder, trial) is newest_left(folder, trial) is None
+    assert (
+        best_left(folder.has_checkpoint, trial) is newest_left(folder.has_checkpoint, trial) is None
+    )
 
 
 def test_two_processes_may_delete_the_same_checkpoints(tmp_path: Path) -> None:

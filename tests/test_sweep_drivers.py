@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
@@ -22,6 +23,8 @@ import pytest
 
 from sweeps.errors import SweepError
 from sweeps.events import Asked, Closed, Ended, Opened, Reported, Started
+from sweeps.folder import Record, write_whole
+from sweeps.journal import Journal, read_journal
 from sweeps.lease import Lease
 from sweeps.status import Status
 
@@ -46,7 +49,7 @@ def bystander() -> Iterator[psutil.Process]:
 def hold(path: Path, **holder: Any) -> Path:
     """Write a lease as another driver would."""
     now = {"host": socket.gethostname(), "heartbeat": time.time(), "workers": []}
-    path.write_text(json.dumps(now | holder))
+    write_whole(path, json.dumps(now | holder))
     return path
 
 
@@ -63,14 +66,70 @@ def test_a_second_driver_is_refused_while_the_first_lives(
     assert json.loads(path.read_text())["pid"] == bystander.pid
 
 
-def test_a_lease_of_another_host_holds_while_its_heartbeat_is_young(tmp_path: Path) -> None:
-    path = hold(tmp_path / "driver.json", host="elsewhere", pid=1, started=1.0)
-    with pytest.raises(SweepError, match="process 1 on elsewhere"), Lease(path):
-        pass
+@contextmanager
+def beating(path: Path, **holder: Any) -> Iterator[None]:
+    """Another host's driver, whose clock may be wrong, writes its heartbeat."""
+    over = threading.Event()
 
-    hold(path, host="elsewhere", pid=1, started=1.0, heartbeat=time.time() - 100)
+    def beat() -> None:
+        while not over.wait(0.05):
+            hold(path, **other, count=next(counts))
+
+    other = {"host": "elsewhere", "pid": 1, "started": 1.0, **holder}
+    counts = itertools.count()
+    hold(path, **other, count=next(counts))
+    thread = threading.Thread(target=beat)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("clock_s", [-300, 0, 300])
+def test_a_lease_of_another_host_holds_while_its_heartbeat_goes_on_whatever_its_clock_says(
+    tmp_path: Path, clock_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sweeps.lease._STALE_S", 0.5)
+    path = tmp_path / "driver.json"
+    with (
+        beating(path, heartbeat=time.time() + clock_s),
+        pytest.raises(SweepError, match="process 1 on elsewhere"),
+        Lease(path),
+    ):
+        pass
+    hold(path, host="elsewhere", pid=1, started=1.0, heartbeat=time.time() + clock_s)
     with Lease(path):
         assert json.loads(path.read_text())["pid"] == os.getpid()
+
+
+def test_a_lease_that_is_given_back_while_it_is_watched_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = hold(tmp_path / "driver.json", host="elsewhere", pid=1, started=1.0)
+    monkeypatch.setattr("time.sleep", lambda _: path.unlink())
+    with Lease(path):
+        assert json.loads(path.read_text())["pid"] == os.getpid()
+
+
+def test_a_driver_whose_lease_was_taken_over_writes_nothing_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sweeps.lease._HEARTBEAT_S", 0.01)
+    path = tmp_path / "driver.json"
+    with Lease(path) as lease:
+        journal = Journal(tmp_path / "journal.log", check=lease.check)
+        journal.append(Opened(run=1, time=1.0))
+        taken = {"host": "elsewhere", "pid": 1, "started": 1.0, "heartbeat": 1.0, "workers": []}
+        while lease._thread.is_alive():  # a beat may be on its way
+            with lease._writing:
+                write_whole(path, json.dumps(taken))
+            lease._thread.join(0.05)
+        with pytest.raises(SweepError, match="taken over by process 1 on elsewhere"):
+            journal.append(Opened(run=2, time=2.0))
+    assert len(list(read_journal(tmp_path / "journal.log"))) == 1
+    assert json.loads(path.read_text()) == taken
 
 
 def test_the_lease_of_a_dead_process_is_taken_over_also_where_its_pid_came_again(
@@ -165,7 +224,7 @@ def signalled(sweep: Any, number: int, *, after: int) -> Iterator[None]:
 
 
 @pytest.mark.ray
-def test_a_sweep_goes_on_exactly_after_a_sudden_death_and_two_signals(sweep) -> None:
+def test_a_sweep_goes_on_exactly_after_a_sudden_death_and_three_signals(sweep) -> None:
     driver = sweep.drive(*SHORT)
     driver.wait_for_reports(5)
     assert driver.listens_on == {"127.0.0.1"}
@@ -178,7 +237,7 @@ def test_a_sweep_goes_on_exactly_after_a_sudden_death_and_two_signals(sweep) -> 
     with journal.open("ab") as file:
         file.write(b'{"torn')
     os.symlink(journal, f"{journal}.lock")
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
         with signalled(sweep, number, after=3):
             swept = sweep(*SHORT, RESUME)
 
@@ -194,13 +253,32 @@ def test_a_sweep_goes_on_exactly_after_a_sudden_death_and_two_signals(sweep) -> 
     swept = sweep.caviar("resume", str(driver.folder.path))
     assert swept.code == 0
     check_exact(swept)
-    assert swept.trials.run == 4
+    assert swept.trials.run == 5
     assert not driver.left()
 
     events = len(swept.events)
     again = sweep.caviar("resume", str(driver.folder.path))
     assert again.code == 0
     assert len(again.events) == events + 2  # opened and closed, with nothing left to do
+
+
+@pytest.mark.ray
+def test_auto_begins_a_sweep_and_goes_on_with_it_and_no_secret_is_kept(sweep) -> None:
+    few = [*CURVE, "hydra.sweeper.resume=auto", "hydra.sweeper.scheduler.max_t=3"]
+    swept = sweep(*few, "hydra.sweeper.num_samples=2", "+api_key=sk-1")
+    assert swept.code == 0
+    record = Record.read(swept.folder)
+    assert "+api_key=***" in record.overrides
+    assert "sk-1" not in f"{record.overrides} {record.app}"
+
+    refused = sweep.caviar("resume", str(swept.folder.path))
+    assert refused.code == 2
+    assert "api_key: sweep.yaml keeps no secrets" in refused.err
+
+    swept = sweep(*few, "hydra.sweeper.num_samples=3", "+api_key=${oc.env:HOME}")
+    assert swept.code == 0
+    assert "going on with" in swept.err
+    check_exact(swept, trials=3)
 
 
 @pytest.mark.slow

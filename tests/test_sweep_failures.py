@@ -41,10 +41,12 @@ def test_a_trial_whose_process_dies_goes_on_from_its_checkpoint_as_often_as_allo
     assert [trial.losses for trial in swept.trials] == [2, 1, 0]
     assert swept.trials[0].cause == "lost"
     assert [event.trial for event in swept.events if isinstance(event, Lost)].count(0) == 2
-    assert swept.read(0, "segments.log").split() == ["0", "1"]
-    assert swept.read(0, "epochs.log").split() == ["1"]
-    assert swept.read(1, "segments.log").split() == ["0", "1"]
-    assert swept.read(1, "epochs.log").split() == ["1", "2", "3"]
+    for trial, epochs in ((0, [["1"], []]), (1, [["1"], ["2", "3"]])):
+        for life, begun in enumerate(["0", "1"]):
+            job = swept.folder.job(trial, 1, life=life)
+            assert (job / "segments.log").read_text().split() == [begun]
+            log = job / "epochs.log"
+            assert (log.read_text().split() if log.exists() else []) == epochs[life]
 
 
 def test_a_trial_that_raises_goes_on_in_another_process_from_its_checkpoint(sweep) -> None:

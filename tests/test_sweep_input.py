@@ -54,6 +54,11 @@ ASHA = "hydra/sweeper/scheduler=asha"
         ),
         (
             "grouped.py",
+            [LR, "hydra.sweeper.resume=atuo"],
+            ["hydra.sweeper.resume is 'atuo'", "true, false or auto", "did you mean auto?"],
+        ),
+        (
+            "grouped.py",
             [LR, "hydra.sweeper.metric=loss", "hydra.sweeper.mode=minimum"],
             ["hydra.sweeper.mode is 'minimum'", "choose min or max"],
         ),

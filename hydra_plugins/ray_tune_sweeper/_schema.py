@@ -59,7 +59,7 @@ class RayTuneConf:
     keep_checkpoints: int = 1
     export: bool = True
     dry_run: bool = False
-    resume: bool = False
+    resume: Any = False  # true: go on with the sweep; auto: where there is one, else begin it
 
 
 # Searchers

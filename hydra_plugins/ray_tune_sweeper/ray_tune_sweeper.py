@@ -39,6 +39,7 @@ class RayTuneSweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> Any:
         """Run the sweep that the config and the command line's overrides describe."""
         _check_neighbours()
+        from cluster.errors import ClusterError
         from sweeps.errors import ConfigError, SweepError, exit_code
         from sweeps.runner import run_from_hydra
 
@@ -50,7 +51,7 @@ class RayTuneSweeper(Sweeper):
                 options=checked(self._config.hydra.sweeper),
                 arguments=arguments,
             )
-        except (ConfigError, SweepError, KeyboardInterrupt) as error:
+        except (ConfigError, SweepError, ClusterError, KeyboardInterrupt) as error:
             if "HYDRA_FULL_ERROR" in os.environ:
                 raise
             print(str(error) or "interrupted", file=sys.stderr)

@@ -26,6 +26,7 @@ def main(cfg: DictConfig) -> None:
     checkpoint = sweeps.get_checkpoint()
     begun = int((checkpoint / "epoch").read_text()) if checkpoint else 0
     found = {name: os.environ[name] for name in ENVIRONMENT}
+    found["devices"] = os.environ.get("CUDA_VISIBLE_DEVICES")
     groups = placement_groups() if rank == 0 else None
     about = {"rank": rank, "pid": os.getpid(), "epoch": begun, "groups": groups}
     note(output / "begins.jsonl", {**about, **found})

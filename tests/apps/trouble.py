@@ -74,8 +74,9 @@ def _die(epoch: int, output: Path) -> None:
 
 
 def _die_once(epoch: int, output: Path) -> None:
-    if epoch == 2 and not (output / "died").exists():
-        (output / "died").touch()
+    died = output.parent / "died"  # it goes on in another folder
+    if epoch == 2 and not died.exists():
+        died.touch()
         os.kill(os.getpid(), signal.SIGKILL)
 
 

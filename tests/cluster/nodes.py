@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +28,26 @@ RAY = str(Path(sys.executable).with_name("ray"))
 _HEAD = "127.0.0.2"
 """Each node has a loopback address of its own; 127.0.0.1 Ray would replace by the machine's."""
 
-_START_S = 60
+_START_S = 300
+_PATIENT = {"RAY_raylet_start_wait_time_s": "120"}
+"""A node on a busy machine takes longer than Ray's 30 s."""
+
+_DRAIN = """
+import logging, os, sys, time
+import ray
+from ray._raylet import GcsClient
+from ray.core.generated.autoscaler_pb2 import DrainNodeReason
+
+ray.init(logging_level=logging.ERROR, log_to_driver=False)
+node = next(n for n in ray.nodes() if n["Alive"] and n["NodeManagerAddress"] == sys.argv[1])
+accepted, why = GcsClient(address=os.environ["RAY_ADDRESS"]).drain_node(
+    node["NodeID"],
+    DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION"),
+    "the test takes it away",
+    int((time.time() + float(sys.argv[2])) * 1000),
+)
+assert accepted, why
+"""
 
 
 def free_port() -> int:
@@ -45,6 +64,8 @@ class Node:
     process: subprocess.Popen[bytes]
     folder: Path
     output: Path
+    address: str
+    """Its IP address."""
 
     @property
     def processes(self) -> list[psutil.Process]:
@@ -91,6 +112,8 @@ class RayCluster:
 
     folder: Path
     token: str
+    host: str = _HEAD
+    """The head's IP address."""
     gcs_port: int = field(default_factory=free_port)
     dashboard_port: int = field(default_factory=free_port)
     nodes: dict[str, Node] = field(default_factory=dict)
@@ -99,7 +122,7 @@ class RayCluster:
     @property
     def address(self) -> str:
         """Of the GCS, for `RAY_ADDRESS` of a driver."""
-        return f"{_HEAD}:{self.gcs_port}"
+        return f"{self.host}:{self.gcs_port}"
 
     @property
     def dashboard(self) -> str:
@@ -115,28 +138,61 @@ class RayCluster:
         """For a process that is to talk to it."""
         own = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
         auth = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(self.token_file)}
+        own["PYTHONPATH"] = str(Path(__file__).parents[2])  # this very checkout
         return own | (auth if self.token else {"RAY_AUTH_MODE": "disabled"})
 
     def start_head(
-        self, *, cpus: float = 0, env: Mapping[str, str] | None = None, dashboard: bool = True
+        self,
+        *,
+        cpus: float = 0,
+        env: Mapping[str, str] | None = None,
+        dashboard: bool = True,
+        within: Sequence[str] = (),
     ) -> Node:
-        """Start the head; `dashboard` is the Jobs API too, and costs a second."""
+        """Start the head; `dashboard` is the Jobs API too, and costs a second.
+
+        `within` is a command that runs its command.
+        """
         arguments = ["--head", f"--port={self.gcs_port}", f"--dashboard-port={self.dashboard_port}"]
         arguments += [f"--include-dashboard={str(dashboard).lower()}"]
-        return self._start("head", [*arguments, f"--num-cpus={cpus:g}"], env, _HEAD)
+        return self._start("head", [*arguments, f"--num-cpus={cpus:g}"], env, self.host, within)
 
     def add_node(
-        self, name: str, *, cpus: float = 1, gpus: float = 0, env: Mapping[str, str] | None = None
+        self,
+        name: str,
+        *,
+        cpus: float = 1,
+        gpus: float = 0,
+        env: Mapping[str, str] | None = None,
+        address: str | None = None,
+        within: Sequence[str] = (),
     ) -> Node:
-        """Add a worker node and wait until it runs."""
+        """Add a worker node and wait until it runs; `within` is a command that runs its command."""
         arguments = [f"--address={self.address}", f"--num-cpus={cpus:g}", f"--num-gpus={gpus:g}"]
-        address = f"127.0.0.{next(self._addresses)}"
-        return self._start(name, arguments, env, address)
+        address = address or f"127.0.0.{next(self._addresses)}"
+        return self._start(name, arguments, env, address, within)
 
     def add_nodes(self, *names: str, cpus: float = 1, gpus: float = 0) -> list[Node]:
         """Add several at once."""
         with ThreadPoolExecutor() as pool:
             return list(pool.map(lambda name: self.add_node(name, cpus=cpus, gpus=gpus), names))
+
+    def drain(self, node: Node, *, deadline_s: int = 60) -> None:
+        """Say that a node will be preempted, as a cloud or a batch system would have it said."""
+        self.run_python(_DRAIN, node.address, str(deadline_s))
+
+    def run_python(self, code: str, *arguments: str) -> str:
+        """Run a little program that is connected to it; what it printed."""
+        done = subprocess.run(
+            [sys.executable, "-c", code, *arguments],
+            env=self.environment | {"RAY_ADDRESS": self.address},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_START_S,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
     def stop(self) -> None:
         """Kill every node, the head last, and take the folders away."""
@@ -145,38 +201,57 @@ class RayCluster:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _start(
-        self, name: str, arguments: list[str], env: Mapping[str, str] | None, address: str
+        self,
+        name: str,
+        arguments: list[str],
+        env: Mapping[str, str] | None,
+        address: str,
+        within: Sequence[str],
     ) -> Node:
-        place = self.folder / name
+        command = [*within, RAY, "start", *arguments, "--block", f"--node-ip-address={address}"]
+        command += [f"--temp-dir={self.folder / name}", f"--labels=node={name}"]
+        command.append("--disable-usage-stats")
+        deadline = time.monotonic() + _START_S
+        while True:
+            node = self._launch(name, command, env or {}, address)
+            if self._is_up(node, deadline):
+                return node
+            node.kill()
+
+    def _launch(self, name: str, command: list[str], env: Mapping[str, str], address: str) -> Node:
+        place, output = self.folder / name, self.folder / f"{name}.txt"
         place.mkdir(exist_ok=True)
-        output = self.folder / f"{name}.txt"
-        command = [RAY, "start", *arguments, "--block", f"--node-ip-address={address}"]
-        command += [f"--temp-dir={place}", f"--labels=node={name}", "--disable-usage-stats"]
-        with output.open("ab") as file:
-            began = file.tell()
+        with output.open("wb") as file:
             process = subprocess.Popen(
-                command,
+                # the agents' ports are free ones, or two clusters share them
+                [*command, f"--dashboard-agent-listen-port={free_port()}"],
                 stdout=file,
                 stderr=subprocess.STDOUT,
-                env=self.environment | dict(env or {}),
+                env=self.environment | _PATIENT | dict(env),
                 start_new_session=True,
                 cwd=place,
             )
-        node = Node(name=name, process=process, folder=place, output=output)
-        self.nodes[name] = node
-        deadline = time.monotonic() + _START_S
-        while b"Ray runtime started" not in output.read_bytes()[began:]:
-            assert process.poll() is None, output.read_text()
-            assert time.monotonic() < deadline, output.read_text()
+        self.nodes[name] = Node(
+            name=name, process=process, folder=place, output=output, address=address
+        )
+        return self.nodes[name]
+
+    def _is_up(self, node: Node, deadline: float) -> bool:
+        """Wait for it; False where Ray gave up, as it does after 30 s on a busy machine."""
+        while "Ray runtime started" not in (said := node.output.read_text()):
+            if "timed out during startup" in said:
+                return False
+            assert node.process.poll() is None, said
+            assert time.monotonic() < deadline, said
             time.sleep(0.05)
-        return node
+        return True
 
 
 @contextlib.contextmanager
-def ray_cluster(*, token: bool = True) -> Iterator[RayCluster]:
+def ray_cluster(*, token: bool = True, host: str = _HEAD) -> Iterator[RayCluster]:
     """A cluster without nodes yet; all of it is gone at the end."""
     folder = Path(tempfile.mkdtemp(prefix="cvc", dir="/tmp"))  # sockets lie in it: a short path
-    cluster = RayCluster(folder=folder, token=secrets.token_hex(32) if token else "")
+    cluster = RayCluster(folder=folder, token=secrets.token_hex(32) if token else "", host=host)
     if token:
         cluster.token_file.touch(mode=0o600)
         cluster.token_file.write_text(cluster.token)

@@ -1,0 +1,147 @@
+"""Whether a trial fits a cluster, and how many run at once: packed as Ray would, on paper."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from cluster.backend import Ask, Check
+from cluster.survey import Machine, Survey
+
+_MOST = 10_000
+"""Counting ends here."""
+
+_LITTLE = 1e-9
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slot:
+    """What one worker of a trial holds."""
+
+    cpus: float
+    gpus: float
+
+    def __str__(self) -> str:
+        gpus = f"{self.gpus:g} GPU and " if self.gpus else ""
+        return f"{gpus}{self.cpus:g} CPU"
+
+
+def check_fit(ask: Ask, survey: Survey, *, driver_cpus: float = 0) -> Check:
+    """Whether a trial fits, how many run at once, and what will wait.
+
+    Args:
+        ask: What a trial asks for; what it leaves open is a GPU where there are any, else a CPU.
+        survey: The cluster.
+        driver_cpus: What the sweep's driver holds besides.
+    """
+    slot, count = _slot(ask, survey), max(1, ask.workers)
+    at_once = _at_once(slot, count, survey.machines, driver_cpus)
+    each = f"a trial of {count} workers, each with {slot}," if count > 1 else f"a trial with {slot}"
+    if at_once:
+        return _fits(each, at_once, ask, survey, slot)
+    largest = max(survey.machines, key=lambda machine: (machine.gpus, machine.cpus), default=None)
+    most = f"{largest.gpus:g} GPU and {largest.cpus:g} CPU" if largest else "nothing"
+    return Check(
+        name="resources",
+        ok=False,
+        warning=survey.grows,
+        what=f"{each} fits nowhere: {len(survey.machines)} nodes, the largest with {most}",
+        todo="it waits until the cluster has added a node for it"
+        if survey.grows
+        else "ask for less with hydra.sweeper.resources, or add a node that has so much",
+    )
+
+
+def check_gpus(survey: Survey) -> Iterator[Check]:
+    """The devices and their memory, where there are any."""
+    with_gpus = [machine for machine in survey.machines if machine.gpus]
+    if not with_gpus:
+        return
+    silent = [machine.name for machine in with_gpus if not machine.gpu_mib]
+    sizes = sorted({mib for machine in with_gpus for mib in machine.gpu_mib})
+    count = sum(machine.gpus for machine in with_gpus)
+    memory = " or ".join(f"{mib / 1024:.0f}" for mib in sizes)
+    on = f"{count:g} on {len(with_gpus)} node{'s' if len(with_gpus) > 1 else ''}"
+    yield Check(
+        name="gpus",
+        ok=not silent,
+        warning=True,
+        what=f"{on}{f', {memory} GiB each' if sizes else ''}"
+        + (f"; {', '.join(silent)} says nothing of its devices" if silent else ""),
+        todo="see whether nvidia-smi works there" if silent else "",
+    )
+
+
+def _fits(each: str, at_once: int, ask: Ask, survey: Survey, slot: Slot) -> Check:
+    said = f"{each} fits, and {at_once}{'+' if at_once == _MOST else ''} run at once"
+    waits = []
+    if ask.at_once and ask.at_once > at_once:
+        waits.append(f"of the {ask.at_once} asked for, {ask.at_once - at_once} wait")
+    elif ask.at_once:
+        said = f"{each} fits, and {ask.at_once} run at once, of {at_once} that could"
+    used = _used(survey, slot)
+    if used:
+        waits.append(f"{used} in use now, so that trials wait for others' work")
+    return Check(
+        name="resources",
+        ok=not waits,
+        warning=True,
+        what="; ".join([said, *waits]),
+        todo="nothing, or ask for less with hydra.sweeper.resources" if waits else "",
+    )
+
+
+def _used(survey: Survey, slot: Slot) -> str:
+    cpus = sum(machine.cpus for machine in survey.machines)
+    gpus = sum(machine.gpus for machine in survey.machines)
+    used = [
+        f"{there - free:g} of {there:g} {name}"
+        for name, there, free, wanted in (
+            ("GPU", gpus, survey.free_gpus, slot.gpus),
+            ("CPU", cpus, survey.free_cpus, slot.cpus),
+        )
+        if wanted and there - free > 1e-6
+    ]
+    return " and ".join(used) + (" are" if used else "")
+
+
+def _slot(ask: Ask, survey: Survey) -> Slot:
+    if ask.cpus is None and ask.gpus is None:
+        there = sum(machine.gpus for machine in survey.machines)
+        return Slot(cpus=1, gpus=1 if there >= 1 else 0)
+    return Slot(cpus=1 if ask.cpus is None else ask.cpus, gpus=ask.gpus or 0)
+
+
+@dataclass(kw_only=True)
+class _Room:
+    """What is left of a machine while slots are placed on it."""
+
+    cpus: float
+    devices: list[float]
+
+    def take(self, slot: Slot) -> bool:
+        """Take a slot's share, where it is there; a share of a device is of one device."""
+        if self.cpus + _LITTLE < slot.cpus:
+            return False
+        each, count = (slot.gpus, 1) if slot.gpus < 1 else (1.0, round(slot.gpus))
+        free = [n for n, left in enumerate(self.devices) if left + _LITTLE >= each]
+        if slot.gpus and len(free) < count:
+            return False
+        for number in free[:count] if slot.gpus else ():
+            self.devices[number] -= each
+        self.cpus -= slot.cpus
+        return True
+
+
+def _at_once(slot: Slot, workers: int, machines: Sequence[Machine], driver_cpus: float) -> int:
+    """How many whole trials can be placed, worker by worker."""
+    room = [_Room(cpus=each.cpus, devices=[1.0] * int(each.gpus)) for each in machines]
+    driver = Slot(cpus=driver_cpus, gpus=0)
+    if driver_cpus and not any(each.take(driver) for each in room):
+        return 0
+    if not slot.cpus and not slot.gpus:
+        return _MOST
+    placed = 0
+    while placed < _MOST * workers and any(each.take(slot) for each in room):
+        placed += 1
+    return placed // workers
