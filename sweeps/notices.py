@@ -23,6 +23,7 @@ def notices(plan: Plan) -> Iterator[str]:
     """Of a plan."""
     yield from _of_size(plan)
     yield from _of_initial(plan)
+    yield from _of_first_objective(plan)
     if not plan.settings.resume:
         yield from _of_warm_start(plan)
     if isinstance(plan.scheduler, Synchronous) and plan.num_samples < plan.scheduler.full_round:
@@ -66,6 +67,13 @@ def _of_initial(plan: Plan) -> Iterator[str]:
             f"hydra.sweeper.initial has {points} points and hydra.sweeper.num_samples is {trials}: "
             f"the last {points - trials} will not be tried"
         )
+
+
+def _of_first_objective(plan: Plan) -> Iterator[str]:
+    objective, budget = plan.settings.objective, plan.settings.budget
+    for key, value in (("target", budget.target), ("patience", budget.patience)):
+        if objective.others and value is not None:
+            yield f"hydra.sweeper.stop.{key} is of the first objective alone, {objective.metric}"
 
 
 def _of_warm_start(plan: Plan) -> Iterator[str]:

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from sweeps import changes
 from sweeps.app import App, describe_app
@@ -158,6 +158,14 @@ def _check_fidelity(plan: Plan) -> None:
         )
     space = plan.space
     values = space.values(space.draw(lambda p: p.from_value(p.domain.samples[0])))
+    name = fidelity.name.lstrip("+")
+    own = apply(plan.composer.base(values), plan.composer.patch(values), job_num=0, job_id="0")
+    given = OmegaConf.select(own, name, throw_on_missing=False)
+    if given is not None and (isinstance(given, bool) or not isinstance(given, int | float)):
+        raise ConfigError(
+            f"hydra.sweeper.fidelity.name is {fidelity.name!r}, which is {given!r} in the app's "
+            f"config; it must name a number"
+        )
     for value in (fidelity.min, fidelity.max):
         try:
             patch = plan.composer.patch(values, also=plan.at_fidelity(value))
@@ -246,18 +254,31 @@ def _refuse_other_fixed(plan: Plan, was: Record, now: Record) -> None:
 
 
 def _refuse_other(folder: SweepFolder, key: str, was: Any, is_: Any) -> None:
-    if was != is_:
-        raise ConfigError(
-            f"{key} is {is_}, and {folder.place} was begun with {was}: a sweep goes on as it "
-            f"was begun; begin another for another {key}, and let it learn from this one with "
-            f"hydra.sweeper.warm_start"
-        )
+    if was == is_:
+        return
+    part = key
+    if isinstance(was, Mapping) and isinstance(is_, Mapping):  # name what is another alone
+        option = next(o for o in {**was, **is_} if was.get(o) != is_.get(o))
+        key = key if option == "name" else f"{key}.{option}"
+        was, is_ = was.get(option), is_.get(option)
+    raise ConfigError(
+        f"hydra.sweeper.{key} is {is_}, and {folder.place} was begun with {was}: a sweep goes on "
+        f"as it was begun; begin another for another {part}, and let it learn from this one with "
+        f"hydra.sweeper.warm_start"
+    )
 
 
 def _check_scheduler(plan: Plan, was: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """A larger `max_t` extends the sweep, where the scheduler can take it in."""
     before, after = was.get("max_t"), now.get("max_t")
-    if before == after or not plan.scheduler.extends:
+    _refuse_other(plan.folder, "scheduler", {"name": was["name"]}, {"name": now["name"]})
+    if before != after and not plan.scheduler.extends:
+        raise ConfigError(
+            f"hydra.sweeper.scheduler.max_t is {after}, and {plan.folder.place} was begun with "
+            f"{before}: {was['name']} cannot be extended; begin another sweep, and let it learn "
+            f"from this one with hydra.sweeper.warm_start"
+        )
+    if before == after:
         _refuse_other(plan.folder, "scheduler", was, now)
         return
     _refuse_other(plan.folder, "scheduler", was, {**now, "max_t": before})

@@ -270,11 +270,11 @@ def _nothing_usable(trials: Trials) -> str:
 
 def _announce(plan: Plan, history: Sequence[Event], console: Console) -> None:
     scheduler, searcher = plan.settings.scheduler["name"], plan.settings.searcher["name"]
-    objective = plan.settings.objective
+    objectives = ", ".join(f"{o.mode} {o.metric}" for o in plan.settings.objective.all)
     verb = "going on with" if plan.settings.resume else "sweep"
     console.print(
         f"{verb} [bold]{plan.folder.name}[/]: {plan.num_samples} trials, {searcher}, {scheduler}, "
-        f"{objective.mode} {objective.metric}, in {plan.folder.place}",
+        f"{objectives}, in {plan.folder.place}",
         highlight=False,
     )
     if isinstance(plan.scheduler, Synchronous) and plan.settings.fidelity is None:

@@ -246,8 +246,9 @@ def test_a_warm_start_from_another_objective_is_refused(sweep: Any) -> None:
 
 REFUSED = {
     "hydra.sweeper.scheduler.max_t=1": "max_t is 1, and",
-    "hydra.sweeper.scheduler.grace_period=2": "begun with",
-    "hydra/sweeper/searcher=random": "warm_start",
+    "hydra.sweeper.scheduler.grace_period=2": "hydra.sweeper.scheduler.grace_period is 2, and",
+    "hydra/sweeper/searcher=random": "hydra.sweeper.searcher is random, and",
+    "hydra.sweeper.searcher=random": "a sweep goes on with the searcher that it was begun with",
     "hydra.sweeper.objective_at=last": "objective_at is last",
     "hydra.sweeper.num_samples=1": "it can only grow",
     "+epochs=2": "+epochs=2 is asked for, and",
@@ -268,6 +269,20 @@ def test_what_a_sweep_cannot_take_in_is_refused_and_nothing_changes(sweep: Any) 
         assert message in swept.err
         assert "going on with" not in swept.err, option
         assert first.folder.sweep_yaml.read_text() == before
+
+
+@pytest.mark.ray
+def test_what_has_no_larger_max_t_says_so_and_names_the_key(sweep: Any) -> None:
+    hyperband = ["hydra/sweeper/scheduler=hyperband", "hydra.sweeper.scheduler.max_t=3"]
+    space = "+x=interval(-5,5)"
+    begun = sweep("curve.py", space, *GIVEN, *hyperband, "hydra.sweeper.num_samples=2")
+    assert "in brackets (trials @ step) 3 @ 1 > 1 @ 3; 2 @ 3: a full round takes 5" in begun.err
+    assert "bracket 1 of 2 gets 2 of its 3" in begun.err
+    folder = str(sweep.storage / "s")
+    longer = sweep.caviar("resume", folder, "hydra.sweeper.scheduler.max_t=9")
+    assert longer.code == 2
+    assert "max_t is 9, and" in longer.err
+    assert "begun with 3: hyperband cannot be extended" in longer.err
 
 
 @pytest.mark.ray

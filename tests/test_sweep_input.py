@@ -65,7 +65,7 @@ ASHA = "hydra/sweeper/scheduler=asha"
         (
             "grouped.py",
             [LR, "hydra.sweeper.metric=loss", "hydra.sweeper.mode=mxa"],
-            ["hydra.sweeper.mode is 'mxa'; choose min or max; did you mean max?"],
+            ["hydra.sweeper.mode is 'mxa'; choose min or max\n"],
         ),
         ("grouped.py", [LR, ASHA], ["hydra.sweeper.scheduler.max_t is not set", "asha needs it"]),
         (
@@ -176,7 +176,17 @@ ASHA = "hydra/sweeper/scheduler=asha"
         (
             "grouped.py",
             [LR, "hydra.sweeper.resources={cpu: 2}"],
-            ["hydra.sweeper.resources is {'cpu': 2}", "{cpus: 1, gpus: 0.25}"],
+            ["hydra.sweeper.resources.cpu is not an option", "did you mean cpus"],
+        ),
+        (
+            "grouped.py",
+            [LR, "hydra.sweeper.time_budget_s=0"],
+            ["hydra.sweeper.time_budget_s is 0; it must be a number of seconds above 0, or null"],
+        ),
+        (
+            "grouped.py",
+            [LR, "hydra.sweeper.scalarization=first"],
+            ["hydra.sweeper.scalarization is 'first', and it chooses among several objectives"],
         ),
         (
             "grouped.py",
