@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from sweeps.secrets import is_masked
 from sweeps.space import Space
 
 
@@ -19,10 +20,11 @@ def of_space(was: Space, now: Space) -> list[str]:
 
 def of_fixed(
     was: Iterable[str], now: Iterable[str], *, spaces: Iterable[Space]
-) -> Iterator[tuple[str | None, str]]:
-    """The fixed overrides that are new (None before) or have another value: before and now.
+) -> Iterator[tuple[str | None, str | None]]:
+    """The fixed overrides that are not the same, before and now; None where there is none.
 
-    What is searched now, or was before, is no matter of theirs: it is another search space.
+    What is searched now, or was before, is no matter of theirs: it is another search space. What a
+    secret was is not known.
 
     Args:
         was: The fixed overrides before.
@@ -31,10 +33,11 @@ def of_fixed(
     """
     searched = {parameter.name for space in spaces for parameter in space.parameters}
     before = {_name(override): override for override in was}
-    for override in now:
-        name = _name(override)
-        if name not in searched and before.get(name) != override:
-            yield before.get(name), override
+    after = {_name(override): override for override in now}
+    for name in {**before, **after}:
+        old, new = before.get(name), after.get(name)
+        if old != new and name not in searched and not is_masked(old or ""):
+            yield old, new
 
 
 def _name(override: str) -> str:

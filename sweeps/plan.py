@@ -242,14 +242,13 @@ def _refuse_other_fixed(plan: Plan, was: Record, now: Record) -> None:
     """
     longer = now.scheduler.get("max_t") != was.scheduler.get("max_t")
     spaces = (Space.from_json(was.space), plan.space)
-    for before, override in changes.of_fixed(was.overrides, now.overrides, spaces=spaces):
-        if longer and override.partition("=")[2] == str(now.scheduler["max_t"]):
+    for before, after in changes.of_fixed(was.overrides, now.overrides, spaces=spaces):
+        if longer and after and after.partition("=")[2] == str(now.scheduler["max_t"]):
             continue
         raise ConfigError(
-            f"{override} is asked for, and {plan.folder.place} was begun "
-            f"{'without it' if before is None else f'with {before}'}: a sweep goes on as it was "
-            f"begun; begin another for that, and let it learn from this one with "
-            f"hydra.sweeper.warm_start"
+            f"{f'{after} is' if after else 'less is'} asked for, and {plan.folder.place} was begun "
+            f"{f'with {before}' if before else 'without it'}: a sweep goes on as it was begun; "
+            f"begin another for that, and let it learn from this one with hydra.sweeper.warm_start"
         )
 
 

@@ -248,7 +248,7 @@ REFUSED = {
     "hydra.sweeper.scheduler.max_t=1": "max_t is 1, and",
     "hydra.sweeper.scheduler.grace_period=2": "hydra.sweeper.scheduler.grace_period is 2, and",
     "hydra/sweeper/searcher=random": "hydra.sweeper.searcher is random, and",
-    "hydra.sweeper.searcher=random": "a sweep goes on with the searcher that it was begun with",
+    "hydra.sweeper.searcher=random": "hydra.sweeper.searcher is random, and",
     "hydra.sweeper.objective_at=last": "objective_at is last",
     "hydra.sweeper.num_samples=1": "it can only grow",
     "+epochs=2": "+epochs=2 is asked for, and",

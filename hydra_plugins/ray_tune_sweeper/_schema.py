@@ -326,18 +326,12 @@ def checked(config: DictConfig) -> dict[str, Any]:
         ConfigError: It is not so.
     """
     from cluster.typed import typed
-    from sweeps.errors import ConfigError
     from sweeps.settings import refuse_retired
 
     given: Any = OmegaConf.to_container(config, resolve=True)
     refuse_retired(given)
     options = typed(given, RayTuneConf, key="hydra.sweeper")
     for part, schemas in (("searcher", _SEARCHERS), ("scheduler", _SCHEDULERS)):
-        if not isinstance(options[part], dict) and options["resume"] is True:
-            raise ConfigError(
-                f"hydra.sweeper.{part} is {options[part]!r}: a sweep goes on with the {part} that "
-                f"it was begun with"
-            )
         options[part] = _part(part, options[part], {schema.name: schema for schema in schemas})
     return options
 
