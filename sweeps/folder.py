@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import subprocess
 import sys
 import tempfile
@@ -175,8 +176,11 @@ class SweepFolder:
 
     def outputs(self, trial: int) -> list[Path]:
         """All that a trial printed, oldest first."""
-        found = (self.path / "trials" / str(trial)).glob(f"*/{OUTPUT}")
-        return sorted(found, key=lambda path: [int(n) for n in path.parent.name.split(".")])
+        own = self.path / "trials" / str(trial)
+        if self.remote is not None:
+            self.remote.pull_folder(own)
+        found = [*own.glob(f"*/{OUTPUT}"), *own.glob(f"*/rung-*/{OUTPUT}")]
+        return sorted(found, key=lambda path: _age(path.relative_to(own).as_posix()))
 
     def relative(self, path: Path) -> str:
         """A path inside the folder as the journal names it."""
@@ -228,6 +232,15 @@ class SweepFolder:
         """Take back what `begin` made, for a sweep of which nothing was written."""
         with suppress(OSError):
             self.path.rmdir()
+
+
+_JOB = re.compile(r"(\d+)(?:\.(\d+))?(?:-(\d+))?/(?:rung-(\d+))?")
+
+
+def _age(inner: str) -> list[int]:
+    """What sorts a trial's job folders, named as `SweepFolder.job` does, oldest first."""
+    found = _JOB.match(inner)
+    return [int(part or 0) for part in found.groups()] if found else []
 
 
 def find_sweep(

@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from cluster.backend import Ask, Code, Submission
+from cluster.bucket import Bucket, is_url
 from cluster.ledger import Entry, Ledger
 from cluster.profile import Profile, load_profile
 from cluster.project import find_root, import_paths
 from sweeps.errors import ConfigError
+from sweeps.folder import SweepFolder
 from sweeps.launch import BUNDLED, CHECKOUT, HydraArguments, Program, run, split_program
 from sweeps.literals import literal
 from sweeps.plan import Plan, check_resumable
@@ -26,6 +28,9 @@ from sweeps.secrets import is_masked, is_secret, masked
 _NAME = "hydra.sweeper.name"
 _RESUME = "hydra.sweeper.resume"
 _STORAGE = "hydra.sweeper.storage_path"
+_NOWHERE = f"{_STORAGE}=/"
+"""Composing writes nothing."""
+
 _BARE = re.compile(r"(/|s3://)[\w./-]*", re.ASCII)
 _CONFIG_DIRS = ("--config-dir", "-cd")
 
@@ -105,7 +110,7 @@ def _prepare(program: Program, given: HydraArguments, profile: Profile, root: Pa
     placed = given if storage is None else given.plus(f"{_STORAGE}={_word(storage)}")
     paths = import_paths(root)
     with _standing_in(root, paths):
-        plan = _plan(program, placed)
+        plan = _plan(program, placed if _must_reach(given, storage) else given.plus(_NOWHERE))
         storage = storage or str(plan.settings.storage_path)
         name = plan.settings.name or f"{plan.title}-{_user()}-{datetime.now():%Y%m%d-%H%M%S}"
         _check_name(plan, name, storage, goes_on=_goes_on(given))
@@ -231,6 +236,15 @@ def _storage(given: HydraArguments, profile: Profile) -> str | None:
     return storage
 
 
+def _must_reach(given: HydraArguments, storage: str | None) -> bool:
+    """Whether the storage is needed for composing: a bucket may be reached from the cluster alone.
+
+    A name that is made here is free; one that is given may be taken.
+    """
+    in_bucket = storage is not None and is_url(storage)
+    return not in_bucket or given.value(_NAME) is not None or _goes_on(given)
+
+
 def _check_name(plan: Plan, name: str, storage: str, *, goes_on: bool) -> None:
     """See that the name is free, or that the sweep which has it can go on as is asked.
 
@@ -239,7 +253,8 @@ def _check_name(plan: Plan, name: str, storage: str, *, goes_on: bool) -> None:
     """
     if plan.settings.name is None:
         return
-    there = plan.folder.sweep_yaml.exists()
+    folder = SweepFolder.at(Bucket.parse(storage), name) if is_url(storage) else plan.folder
+    there = folder.sweep_yaml.exists()
     if there and goes_on:
         check_resumable(plan)
     entries, _ = Ledger().read()

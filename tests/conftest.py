@@ -416,7 +416,7 @@ def ray_session(object_store_port: int) -> Iterator[None]:
     started = psutil.Process().children(recursive=True)
     yield
     ray.shutdown()
-    _, alive = psutil.wait_procs(started, timeout=10)
+    _, alive = psutil.wait_procs(started, timeout=30)
     shutil.rmtree(folder, ignore_errors=True)
     assert not alive, "Ray left processes behind"
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
+import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -288,17 +289,20 @@ def wait_until(condition: Callable[[], bool], alive: Callable[[], bool]) -> None
         time.sleep(0.2)
 
 
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """A driver's TMPDIR, in which Ray's sockets lie too: a short path."""
+    with tempfile.TemporaryDirectory(prefix="cv", dir="/tmp", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
 def test_a_driver_that_is_killed_is_resumed_from_the_bucket_alone(
-    sweep: Any, storage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sweep: Any, storage: str, short_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "first").mkdir()
-    monkeypatch.setenv("TMPDIR", str(tmp_path / "first"))
+    monkeypatch.setenv("TMPDIR", str(short_folder))
     given = [*ASHA, inside(storage), "hydra.sweeper.num_samples=8", "+epoch_s=0.05"]
     driver = sweep.drive(*given)
-    wait_until(
-        lambda: appends_in(storage) >= 20,
-        lambda: driver.process.poll() is None,
-    )
+    driver.wait_until(lambda: appends_in(storage) >= 20)
     assert driver.end(signal.SIGKILL) == -signal.SIGKILL
     monkeypatch.delenv("TMPDIR")
     place = Bucket.parse(storage) / "s"

@@ -8,6 +8,7 @@ from pathlib import Path
 import optuna
 import pytest
 
+from sweeps.folder import SweepFolder
 from sweeps.runner import _log_to
 
 
@@ -19,10 +20,11 @@ def test_what_we_and_optuna_log_goes_to_the_sweeps_folder_and_not_to_the_screen(
     name: str,
 ) -> None:
     optuna.logging.get_verbosity()  # gives Optuna's logger its handler of the screen
+    folder = SweepFolder(tmp_path)
     top = logging.getLogger(name.partition(".")[0])
     before = list(top.handlers), top.propagate
-    with caplog.at_level(logging.WARNING, logger=top.name), _log_to(tmp_path / "sweep.log"):
+    with caplog.at_level(logging.WARNING, logger=top.name), _log_to(folder):
         logging.getLogger(name).warning("slower than could be")
-    assert f"WARNING {name}: slower than could be" in (tmp_path / "sweep.log").read_text()
+    assert f"WARNING {name}: slower than could be" in folder.log.read_text()
     assert capfd.readouterr().err == ""
     assert (top.handlers, top.propagate) == before

@@ -156,6 +156,15 @@ def test_a_clusters_storage_is_the_profiles_unless_the_command_line_says_another
     assert "/shared" not in shown
 
 
+def test_a_bucket_that_only_the_cluster_reaches_is_not_asked_for_a_name_that_is_made_here(
+    project, monkeypatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    project.cluster("far", f"{RAY}storage: s3://bucket/sweeps\n")
+    shown = project.submit("apps/app.py", LR, cluster="far").out
+    assert "hydra.sweeper.storage_path=s3://bucket/sweeps" in shown
+
+
 def test_the_environment_of_a_profile_goes_along(project) -> None:
     project.cluster("mine", "backend: process\nenv: {OMP_NUM_THREADS: 1}\n")
     assert "OMP_NUM_THREADS=1" in project.submit("apps/app.py", LR, cluster="mine").out
