@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from cluster.capacity import Capacity
+from cluster.errors import ClusterError
 
 _ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -42,19 +43,33 @@ def connect() -> Iterator[Capacity]:
             runtime_env={"env_vars": _for_workers()},
         )
     elif ours:
-        ray.init(
-            address="local",
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            configure_logging=True,
-            _node_ip_address="127.0.0.1",
-        )
+        with _said_in_a_line():
+            ray.init(
+                address="local",
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                configure_logging=True,
+                _node_ip_address="127.0.0.1",
+            )
     try:
         yield Capacity.now(can_grow=elsewhere)
     finally:
         if ours:
             ray.shutdown()
+
+
+@contextmanager
+def _said_in_a_line() -> Iterator[None]:
+    """Ray gives up on its own processes after some seconds, with a bare `Exception`."""
+    try:
+        yield
+    except Exception as error:
+        if "timed out during startup" not in str(error):
+            raise
+        raise ClusterError(
+            "Ray did not start in time: this machine may be too busy. Nothing is lost; try again"
+        ) from error
 
 
 def _for_workers() -> dict[str, str]:

@@ -41,7 +41,11 @@ def typed(options: Mapping[str, Any], schema: type, *, key: str) -> dict[str, An
         if name not in types:
             known = [other for other in options if other in types and other[0] != "_"]
             near = " or ".join(f"{key}.{other}" for other in nearest(name, known))
-            instead = f"did you mean {near}?" if near else f"there are {', '.join(known)}"
+            instead = (
+                f"did you mean {near}?"
+                if near
+                else f"there {'are ' + ', '.join(known) if known else 'is none'}"
+            )
             raise ConfigError(f"{key}.{name} is not an option; {instead}")
     return {name: _typed(value, types[name], f"{key}.{name}") for name, value in options.items()}
 

@@ -33,16 +33,17 @@ class Budget:
 
 
 _RAISED = {
+    "hydra.sweeper.time_budget_s": "time_budget_s",
     "hydra.sweeper.total_steps": "total_steps",
     "hydra.sweeper.cost.budget": "cost",
     "hydra.sweeper.stop.patience": "patience",
 }
-"""Keys that reasons to end begin with, and the fields of `Budget`."""
+"""Keys that reasons to end begin with, and where their values stand."""
 
 
 def override_for_more(reason: str, budget: Mapping[str, Any]) -> str | None:
     """With what a sweep that its budget ended for this reason goes on; None for other reasons."""
-    key = reason.partition(",")[0]
+    key = reason.partition(" ")[0].removesuffix(",")
     if key == "hydra.sweeper.stop.target":
         return f"{key}=null"
     value = budget.get(_RAISED.get(key, ""))
@@ -80,7 +81,7 @@ class Meter:
         if budget.total_steps is not None and trials.steps >= budget.total_steps:
             return f"hydra.sweeper.total_steps, {budget.total_steps}, are spent"
         if budget.cost is not None and self._cost >= budget.cost:
-            return f"hydra.sweeper.cost.budget, {budget.cost:g} {budget.cost_metric}, is spent"
+            return f"hydra.sweeper.cost.budget, {budget.cost:g} in {budget.cost_metric}, is spent"
         if budget.target is not None and best is not None and best.value is not None:
             loss, target = self._objective.loss(best.value), self._objective.loss(budget.target)
             if loss <= target:

@@ -257,7 +257,7 @@ class CombinedCard(Card):
 
     def _search(self) -> str:
         record, trials, metric = self.sweep.record, self.sweep.trials, self.sweep.objective.metric
-        names = [parameter.name for parameter in self.sweep.space.parameters]
+        names = [*self.sweep.parameters]
         rows = []
         for trial in self.members:
             values = self.sweep.values(trial)

@@ -165,11 +165,13 @@ def resume_arguments(
     """The command line that goes on with a sweep: the recorded one and what is new.
 
     Raises:
-        ConfigError: A secret was left out of the record, and is not given anew.
+        ConfigError: A secret was left out of the record, and is not given anew; or another searcher
+            or scheduler is asked for.
     """
     from sweeps.domains import literal
 
     given = HydraArguments.parse(arguments)
+    _refuse_other_choice(folder, record, given)
     recorded = HydraArguments.parse(record.app["argv"])
     whole = HydraArguments(options=recorded.options + given.options, overrides=recorded.overrides)
     which = (
@@ -185,6 +187,20 @@ def resume_arguments(
             f"such as {hidden[0]}='${{oc.env:NAME}}', which names a variable of the environment"
         )
     return again
+
+
+def _refuse_other_choice(folder: SweepFolder, record: Record, given: HydraArguments) -> None:
+    """Before Hydra puts the options of one with the name of the other."""
+    for part, was in (("searcher", record.searcher), ("scheduler", record.scheduler)):
+        keys = (f"hydra/sweeper/{part}", f"hydra.sweeper.{part}", f"hydra.sweeper.{part}.name")
+        for override in given.overrides:
+            key, _, value = override.partition("=")
+            if key.lstrip("+~") in keys and value != was["name"]:
+                raise ConfigError(
+                    f"hydra.sweeper.{part} is {value}, and {folder.place} was begun with "
+                    f"{was['name']}: a sweep goes on as it was begun; begin another for another "
+                    f"{part}, and let it learn from this one with hydra.sweeper.warm_start"
+                )
 
 
 def enter_recorded(record: Record) -> App:

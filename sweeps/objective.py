@@ -7,8 +7,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from sweeps.errors import did_you_mean
-
 Mode = Literal["min", "max"]
 At = Literal["best", "last"]
 
@@ -29,13 +27,9 @@ class Objective:
 
     def __post_init__(self) -> None:
         if self.mode not in ("min", "max"):
-            near = did_you_mean(str(self.mode), ("min", "max"))
-            raise ValueError(f"hydra.sweeper.mode is {self.mode!r}; choose min or max{near}")
+            raise ValueError(f"hydra.sweeper.mode is {self.mode!r}; choose min or max")
         if self.at not in ("best", "last"):
-            near = did_you_mean(str(self.at), ("best", "last"))
-            raise ValueError(
-                f"hydra.sweeper.objective_at is {self.at!r}; choose best or last{near}"
-            )
+            raise ValueError(f"hydra.sweeper.objective_at is {self.at!r}; choose best or last")
 
     @property
     def all(self) -> tuple[Objective, ...]:

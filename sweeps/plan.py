@@ -9,8 +9,9 @@ from functools import cached_property
 from typing import Any
 
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
+from sweeps import changes
 from sweeps.app import App, describe_app
 from sweeps.compatible import POPULATION, check_together
 from sweeps.compose import Composer, apply, group_options
@@ -73,11 +74,16 @@ class Plan:
 
     @cached_property
     def num_samples(self) -> int:
-        """The budget of trials; the searcher's own end may come first."""
-        if self.settings.num_samples is not None:
-            return self.settings.num_samples
-        limit = self.searcher(View(self.settings.objective)).limit
-        return DEFAULT_NUM_SAMPLES if limit is None else limit
+        """How many trials there are to be: those asked for, as far as the searcher has them."""
+        asked, limit = self.settings.num_samples, self.limit
+        if limit is None:
+            return DEFAULT_NUM_SAMPLES if asked is None else asked
+        return limit if asked is None else min(asked, limit)
+
+    @cached_property
+    def limit(self) -> int | None:
+        """How many configurations the searcher has; None without end."""
+        return self.searcher(View(self.settings.objective)).limit
 
 
 def make_plan(
@@ -128,7 +134,7 @@ def make_plan(
         folder=folder,
     )
     check_together(settings, scheduler)
-    plan.searcher(View(settings.objective))
+    plan.limit  # noqa: B018 - builds the searcher, so that wrong options are answered now
     plan.composer.validate()
     _check_fidelity(plan)
     if not settings.resume:
@@ -152,6 +158,14 @@ def _check_fidelity(plan: Plan) -> None:
         )
     space = plan.space
     values = space.values(space.draw(lambda p: p.from_value(p.domain.samples[0])))
+    name = fidelity.name.lstrip("+")
+    own = apply(plan.composer.base(values), plan.composer.patch(values), job_num=0, job_id="0")
+    given = OmegaConf.select(own, name, throw_on_missing=False)
+    if given is not None and (isinstance(given, bool) or not isinstance(given, int | float)):
+        raise ConfigError(
+            f"hydra.sweeper.fidelity.name is {fidelity.name!r}, which is {given!r} in the app's "
+            f"config; it must name a number"
+        )
     for value in (fidelity.min, fidelity.max):
         try:
             patch = plan.composer.patch(values, also=plan.at_fidelity(value))
@@ -167,22 +181,12 @@ def _title(app: App, config: DictConfig) -> str:
 
 
 def _refuse_other_space(folder: SweepFolder, space: Space) -> None:
-    was, now = _described(_recorded_space(folder)), _described(space)
-    changed = [
-        f"{name} was {was.get(name, 'not there')} and is now {now.get(name, 'not there')}"
-        for name in {**was, **now}
-        if was.get(name) != now.get(name)
-    ]
+    changed = changes.of_space(_recorded_space(folder), space)
     if changed:
         raise ConfigError(
             f"{folder.place} was begun with another search space: {'; '.join(changed)}. A sweep "
             f"goes on in the space it was begun with; begin another for another"
         )
-
-
-def _described(space: Space) -> dict[str, str]:
-    constraints = {repr(constraint.text): "a constraint" for constraint in space.constraints}
-    return {**dict(space.describe()), **constraints}
 
 
 def _recorded_space(folder: SweepFolder) -> Space:
@@ -228,21 +232,52 @@ def check_resumable(plan: Plan) -> None:
     for key in ("fidelity", "objective_at", "warm_start"):
         _refuse_other(folder, key, record.options[key], now.options[key])
     _check_scheduler(plan, record.scheduler, now.scheduler)
+    _refuse_other_fixed(plan, record, now)
+
+
+def _refuse_other_fixed(plan: Plan, was: Record, now: Record) -> None:
+    """Trials of two configs cannot be ranked together.
+
+    Where `max_t` grows, the app's own number of steps may become the same.
+    """
+    longer = now.scheduler.get("max_t") != was.scheduler.get("max_t")
+    spaces = (Space.from_json(was.space), plan.space)
+    for before, after in changes.of_fixed(was.overrides, now.overrides, spaces=spaces):
+        if longer and after and after.partition("=")[2] == str(now.scheduler["max_t"]):
+            continue
+        raise ConfigError(
+            f"{f'{after} is' if after else 'less is'} asked for, and {plan.folder.place} was begun "
+            f"{f'with {before}' if before else 'without it'}: a sweep goes on as it was begun; "
+            f"begin another for that, and let it learn from this one with hydra.sweeper.warm_start"
+        )
 
 
 def _refuse_other(folder: SweepFolder, key: str, was: Any, is_: Any) -> None:
-    if was != is_:
-        raise ConfigError(
-            f"{key} is {is_}, and {folder.place} was begun with {was}: a sweep goes on as it "
-            f"was begun; begin another for another {key}, and let it learn from this one with "
-            f"hydra.sweeper.warm_start"
-        )
+    if was == is_:
+        return
+    part = key
+    if isinstance(was, Mapping) and isinstance(is_, Mapping):  # name what is another alone
+        option = next(o for o in {**was, **is_} if was.get(o) != is_.get(o))
+        key = key if option == "name" else f"{key}.{option}"
+        was, is_ = was.get(option), is_.get(option)
+    raise ConfigError(
+        f"hydra.sweeper.{key} is {is_}, and {folder.place} was begun with {was}: a sweep goes on "
+        f"as it was begun; begin another for another {part}, and let it learn from this one with "
+        f"hydra.sweeper.warm_start"
+    )
 
 
 def _check_scheduler(plan: Plan, was: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """A larger `max_t` extends the sweep, where the scheduler can take it in."""
     before, after = was.get("max_t"), now.get("max_t")
-    if before == after or not plan.scheduler.extends:
+    _refuse_other(plan.folder, "scheduler", {"name": was["name"]}, {"name": now["name"]})
+    if before != after and not plan.scheduler.extends:
+        raise ConfigError(
+            f"hydra.sweeper.scheduler.max_t is {after}, and {plan.folder.place} was begun with "
+            f"{before}: {was['name']} cannot be extended; begin another sweep, and let it learn "
+            f"from this one with hydra.sweeper.warm_start"
+        )
+    if before == after:
         _refuse_other(plan.folder, "scheduler", was, now)
         return
     _refuse_other(plan.folder, "scheduler", was, {**now, "max_t": before})

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from sweeps.compose import apply
 from sweeps.events import Asked, Created, Known
+from sweeps.notices import notices
 from sweeps.searchers import View
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ def show(plan: Plan, console: Console) -> None:
         f"{plan.num_samples} trials, {_judged(plan)}; would be in {plan.folder.place}. "
         f"Nothing was started."
     )
+    for notice in notices(plan):
+        console.print(notice, style="yellow", markup=False)
 
 
 def _judged(plan: Plan) -> str:

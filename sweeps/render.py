@@ -111,7 +111,7 @@ def trials_table(sweep: SweepResults, trials: Sequence[Trial], *, width: int) ->
     The parameters get a column each where they fit in `width`, else one together.
     """
     rows = [sweep.values(trial) for trial in trials]
-    names = [parameter.name for parameter in sweep.space.parameters]
+    names = [*sweep.parameters]
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, border_style="dim")
     for header in ("trial", *(objective.metric for objective in sweep.objective.all), "step"):
         table.add_column(header, justify="right", no_wrap=True)

@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from cluster.bucket import is_url
 from sweeps.checkpoints import best_left
-from sweeps.domains import Choice, Domain, Float, Int, literal
+from sweeps.columns import parameter_array
+from sweeps.domains import Domain
 from sweeps.errors import SweepError, headline
 from sweeps.events import Event, Opened, Reported
 from sweeps.folder import Record, SweepFolder, find_sweep, write_whole
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _METRICS_COLUMNS = ("trial", "run", "step", "time")
-_INT64 = range(-(2**63), 2**63)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +54,15 @@ class SweepResults:
     def space(self) -> Space:
         """What was searched."""
         return Space.from_json(self.record.space)
+
+    @cached_property
+    def parameters(self) -> dict[str, list[Domain]]:
+        """Every parameter that was searched, by name: what it may be, in each of the spaces."""
+        domains: dict[str, list[Domain]] = {}
+        for space in (self.space, *reversed(self.trials.spaces)):
+            for parameter in space.parameters:
+                domains.setdefault(parameter.name, []).append(parameter.domain)
+        return domains
 
     @property
     def objective(self) -> Objective:
@@ -231,10 +240,8 @@ class SweepResults:
     def _parameter_columns(self, trials: Sequence[Trial]) -> dict[str, pa.Array]:
         values = [self.values(trial) for trial in trials]
         return {
-            f"params.{parameter.name}": _parameter_array(
-                parameter.domain, [row.get(parameter.name) for row in values]
-            )
-            for parameter in self.space.parameters
+            f"params.{name}": parameter_array(domains, [row.get(name) for row in values])
+            for name, domains in self.parameters.items()
         }
 
 
@@ -374,27 +381,3 @@ def _times(times: Iterable[float | None]) -> pa.Array:
 
     ms = [None if time is None else round(time * 1000) for time in times]
     return pa.array(ms, pa.timestamp("ms", tz="UTC"))
-
-
-def _parameter_array(domain: Domain, values: Sequence[Any]) -> pa.Array:
-    """A column typed by what the parameter may be, whatever values came up."""
-    import pyarrow as pa
-
-    kinds = {Float: pa.float64(), Int: pa.int64()}
-    if not isinstance(domain, Choice):
-        return pa.array(values, kinds[type(domain)])
-    types = {type(value) for value in domain.values if value is not None}
-    if types == {bool}:
-        return pa.array(values, pa.bool_())
-    if types == {int} and all(v in _INT64 for v in domain.values if v is not None):
-        return pa.array(values, pa.int64())
-    if types == {float}:
-        return pa.array(values, pa.float64())
-    return pa.array([_text(value) for value in values], pa.string())
-
-
-def _text(value: Any) -> str | None:
-    """A string as it is, a list or a mapping as JSON, anything else as Hydra writes it."""
-    if value is None or isinstance(value, str):
-        return value
-    return json.dumps(value) if isinstance(value, list | dict) else literal(value)

@@ -9,7 +9,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import replace
 from pathlib import Path
@@ -27,16 +27,18 @@ from sweeps.adopt import adopting
 from sweeps.disk import is_refusal, refusal
 from sweeps.engine import Engine
 from sweeps.errors import SweepError, headline
-from sweeps.events import Asked
+from sweeps.events import Asked, Event
 from sweeps.folder import Record, SweepFolder
 from sweeps.lease import Lease
 from sweeps.limits import Limits, check_grows
 from sweeps.memory import ADVICE, OUT_OF_MEMORY
+from sweeps.notices import notices, of_changed_space
 from sweeps.plan import Plan, check_resumable, make_plan, make_record
 from sweeps.progress import Progress
 from sweeps.render import make_console
 from sweeps.resources import describe_slots, is_auto, resources_of_a_trial
 from sweeps.retention import Retention
+from sweeps.schedulers.brackets import Synchronous
 from sweeps.segments import has_journal, open_journal, read_events
 from sweeps.state import EventLog, Listener
 from sweeps.status import Status
@@ -115,7 +117,7 @@ def _drive(plan: Plan, lease: Lease, console: Console) -> None:
     """Open the journal, connect to Ray and run lanes until the sweep is over."""
     history = list(read_events(plan.folder)) if has_journal(plan.folder) else []
     check_grows(plan.num_samples, sum(isinstance(event, Asked) for event in history))
-    _announce(plan, console)
+    _announce(plan, history, console)
     known = [] if history else plan.known
     with (
         _connected(console) as there,
@@ -266,23 +268,19 @@ def _nothing_usable(trials: Trials) -> str:
 # Surroundings
 
 
-def _announce(plan: Plan, console: Console) -> None:
+def _announce(plan: Plan, history: Sequence[Event], console: Console) -> None:
     scheduler, searcher = plan.settings.scheduler["name"], plan.settings.searcher["name"]
-    objective = plan.settings.objective
+    objectives = ", ".join(f"{o.mode} {o.metric}" for o in plan.settings.objective.all)
     verb = "going on with" if plan.settings.resume else "sweep"
     console.print(
         f"{verb} [bold]{plan.folder.name}[/]: {plan.num_samples} trials, {searcher}, {scheduler}, "
-        f"{objective.mode} {objective.metric}, in {plan.folder.place}",
+        f"{objectives}, in {plan.folder.place}",
         highlight=False,
     )
-    size = plan.space.size()
-    if size is not None and size < plan.num_samples:
-        console.print(
-            f"the space has {size} combinations only, so some will be tried again; "
-            f"hydra/sweeper/searcher=grid tries each once",
-            style="yellow",
-            highlight=False,
-        )
+    if isinstance(plan.scheduler, Synchronous) and plan.settings.fidelity is None:
+        console.print(plan.scheduler.describe(), style="dim", highlight=False)
+    for notice in (*notices(plan), *of_changed_space(plan, history)):
+        console.print(notice, style="yellow", highlight=False, markup=False)
 
 
 @contextlib.contextmanager

@@ -87,7 +87,7 @@ class Settings:
             seed=secrets.randbelow(2**31) if options["seed"] is None else _seed(options),
             num_samples=_at_least(options, "num_samples", 1),
             max_concurrent_trials=_at_least(options, "max_concurrent_trials", 1),
-            time_budget_s=_at_least(options, "time_budget_s", 0),
+            time_budget_s=_time_limit(options, "time_budget_s"),
             budget=_budget(options, objective),
             fidelity=fidelity,
             scalarization=_scalarization(options["scalarization"], objective),
@@ -231,6 +231,11 @@ def _budget(options: Mapping[str, Any], objective: Objective) -> Budget:
 
 def _scalarization(given: Any, objective: Objective) -> Scalarization:
     rule = "a mapping of name and weights such as {name: chebyshev, weights: {loss: 2, latency: 1}}"
+    if given is not None and not objective.others:
+        raise ConfigError(
+            f"hydra.sweeper.scalarization is {given!r}, and it chooses among several objectives: "
+            f"leave it out, or name them as a list in hydra.sweeper.metric"
+        )
     given = {"name": given} if isinstance(given, str) else {} if given is None else given
     _check_mapping("scalarization", given, ("name", "weights"), rule)
     try:
@@ -343,9 +348,8 @@ def _resources(given: Any) -> str | Mapping[str, float]:
     )
     if given == "auto":
         return "auto"
-    known = {"workers", "cpus", "gpus", *_RESOURCES}
-    if not isinstance(given, Mapping) or not set(given) <= known:
-        raise ConfigError(f"hydra.sweeper.resources is {given!r}; it must be {rule}")
+    known = ("workers", "cpus", "gpus", *_RESOURCES)
+    _check_mapping("resources", given, known, rule)
     for key, ours in _RESOURCES.items():
         if key in given and ours in given:
             raise ConfigError(

@@ -55,7 +55,7 @@ def print_trials(sweep: SweepResults, *, top: int, console: Console) -> None:
         console.print(render.trials_table(sweep, sweep.ranked()[:top], width=console.width))
         console.print()
     if sweep.front:
-        front = f"{len(sweep.front)} trials on the Pareto front; "
+        front = f"{_trials(len(sweep.front))} on the Pareto front; "
         console.print(Text(f"{front}● is taken by {sweep.scalarization.name}", "dim"))
     console.print(_totals(sweep))
 
@@ -80,7 +80,7 @@ def _totals(sweep: SweepResults) -> Text:
     shown = dict.fromkeys(Status, 0)
     for trial in sweep.trials:
         shown[sweep.status(trial)] += 1
-    counted = Text(f"{len(sweep.trials)} trials: ", "bold") + render.counts(shown)
+    counted = Text(f"{_trials(len(sweep.trials))}: ", "bold") + render.counts(shown)
     elapsed = Text(render.duration(sweep.elapsed), "dim")
     return Text("  ").join(
         part for part in (counted, _steps(sweep), elapsed, _ending(sweep)) if part
@@ -105,10 +105,23 @@ def _ending(sweep: SweepResults) -> Text:
     if not sweep.is_over:
         return Text(closed.reason, "yellow")
     if trials and all(trial.run < sweep.trials.run for trial in trials):
-        return Text("nothing was left to do", "yellow")
+        return Text(f"nothing was left to do{_why_nothing(sweep)}", "yellow")
     if sweep.max_t is not None and sweep.trials.steps and all(t.step < sweep.max_t for t in trials):
         return Text(f"no trial was trained to max_t, {sweep.max_t}", "yellow")
     return Text()
+
+
+def _why_nothing(sweep: SweepResults) -> str:
+    """Of a sweep that got a larger `max_t`: why none of what was complete goes on."""
+    factor, max_t = sweep.record.scheduler.get("reduction_factor"), sweep.max_t
+    if factor is None or max_t is None:
+        return ""
+    short = [t for t in sweep.trials.with_status(Status.COMPLETE) if t.reports and t.step < max_t]
+    if not short or len(short) >= factor:
+        return ""
+    return (
+        f": one in {factor} goes on to step {max_t}, and {_trials(len(short))} came as far as that"
+    )
 
 
 def _failures(sweep: SweepResults) -> Iterator[Text]:
@@ -136,7 +149,7 @@ def _failures(sweep: SweepResults) -> Iterator[Text]:
 
 
 def _trials(count: int) -> str:
-    return f"{count} trial{'s' if count > 1 else ''}"
+    return f"{count} trial{'' if count == 1 else 's'}"
 
 
 def _facts(sweep: SweepResults, export: ExportResult | None) -> Iterator[Text]:
@@ -145,7 +158,8 @@ def _facts(sweep: SweepResults, export: ExportResult | None) -> Iterator[Text]:
     if export is not None:
         yield from _export_facts(export)
     yield fact("results", _results_command(sweep))
-    yield fact("go on", _resume_command(sweep))
+    if not _is_whole_grid(sweep):
+        yield fact("go on", _resume_command(sweep))
 
 
 def _export_facts(export: ExportResult) -> Iterator[Text]:
@@ -221,13 +235,22 @@ def _results_command(sweep: SweepResults) -> str:
     return f"caviar results {shlex.quote(_short(sweep.folder.place))}"
 
 
+def _is_whole_grid(sweep: SweepResults) -> bool:
+    """Whether every combination was tried, so that no further trial can be."""
+    searcher = sweep.record.searcher
+    if searcher["name"] != "grid" or not sweep.is_over:
+        return False
+    return len(sweep.trials) >= sweep.space.grid(searcher.get("levels")).total
+
+
 def _resume_command(sweep: SweepResults) -> str:
     command = f"caviar resume {shlex.quote(_short(sweep.folder.place))}"
     closed = sweep.trials.closed
     if sweep.is_over:
         more: str | None = f"hydra.sweeper.num_samples={2 * max(1, len(sweep.trials))}"
     else:
-        budget = sweep.record.options.get("budget") or {}
+        options = sweep.record.options
+        budget = {**(options.get("budget") or {}), "time_budget_s": options.get("time_budget_s")}
         more = override_for_more(closed.reason, budget) if closed else None
     return f"{command} {more}" if more else command
 

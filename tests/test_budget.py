@@ -44,7 +44,7 @@ def test_a_sweep_ends_when_its_cost_is_spent_which_a_trial_reports_as_a_running_
     done = run(cost_metric="dollars", cost=4.0)
     assert len(done.trials) == 3  # 1.5 dollars each
     assert done.trials.steps == 8
-    assert "4 dollars" in done.trials.closed.reason
+    assert done.trials.closed.reason == "hydra.sweeper.cost.budget, 4 in dollars, is spent"
 
 
 def test_a_cost_that_no_trial_gives_ends_the_sweep_at_the_first_that_is_judged() -> None:
@@ -99,6 +99,11 @@ def test_why_a_sweep_ended_says_with_what_it_goes_on(
 ) -> None:
     reason = run(**budget).trials.closed.reason
     assert override_for_more(reason, asdict(Budget(**budget))) == override
+
+
+def test_a_sweep_whose_time_is_over_goes_on_with_twice_as_much() -> None:
+    more = override_for_more("hydra.sweeper.time_budget_s is over", {"time_budget_s": 60.0})
+    assert more == "hydra.sweeper.time_budget_s=120.0"
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -212,6 +213,19 @@ def test_a_resume_keeps_the_command_and_replaces_what_is_given_anew():
         "hydra.sweeper.seed=7",
         "hydra.sweeper.num_samples=16",
     ]
+
+
+@pytest.mark.parametrize("part", ["searcher", "scheduler"])
+def test_a_resume_refuses_another_searcher_or_scheduler_whatever_its_options(part):
+    folder = SweepFolder(Path("/data/one"))
+    options = {"name": "genetic", "population_size": 4}
+    begun = replace(record(folder, ["-m"]), **{part: options})
+    for key in (f"hydra/sweeper/{part}", f"hydra.sweeper.{part}"):
+        with pytest.raises(
+            ConfigError, match=f"{part} is other, and /data/one was begun with gene"
+        ):
+            resume_arguments(folder, begun, [f"{key}=other"])
+        assert resume_arguments(folder, begun, [f"{key}=genetic"])
 
 
 def test_a_resume_asks_for_a_secret_that_was_not_recorded_and_takes_it_anew():

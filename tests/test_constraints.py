@@ -338,8 +338,8 @@ def test_constraints_that_nothing_meets_are_refused_before_the_sweep() -> None:
     space = constrained(COMPOUND, "alpha <= 1.9", "beta * gamma > 2.4")
     with pytest.raises(ConfigError) as caught:
         make_searcher("random", space=space, view=View(Objective()), seed=0)
-    assert "none of 1000 random configurations meets them" in str(caught.value)
-    assert "'beta * gamma > 2.4' refuses 1000 of them" in str(caught.value)
+    assert "none of 10000 random configurations meets them" in str(caught.value)
+    assert "'beta * gamma > 2.4' refuses 10000 of them" in str(caught.value)
 
 
 def test_a_constraint_that_calculates_with_a_text_is_refused_before_the_sweep() -> None:
@@ -353,13 +353,20 @@ def test_a_constraint_that_calculates_with_a_text_is_refused_before_the_sweep() 
 def test_a_trial_for_which_nothing_is_found_says_what_refuses(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(redraw, "TRIES", 60)
     space = constrained({"x": "interval(0, 1)"}, "x <= 0.002", "x >= 0.0000001")
     view = View(Objective())
     searcher = make_searcher("random", space=space, view=view, seed=0)
+    monkeypatch.setattr(redraw, "TRIES", 60)
     with pytest.raises(SweepError, match=r"trial 0 was found in 60 draws: .*'x <= 0.002' refuses"):
         searcher.ask(0)
     assert view.study.trials == []
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_a_trial_would_find_is_not_refused_before_the_sweep(seed: int) -> None:
+    space = constrained({"x": "interval(0, 1)"}, "x <= 0.001")
+    searcher = make_searcher("random", space=space, view=View(Objective()), seed=seed)
+    assert searcher.ask(0)["x"] <= 0.001
 
 
 def test_it_is_not_asked_of_a_parameter_that_does_not_exist() -> None:

@@ -9,10 +9,12 @@ from typing import Any
 import optuna
 import pytest
 
+from sweeps.columns import parameter_array
 from sweeps.errors import ConfigError
 from sweeps.events import Asked, Created, Ended, Started
 from sweeps.journal import Journal, read_journal
 from sweeps.objective import Objective
+from sweeps.results import load_sweep
 from sweeps.searchers import View, make_searcher
 from sweeps.searchers.initial import InitialPoints
 from sweeps.simulate import Setup, simulate
@@ -244,16 +246,22 @@ def test_a_warm_start_from_another_objective_is_refused(sweep: Any) -> None:
 
 REFUSED = {
     "hydra.sweeper.scheduler.max_t=1": "max_t is 1, and",
-    "hydra.sweeper.scheduler.grace_period=2": "begun with",
-    "hydra/sweeper/searcher=random": "warm_start",
+    "hydra.sweeper.scheduler.grace_period=2": "hydra.sweeper.scheduler.grace_period is 2, and",
+    "hydra/sweeper/searcher=random": "hydra.sweeper.searcher is random, and",
+    "hydra.sweeper.searcher=random": "hydra.sweeper.searcher is random, and",
     "hydra.sweeper.objective_at=last": "objective_at is last",
     "hydra.sweeper.num_samples=1": "it can only grow",
+    "+epochs=2": "+epochs=2 is asked for, and",
+    "+offset=1": "begun without it: a sweep goes on as it was begun",
 }
 
 
 @pytest.mark.ray
 def test_what_a_sweep_cannot_take_in_is_refused_and_nothing_changes(sweep: Any) -> None:
-    first = sweep("curve.py", "+x=interval(-5,5)", *GIVEN, *ASHA, "hydra.sweeper.num_samples=3")
+    epochs = "+epochs=3"
+    first = sweep(
+        "curve.py", "+x=interval(-5,5)", epochs, *GIVEN, *ASHA, "hydra.sweeper.num_samples=3"
+    )
     before = first.folder.sweep_yaml.read_text()
     for option, message in REFUSED.items():
         swept = sweep.caviar("resume", str(sweep.storage / "s"), option)
@@ -261,3 +269,62 @@ def test_what_a_sweep_cannot_take_in_is_refused_and_nothing_changes(sweep: Any) 
         assert message in swept.err
         assert "going on with" not in swept.err, option
         assert first.folder.sweep_yaml.read_text() == before
+
+
+@pytest.mark.ray
+def test_what_has_no_larger_max_t_says_so_and_names_the_key(sweep: Any) -> None:
+    hyperband = ["hydra/sweeper/scheduler=hyperband", "hydra.sweeper.scheduler.max_t=3"]
+    space = "+x=interval(-5,5)"
+    begun = sweep("curve.py", space, *GIVEN, *hyperband, "hydra.sweeper.num_samples=2")
+    assert "in brackets (trials @ step) 3 @ 1 > 1 @ 3; 2 @ 3: a full round takes 5" in begun.err
+    assert "bracket 1 of 2 gets 2 of its 3" in begun.err
+    folder = str(sweep.storage / "s")
+    longer = sweep.caviar("resume", folder, "hydra.sweeper.scheduler.max_t=9")
+    assert longer.code == 2
+    assert "max_t is 9, and" in longer.err
+    assert "begun with 3: hyperband cannot be extended" in longer.err
+
+
+@pytest.mark.ray
+def test_the_apps_own_number_of_steps_grows_with_max_t_and_nothing_else_does(sweep: Any) -> None:
+    sweep("curve.py", "+x=interval(-5,5)", "+epochs=3", *GIVEN, *ASHA)
+    more = ["resume", str(sweep.storage / "s"), "hydra.sweeper.scheduler.max_t=9"]
+    other = sweep.caviar(*more, "+epochs=7")
+    assert other.code == 2
+    assert "+epochs=7 is asked for, and" in other.err
+    assert "begun with +epochs=3" in other.err
+    longer = sweep.caviar(*more, "+epochs=9")
+    assert longer.code == 0, longer.err
+    assert longer.trials.best.step == 9
+
+
+@pytest.mark.ray
+def test_a_changed_space_is_announced_and_its_old_parameters_stay_in_the_results(
+    sweep: Any,
+) -> None:
+    space = ["+x=interval(-5,5)", "+depth=range(1,6)"]
+    sweep("curve.py", *space, *GIVEN, *ASHA, "hydra.sweeper.num_samples=4")
+    folder = str(sweep.storage / "s")
+    fixed = sweep.caviar("resume", folder, "+depth=2", "hydra.sweeper.num_samples=6")
+    assert fixed.code == 0, fixed.err
+    said = "depth was range(1, 6) and is now not there. 0 of 4 trials fit it"
+    assert said in " ".join(fixed.err.split())
+    table = load_sweep(fixed.folder).table()
+    depths = table["params.depth"].to_pylist()
+    assert all(depth in range(1, 6) for depth in depths[:4])
+    assert depths[4:] == [None, None]
+    assert "depth" in sweep.caviar("results", folder).out
+    again = sweep.caviar("resume", folder)
+    assert "the search space is another" not in again.err
+
+
+def test_a_column_takes_what_a_parameter_was_in_every_space() -> None:
+    def kind(*texts: str, values: list[Any]) -> str:
+        spaces = [parse_space({"p": text}, [])[0] for text in texts]
+        domains = [space.parameters[0].domain for space in spaces]
+        return str(parameter_array(domains, values).type)
+
+    assert kind("interval(0, 1)", values=[0.5, None]) == "double"
+    assert kind("interval(0, 1)", "range(1, 5)", values=[0.5, 3]) == "double"
+    assert kind("range(1, 5)", "1, 2, 3", values=[1, 3]) == "int64"
+    assert kind("range(1, 5)", "a, b", values=[1, "a"]) == "string"

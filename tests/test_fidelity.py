@@ -198,3 +198,11 @@ def test_a_wrong_fidelity_is_answered_before_anything_starts(
     assert swept.code == 2
     assert message in swept.err
     assert not swept.folder.path.exists()
+
+
+def test_a_fidelity_that_is_a_text_in_the_config_is_refused(start: Any) -> None:
+    fidelity = "hydra.sweeper.fidelity={name: model.name, min: 0.1, max: 1}"
+    swept = start("grouped.py", "optimizer.lr=interval(0,1)", *ASHA, fidelity)
+    assert swept.code == 2
+    said = "fidelity.name is 'model.name', which is 'good' in the app's config; it must name a num"
+    assert said in swept.err

@@ -276,7 +276,7 @@ def test_results_take_what_names_a_submission(submissions, make_sweep, capsys) -
     made.ask(0, lr=0.1)
     entry = submissions.note()
     assert main(["results", entry.id]) == 0
-    assert "1 trials: 1 running" in capsys.readouterr().out
+    assert "1 trial: 1 running" in capsys.readouterr().out
     assert main(["export", entry.id]) == 1
     assert main(["results", submissions.note(name="nowhere").id]) == 2
     assert "this machine does not have that storage" in capsys.readouterr().err

@@ -1,4 +1,5 @@
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -6,6 +7,7 @@ from rich.console import Console
 from sweeps import render
 from sweeps.events import Asked, Created, Ended, Lost, Opened, Reported, Started
 from sweeps.export import ExportResult
+from sweeps.folder import Record
 from sweeps.memory import ADVICE
 from sweeps.objective import Objective
 from sweeps.progress import Progress
@@ -317,6 +319,41 @@ def test_a_resumed_sweep_says_when_nothing_was_left_to_do(sweep):
     sweep.add(Opened, run=2)
     sweep.close("done")
     assert "nothing was left to do" in summary(sweep)
+
+
+def test_a_larger_max_t_that_lets_none_go_on_says_why(make_sweep):
+    made = make_sweep(scheduler={"name": "asha", "max_t": 9, "reduction_factor": 3})
+    for trial in range(2):
+        made.ask(trial, lr=0.1)
+        made.report(trial, 3, 0.5, Decision.COMPLETE)
+        made.end(trial, Status.COMPLETE, 0.5)
+    made.close("done")
+    made.add(Opened, run=2)
+    made.close("done")
+    said = "nothing was left to do: one in 3 goes on to step 9, and 2 trials came as far as that"
+    assert said in " ".join(summary(made).split())
+
+
+def test_a_grid_of_which_all_was_tried_does_not_say_how_to_go_on(make_sweep):
+    made = make_sweep({"lr": "choice(0.1, 0.2)"})
+    searcher = {"name": "grid", "levels": None}
+    replace(Record.read(made.folder), searcher=searcher).write(made.folder)
+    for trial, lr in enumerate((0.1, 0.2)):
+        made.close("done")
+        assert "go on" in summary(made)
+        made.add(Opened, run=trial + 2)
+        made.ask(trial, lr=lr)
+        made.end(trial, Status.COMPLETE, 0.5)
+    made.close("done")
+    assert "go on" not in summary(made)
+
+
+def test_one_trial_is_no_trials(make_sweep):
+    made = make_sweep()
+    made.ask(0, lr=0.1)
+    made.end(0, Status.COMPLETE, 0.5)
+    made.close("done")
+    assert "1 trial: " in summary(made)
 
 
 def test_an_interrupted_sweep_is_resumed_as_it_is(sweep):

@@ -61,7 +61,10 @@ def test_resources_are_those_of_each_worker(settings, asked: str, each: Resource
             "{workers: 2, gpus: 1, gpus_per_worker: 1}",
             "gpus_per_worker and gpus, which is the same",
         ),
-        ("{ranks: 2}", "resources is {'ranks': 2}; it must be auto, or a mapping of cpus and gpus"),
+        (
+            "{ranks: 2}",
+            "resources.ranks is not an option; it must be auto, or a mapping of cpus and gpus",
+        ),
         (
             "{workers: 9, gpus: 1}",
             "is 9, each with 1 GPU and 1 CPU, and Ray has room for 8",

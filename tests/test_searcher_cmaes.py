@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sweeps.errors import ConfigError
-from sweeps.events import Asked, Ended
+from sweeps.events import Asked, Created, Ended, Event, Known
 from sweeps.objective import Objective
 from sweeps.searchers import Searcher, View, make_searcher
 from sweeps.simulate import Setup, Simulated, simulate
@@ -158,3 +158,67 @@ def test_bad_input_is_answered_with_the_rule() -> None:
         begin(population_size=2)
     with pytest.raises(ConfigError, match="there is nothing to search"):
         begin(space=parse_space({"x": "choice(1)"}, [])[0])
+
+
+def known(space: Space, count: int, *, best: float) -> Known:
+    """Trials of an earlier sweep over all of lr, which were the better the nearer lr was to it."""
+    view = View(Objective())
+    searcher = make_searcher("random", space=space, view=view, seed=7)
+    rows = []
+    for number in range(count):
+        values = space.values(searcher.ask(number))
+        away = abs(math.log10(values["lr"] / best)) + abs(values.get("x", 0.9) - 0.9)
+        away += values.get("net", "b") != "b"
+        rows.append({"params": values, "status": "complete", "values": [away], "reports": []})
+    return Known(trials=rows, time=0.0)
+
+
+def created(space: Space) -> Created:
+    return Created(name="s", modes=("min",), space=space.to_json(), time=0.0)
+
+
+@pytest.mark.parametrize("space", [NUMBERS, MIXED])
+def test_trials_of_earlier_sweeps_give_the_first_distribution(space: Space) -> None:
+    def first(*events: Event) -> list[Mapping[str, Any]]:
+        view, searcher = begin(space=space)
+        for event in (created(space), *events):
+            view.apply(event)
+        return [space.values(searcher.ask(number)) for number in range(20)]
+
+    cold, warm = first(), first(known(space, 60, best=2e-4))
+    near = [abs(math.log10(values["lr"] / 2e-4)) for values in warm]
+    assert sorted(near)[10] < 0.8 < sorted(abs(math.log10(v["lr"] / 2e-4)) for v in cold)[10]
+    if space is MIXED:
+        assert [v["net"] for v in warm].count("b") > [v["net"] for v in cold].count("b")
+
+
+def test_earlier_trials_that_lack_a_parameter_give_none() -> None:
+    view, searcher = begin()
+    partly = known(NUMBERS, 20, best=2e-4)
+    rows = [{**row, "params": {"lr": row["params"]["lr"]}} for row in partly.trials]
+    for event in (created(NUMBERS), Known(trials=rows, time=0.0)):
+        view.apply(event)
+    cold_view, cold = begin()
+    cold_view.apply(created(NUMBERS))
+    assert searcher.ask(0) == cold.ask(0)
+
+
+@pytest.mark.parametrize("space", [NUMBERS, MIXED])
+def test_points_to_begin_with_are_told_as_they_are(space: Space) -> None:
+    """The best of all far away draws the distribution there; the seed's own draws do not."""
+    point = {"lr": 1e-4} if space is NUMBERS else {"lr": 1e-4, "net": "a", "width": 4096}
+
+    def told_of(initial: list[dict[str, Any]]) -> tuple[dict[int, list[int]], list[float]]:
+        def curve(values: Mapping[str, Any], trial: int) -> Iterable[Any]:
+            yield {"objective": abs(math.log10(values["lr"]) + 4)}, 1.0
+
+        searcher = {"name": "cmaes", "population_size": 4}
+        setup = Setup(space=space, num_samples=12, searcher=searcher, initial=initial)
+        result = simulate(curve, setup)
+        return told(result), [math.log10(space.values(a.params)["lr"]) for a in result.asks]
+
+    generations, with_points = told_of([point] * 2)
+    assert sorted(generations[4]) == [0, 1, 2, 3]
+    assert set(generations[4][:2]) == {0, 1}
+    _, without = told_of([])
+    assert mean(with_points[4:]) < mean(without[4:])

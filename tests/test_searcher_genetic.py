@@ -9,7 +9,7 @@ from optuna.samplers import NSGAIISampler
 from optuna.study import StudyDirection
 
 from sweeps.errors import ConfigError
-from sweeps.events import Ended
+from sweeps.events import Created, Ended, Known
 from sweeps.objective import Objective
 from sweeps.searchers import View, make_searcher, seed_of
 from sweeps.simulate import Setup, Simulated, simulate
@@ -32,7 +32,9 @@ def sweep(asks: int, *, sign: float = 1.0, **fields: Any) -> Simulated:
             yield {"objective": sign * (loss(values) + 1 / step)}, 1.0 + values["x"]
 
     searcher = {"name": "genetic", **fields.pop("options", {})}
-    return simulate(curve, Setup(space=SPACE, num_samples=asks, searcher=searcher, **fields))
+    history = fields.pop("history", ())
+    setup = Setup(space=SPACE, num_samples=asks, searcher=searcher, **fields)
+    return simulate(curve, setup, history=history)
 
 
 def losses(result: Simulated) -> list[float]:
@@ -77,6 +79,55 @@ def test_with_several_objectives_it_proposes_what_raw_optuna_would() -> None:
         event: dict[str, Any] = {"metrics": {}, "error": None, "cause": None, "time": 1.0}
         view.apply(Ended(trial=number, status=Status.COMPLETE, value=0.0, **event))
         view._replace(number, values=both(params))
+
+
+def generations(result: Simulated) -> list[int]:
+    notes = [ask.notes for ask in result.asks]
+    return [note.trial["NSGAIISampler:generation"] for note in notes if note is not None]
+
+
+def parents(result: Simulated) -> dict[str, list[int]]:
+    study = [note.study for ask in result.asks if (note := ask.notes) is not None]
+    return {key: numbers for notes in study for key, numbers in notes.items()}
+
+
+def test_points_to_begin_with_belong_to_the_first_generation() -> None:
+    best = {"x": 0.3, "y": 0.6, "n": 1, "net": "c"}
+    given = {"initial": [best], "options": {"population_size": 4}}
+    result = sweep(24, **given)
+    assert SPACE.values(result.asks[0].params) == best
+    assert generations(result)[:5] == [0, 0, 0, 0, 1]
+    assert all(0 in numbers for numbers in parents(result).values())
+    assert losses(result)[0] == min(losses(result))
+    again = sweep(24, **given, history=result.events[:30])
+    assert [ask.params for ask in again.asks] == [ask.params for ask in result.asks]
+
+
+@pytest.mark.parametrize("count", [2, 12])
+def test_trials_of_earlier_sweeps_belong_to_the_first_generation(count: int) -> None:
+    rows = [
+        {
+            "params": {"x": 0.3, "y": 0.6, "n": 1 + number % 9, "net": "c"},
+            "status": "complete",
+            "values": [float(number)],
+            "reports": [],
+        }
+        for number in range(count)
+    ]
+    view = View(Objective())
+    searcher = make_searcher("genetic", space=SPACE, view=view, seed=0, population_size=4)
+    view.apply(Created(name="s", modes=("min",), space=SPACE.to_json(), time=0.0))
+    view.apply(Known(trials=rows, time=0.0))
+    for number in range(5):
+        searcher.ask(number)
+        view._asked.append((0, {}))
+        ended: dict[str, Any] = {"metrics": {}, "error": None, "cause": None, "time": 1.0}
+        view.apply(Ended(trial=number, status=Status.COMPLETE, value=50.0, **ended))
+    born = [t.system_attrs["NSGAIISampler:generation"] for t in view._trials]
+    assert born == ([0, 0, 1, 1, 1] if count == 2 else [1, 1, 1, 1, 2])
+    first = view.get_study_system_attrs(0)["NSGAIISampler:parent:1"]
+    assert set(first) >= set(range(-count, min(0, 4 - count)))
+    assert len({view.get_trial(number).number for number in first}) == 4
 
 
 def test_bad_input_is_answered_with_the_rule() -> None:

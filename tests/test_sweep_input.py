@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from sweeps.status import Status
+
 LR = "optimizer.lr=interval(0,1)"
 ASHA = "hydra/sweeper/scheduler=asha"
 
@@ -63,7 +65,7 @@ ASHA = "hydra/sweeper/scheduler=asha"
         (
             "grouped.py",
             [LR, "hydra.sweeper.metric=loss", "hydra.sweeper.mode=mxa"],
-            ["hydra.sweeper.mode is 'mxa'; choose min or max; did you mean max?"],
+            ["hydra.sweeper.mode is 'mxa'; choose min or max\n"],
         ),
         ("grouped.py", [LR, ASHA], ["hydra.sweeper.scheduler.max_t is not set", "asha needs it"]),
         (
@@ -174,7 +176,17 @@ ASHA = "hydra/sweeper/scheduler=asha"
         (
             "grouped.py",
             [LR, "hydra.sweeper.resources={cpu: 2}"],
-            ["hydra.sweeper.resources is {'cpu': 2}", "{cpus: 1, gpus: 0.25}"],
+            ["hydra.sweeper.resources.cpu is not an option", "did you mean cpus"],
+        ),
+        (
+            "grouped.py",
+            [LR, "hydra.sweeper.time_budget_s=0"],
+            ["hydra.sweeper.time_budget_s is 0; it must be a number of seconds above 0, or null"],
+        ),
+        (
+            "grouped.py",
+            [LR, "hydra.sweeper.scalarization=first"],
+            ["hydra.sweeper.scalarization is 'first', and it chooses among several objectives"],
         ),
         (
             "grouped.py",
@@ -282,6 +294,86 @@ def test_a_dry_run_says_what_becomes_of_a_trial(start, scheduler: list[str], sai
 
     assert swept.code == 0, swept.err
     assert said in " ".join(swept.out.split())
+
+
+KINDS = "optimizer.lr=choice(0.1,0.2,0.3,0.4)"
+HYPERBAND = ["hydra/sweeper/scheduler=hyperband", "hydra.sweeper.scheduler.max_t=9"]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (
+            [KINDS, "hydra/sweeper/searcher=grid", "hydra.sweeper.num_samples=50"],
+            ["4 trials, each to its end;", "the grid has 4 combinations, so 50 trials become"],
+        ),
+        (
+            [KINDS, "hydra.sweeper.num_samples=50"],
+            ["50 trials,", "the space has 4 combinations only"],
+        ),
+        (
+            [LR, "hydra.sweeper.num_samples=1", "hydra.sweeper.initial=[{optimizer.lr: 0.1},{}]"],
+            ["initial has 2 points and hydra.sweeper.num_samples is 1: the last 1 will not be"],
+        ),
+        (
+            [LR, *HYPERBAND, "hydra.sweeper.num_samples=10"],
+            [
+                "in brackets (trials @ step) 9 @ 1 > 3 @ 3 > 1 @ 9; 3 @ 3 > 1 @ 9; 3 @ 9: "
+                "a full round takes 15;",
+                "num_samples is 10, and a full round of the brackets takes 15: bracket 2 of 3 gets "
+                "1 of its 3",
+            ],
+        ),
+        (
+            [LR, *HYPERBAND, "hydra.sweeper.num_samples=12"],
+            ["takes 15: it ends with bracket 2 of 3"],
+        ),
+    ],
+)
+def test_a_dry_run_says_what_may_not_be_as_it_seems(
+    start, given: list[str], said: list[str]
+) -> None:
+    swept = start("grouped.py", *given, "hydra.sweeper.dry_run=true")
+    assert swept.code == 0, swept.err
+    for part in said:
+        assert part in " ".join(swept.out.split())
+
+
+def test_a_dry_run_of_whole_rounds_warns_of_nothing(start) -> None:
+    swept = start(
+        "grouped.py", LR, *HYPERBAND, "hydra.sweeper.num_samples=30", "hydra.sweeper.dry_run=true"
+    )
+    assert swept.out.rstrip().endswith("Nothing was started.")
+
+
+@pytest.mark.parametrize(
+    ("searcher", "space", "said"),
+    [
+        ("random", [LR], "warm_start changes nothing: the searcher random learns from no trial"),
+        ("gp", [LR, "+momentum=interval(0,1)"], "none of its trials has all parameters of this"),
+        ("gp", [LR], ""),
+        ("tpe", [LR, "+momentum=interval(0,1)"], ""),
+    ],
+)
+def test_a_warm_start_that_teaches_nothing_is_said(
+    start, make_sweep, searcher: str, space: list[str], said: str
+) -> None:
+    earlier = make_sweep({"optimizer.lr": "interval(0, 1)"}, metric="loss", mode="min")
+    for number in range(3):
+        earlier.ask(number, **{"optimizer.lr": 0.1 * number})
+        earlier.end(number, Status.COMPLETE, 1.0)
+    swept = start(
+        "grouped.py",
+        *space,
+        "hydra.sweeper.metric=loss",
+        "hydra.sweeper.mode=min",
+        f"hydra/sweeper/searcher={searcher}",
+        f"hydra.sweeper.warm_start=[{earlier.folder.path}]",
+        "hydra.sweeper.dry_run=true",
+    )
+    assert swept.code == 0, swept.err
+    assert said in " ".join(swept.out.split())
+    assert bool(said) is ("warm_start changes nothing" in swept.out)
 
 
 @pytest.mark.ray

@@ -123,7 +123,7 @@ def test_a_dry_run_shows_conditions_and_constraints(start: Any) -> None:
         ),
         (
             ["net.width=4,16", "hydra.sweeper.constraints=['net.width <= 3']"],
-            ["none of 1000 random configurations", "'net.width <= 3' refuses 1000"],
+            ["none of 10000 random configurations", "'net.width <= 3' refuses 10000"],
         ),
         (
             ["net.width=4,16", "hydra.sweeper.constraints=net.width <= 3"],

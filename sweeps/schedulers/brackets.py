@@ -142,6 +142,35 @@ class Synchronous(Scheduler):
         """The steps of the rungs of all brackets, and `max_t`."""
         return sorted({level.step for table in self.tables for level in table})
 
+    @property
+    def full_round(self) -> int:
+        """How many trials fill each bracket once."""
+        return sum(table[0].configurations for table in self.tables)
+
+    def filled(self, trials: int) -> str:
+        """How far so many trials come in the first round, in words."""
+        for number, table in enumerate(self.tables, start=1):
+            size = table[0].configurations
+            if trials < size:
+                return (
+                    f"bracket {number} of {len(self.tables)} gets {trials} of its {size}, and of "
+                    f"these its share goes on from each rung, but always one"
+                )
+            trials -= size
+            if not trials:
+                return f"it ends with bracket {number} of {len(self.tables)}"
+        return "every bracket is filled"
+
+    def describe(self) -> str:
+        """The brackets' tables, as `trials @ step`."""
+        tables = (
+            " > ".join(f"{level.configurations} @ {level.step}" for level in table)
+            for table in self.tables
+        )
+        return (
+            f"in brackets (trials @ step) {'; '.join(tables)}: a full round takes {self.full_round}"
+        )
+
     def milestone(self, trial: int) -> int:
         """The rung that the trial reaches next."""
         return self._bracket[trial].ladder.milestone(trial)

@@ -7,9 +7,12 @@ within reach. A conditional parameter has its coordinate in every trial, used or
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
@@ -28,6 +31,10 @@ _TOLD = "cmaes:told:"
 """The study's note of each generation: the trials whose ranks it was told, the best first."""
 _FINE = 100
 """A parameter of more values than that is as good as continuous."""
+_BEST_KNOWN = 0.1
+"""The share of earlier trials that the first distribution is made of: gamma in the paper."""
+_PRIOR = 0.1
+"""The least standard deviation of that, as a share of a parameter's range: alpha in the paper."""
 
 
 class CmaesSearcher:
@@ -36,7 +43,10 @@ class CmaesSearcher:
     Several trials run at once, so more are drawn from a generation than it needs: the first by
     number count, as in Optuna's sampler, and those that come late are passed over. Only the order
     of their values counts. What must be known to go on are the trials told, by generation: a trial
-    is drawn anew from its seed.
+    is drawn anew from its seed; what was set in its place counts as it is.
+
+    Trials of earlier sweeps give the first distribution: where the best of them lie, as in
+    WS-CMA-ES (Nomura et al., AAAI 2021).
 
     Args:
         space: What is swept.
@@ -65,7 +75,7 @@ class CmaesSearcher:
         self._view = view
         self._seed = seed
         self._layout = _Layout(space)
-        self._cma = self._layout.optimizer(population_size)
+        self._population_size = population_size
         view.lens = RungByRung(view, rungs)
 
     def ask(self, number: int, attempt: int = 0) -> Mapping[str, Any]:
@@ -75,6 +85,13 @@ class CmaesSearcher:
         self._view.note(_BORN, born)
         values = self._layout.values(self._draw(born))
         return self._space.draw(lambda p: values[p.optuna_name])
+
+    @cached_property
+    def _cma(self) -> CatCMAwM:
+        """Made at the first ask: what earlier sweeps found is known by then."""
+        known = [trial for trial in self._measured() if trial.number < 0]
+        best = self._best_first(known)[: math.ceil(_BEST_KNOWN * len(known))]
+        return self._layout.optimizer(self._population_size, [trial.params for trial in best])
 
     def _catch_up(self) -> None:
         """Tell the optimizer every generation that is complete, as noted or as is noted now."""
@@ -90,22 +107,28 @@ class CmaesSearcher:
 
     def _ranked(self) -> list[int] | None:
         """This generation's first trials with a value, the best first; None if too few."""
-        states = (TrialState.COMPLETE,)
-        measured = [
-            trial
-            for trial in self._view.get_all_trials(0, deepcopy=False, states=states)
-            if _generation(trial) == self._cma.generation
-        ][: self._cma.population_size]
-        if len(measured) < self._cma.population_size:
+        now, size = self._cma.generation, self._cma.population_size
+        first = [trial for trial in self._measured() if _generation(trial) == now][:size]
+        if len(first) < size:
             return None
+        return [trial.number for trial in self._best_first(first)]
+
+    def _measured(self) -> list[FrozenTrial]:
+        states = (TrialState.COMPLETE,)
+        return self._view.get_all_trials(0, deepcopy=False, states=states)
+
+    def _best_first(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
         (direction,) = self._view.directions
         best_is_high = direction is StudyDirection.MAXIMIZE
-        measured.sort(key=lambda trial: trial.values[0], reverse=best_is_high)
-        return [trial.number for trial in measured]
+        return sorted(trials, key=lambda trial: trial.values[0], reverse=best_is_high)
 
     def _tell(self, numbers: Sequence[int]) -> None:
-        born = [self._view.get_trial(number).system_attrs[_BORN] for number in numbers]
-        self._cma.tell([(self._draw(b), float(rank)) for rank, b in enumerate(born)])
+        solutions = map(self._solution, numbers)
+        self._cma.tell([(solution, float(rank)) for rank, solution in enumerate(solutions)])
+
+    def _solution(self, number: int) -> CatCMAwM.Solution:
+        trial = self._view.get_trial(number)
+        return self._layout.placed(self._draw(trial.system_attrs[_BORN]), trial.params)
 
     def _draw(self, born: Sequence[int]) -> CatCMAwM.Solution:
         generation, seed = born
@@ -144,15 +167,55 @@ class _Layout:
         if not (self._continuous or self._ordered or self._categorical):
             raise ValueError("every parameter has one value alone; there is nothing to search")
 
-    def optimizer(self, population_size: int | None) -> CatCMAwM:
+    def optimizer(self, population_size: int | None, best: Sequence[Mapping[str, Any]]) -> CatCMAwM:
+        """One that begins around what is known to be good; in the middle where nothing is."""
         from cmaes import CatCMAwM  # slow to import, for scipy.stats
 
+        points = [self._units(params) for params in best]
         return CatCMAwM(
             x_space=[[0.0, 1.0] for _ in self._continuous] or None,
             z_space=list(self._ordered.values()) or None,
             c_space=[len(units) for units in self._categorical.values()] or None,
             population_size=population_size,
+            **(self._gaussian(points) if points else {}),
+            cat_param=self._shares(points) if points else None,
         )
+
+    def _units(self, params: Mapping[str, Any]) -> dict[str, float]:
+        return {n: to_unit(self._distributions[n], value) for n, value in params.items()}
+
+    def _gaussian(self, points: Sequence[Mapping[str, float]]) -> dict[str, np.ndarray]:
+        """Where they lie, and how far around: their covariance and a prior's."""
+        names = [*self._continuous, *self._ordered]
+        if not names:
+            return {}
+        at = np.array([[point.get(name, 0.5) for name in names] for point in points])
+        spread = (at - at.mean(axis=0)).T @ (at - at.mean(axis=0)) / len(at)
+        return {"mean": at.mean(axis=0), "cov": _PRIOR**2 * np.eye(len(names)) + spread}
+
+    def _shares(self, points: Sequence[Mapping[str, float]]) -> np.ndarray | None:
+        """How many have each value, and one more of each, as shares."""
+        sizes = [len(levels) for levels in self._categorical.values()]
+        shares = np.zeros((len(sizes), max(sizes, default=0)))
+        for row, (name, levels) in zip(shares, self._categorical.items(), strict=True):
+            chosen = [point[name] for point in points if name in point]
+            row[: len(levels)] = [1 + chosen.count(level) for level in levels]
+        return shares / shares.sum(axis=1, keepdims=True) if sizes else None
+
+    def placed(self, drawn: CatCMAwM.Solution, params: Mapping[str, Any]) -> CatCMAwM.Solution:
+        """What was drawn, or where a trial was given something else, that."""
+        values = self.values(drawn)
+        if params.items() <= values.items():
+            return drawn
+        units = self._units({**values, **params})
+        x = np.array([units[name] for name in self._continuous])
+        z = np.array([units[name] for name in self._ordered])
+        widest = max(map(len, self._categorical.values()), default=0)
+        c = np.zeros((len(self._categorical), widest), dtype=bool)
+        for row, (name, levels) in enumerate(self._categorical.items()):
+            c[row, levels.index(units[name])] = True
+        parts = (part if len(part) else None for part in (x, z, c, np.concatenate([x, z])))
+        return type(drawn)(*parts)
 
     def values(self, solution: CatCMAwM.Solution) -> dict[str, Any]:
         """Optuna's value of every parameter, of those too that a trial may not have."""

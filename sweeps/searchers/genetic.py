@@ -46,7 +46,8 @@ def genetic(
     """NSGA-II; a parameter that mutates, or that not every trial has, is drawn at random.
 
     Optuna's sampler notes each trial's generation, and of each generation the numbers of its
-    parents: both are in the journal, and a resumed sweep reads them there.
+    parents: both are in the journal, and a resumed sweep reads them there. Trials of earlier sweeps
+    are of the first generation; a point to begin with is of the one that it is asked in.
 
     Args:
         space: What is swept.
@@ -92,4 +93,5 @@ def genetic(
 
     sampler(0)  # checks that the population is enough for the crossover
     view.lens = RungByRung(view, rungs)
+    view.notes_on_known[NSGAIISampler._get_generation_key()] = 0
     return SamplerSearcher(sampler, space=space, view=view, seed=seed)

@@ -50,9 +50,12 @@ class InitialPoints:
         )
 
     def _complete(self, number: int, attempt: int) -> dict[str, Any]:
-        """A point, and for what it leaves open a proposal, or where that has nothing a draw."""
+        """A point, and for what it leaves open a proposal, or where that has nothing a draw.
+
+        It takes the proposal's place: it belongs to the generation that this was drawn for.
+        """
         proposed = self._searcher.ask(number, attempt)
-        self._view.retract()
+        self._view.retract(keep_notes=True)
         known = {**proposed, **self._points[number]}
         rng = np.random.default_rng(ask_seed(self._seed, number, attempt))
 

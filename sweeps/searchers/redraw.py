@@ -17,9 +17,8 @@ from sweeps.space import Space
 BY_SEARCHER = 20
 """Attempts of the searcher itself: one that has learned to go where it is refused stays there."""
 TRIES = 10_000
-"""Attempts in all. A uniform one costs some 170 us: two seconds at the worst."""
-PROBES = 1000
-"""Uniform draws, one of which must meet the constraints before a sweep may begin."""
+"""Attempts in all; before a sweep may begin, one of as many uniform draws must meet the
+constraints. A uniform one costs some 170 us: two seconds at the worst."""
 FEWEST_PROBES = 100
 """Are made in any case: a constraint that calculates with a text is found by them."""
 
@@ -69,14 +68,14 @@ class Redraw:
     def _probe(self) -> None:
         generator = np.random.default_rng(self._seed)
         refused, met = Counter[str](), False
-        for probe in range(PROBES):
+        for probe in range(TRIES):
             violated = self._space.violated(self._space.values(self._uniform(generator)))
             refused.update(constraint.text for constraint in violated)
             met = met or not violated
             if met and probe >= FEWEST_PROBES:
                 return
         raise ConfigError(
-            f"hydra.sweeper.constraints: none of {PROBES} random configurations meets them: "
+            f"hydra.sweeper.constraints: none of {TRIES} random configurations meets them: "
             f"{_worst(refused)}; widen it, or narrow the parameters to where it holds"
         )
 

@@ -64,6 +64,8 @@ class View(BaseStorage):
         """The trials that diverged."""
         self.lens: Lens | None = None
         """What samplers see the trials through."""
+        self.notes_on_known: dict[str, Any] = {}
+        """What a sampler would have noted on each trial of an earlier sweep."""
         self._trials: list[FrozenTrial] = []
         self._spaces: list[Space] = []
         self._asked: list[tuple[int, Mapping[str, Any]]] = []
@@ -72,8 +74,11 @@ class View(BaseStorage):
         """Trials that have gone on from another's checkpoint, with other parameters."""
         self._misfits: set[int] = set()
         """Trials that are no configurations of the space as it is now."""
+        self._told: Known | None = None
         self._known: list[FrozenTrial] = []
         """Trials of earlier sweeps; their numbers are below 0."""
+        self._whole: list[FrozenTrial] = []
+        """Those of them that are configurations of the space."""
         self._user_attrs: dict[str, Any] = {}
         self._system_attrs: dict[str, Any] = {}
         self._notes = Notes()
@@ -108,10 +113,15 @@ class View(BaseStorage):
         """Note a plain JSON value on the trial that is being asked for."""
         self._notes = Notes(trial={**self._notes.trial, key: value}, study=self._notes.study)
 
-    def retract(self) -> None:
-        """Take back what was asked for last, and the notes on it: it is not to be."""
+    def retract(self, *, keep_notes: bool = False) -> None:
+        """Take back what was asked for last: it is not to be.
+
+        Args:
+            keep_notes: Whether another configuration takes its place, and the notes on it.
+        """
         del self._trials[len(self._asked) :]
-        self._notes = Notes(study=self._notes.study)
+        if not keep_notes:
+            self._notes = Notes(study=self._notes.study)
 
     def _on_created(self, event: Created) -> None:
         """A further study: show the trials as those of the changed space."""
@@ -124,15 +134,19 @@ class View(BaseStorage):
             self._misfits.discard(number)
             now = self._spaces[-1].optuna_params(values)
             self._replace(number, params=now, distributions=self._distributions(now))
+        if self._told is not None:
+            self._on_known(self._told)
 
     def _distributions(self, params: Mapping[str, Any]) -> dict[str, BaseDistribution]:
         distributions = self._spaces[-1].distributions()
         return {name: distributions[name] for name in params}
 
     def _on_known(self, event: Known) -> None:
+        self._told, self._known, self._whole = event, [], []
         for number, known in enumerate(event.trials, start=-len(event.trials)):
             trial = _new_trial(number, datetime.fromtimestamp(event.time))
             space, values = self._spaces[-1], known["params"]
+            values = space.shared(values)
             parameters = [p for p in space.parameters if p.name in values]
             trial.params = {p.optuna_name: p.from_value(values[p.name]) for p in parameters}
             trial.distributions = self._distributions(trial.params)
@@ -141,7 +155,10 @@ class View(BaseStorage):
                 trial.values = known["values"]
             trial.intermediate_values = _reports_of(known) if len(self.directions) == 1 else {}
             trial.datetime_complete = trial.datetime_start
+            trial.system_attrs = self.notes_on_known
             self._known.append(trial)
+            if space.holds(values):
+                self._whole.append(trial)
 
     def _on_asked(self, event: Asked) -> None:
         self._asked.append((event.study, event.params))
@@ -210,16 +227,14 @@ class View(BaseStorage):
         if self.lens is None:
             shown = [*self._known, *self._trials]
         else:
-            size = len(self._spaces[-1].parameters) if self._known else 0
-            whole = [trial for trial in self._known if len(trial.params) == size]
-            shown = list(self.lens([*whole, *self._trials]))
+            shown = list(self.lens([*self._whole, *self._trials]))
         if not self._misfits:
             return shown
         return [trial for trial in shown if trial.number not in self._misfits]
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
-        """One trial."""
-        return self._trials[trial_id]
+        """One trial; of an earlier sweep where the number is below 0."""
+        return self._known[trial_id] if trial_id < 0 else self._trials[trial_id]
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
         """A running trial without parameters, for an ask."""
