@@ -238,8 +238,9 @@ def _workers() -> list[tuple[int, float | None]]:
 
 
 def _end_workers(holder: dict[str, Any]) -> None:
-    """End what a dead holder of this host left."""
-    if holder["host"] != socket.gethostname():
+    """End what a dead holder of this host left; a sweep of this very process left nothing."""
+    own = holder["pid"] == os.getpid() and _is_process(holder["pid"], holder["started"])
+    if own or holder["host"] != socket.gethostname():
         return
     for pid, started in holder.get("workers", []):
         if started is not None and _is_process(pid, started):

@@ -151,6 +151,16 @@ def test_a_lease_that_cannot_be_read_is_taken_over(tmp_path: Path, text: str) ->
         assert json.loads(path.read_text())["pid"] == os.getpid()
 
 
+def test_what_runs_for_this_process_is_not_ended_where_its_own_lease_was_left(
+    tmp_path: Path, bystander: psutil.Process
+) -> None:
+    own, runs = psutil.Process(), [[bystander.pid, bystander.create_time()]]
+    path = hold(tmp_path / "driver.json", pid=own.pid, started=own.create_time(), workers=runs)
+
+    with Lease(path):
+        assert bystander.status() != psutil.STATUS_ZOMBIE
+
+
 def test_what_a_dead_driver_left_running_is_ended_by_the_next(
     tmp_path: Path, bystander: psutil.Process
 ) -> None:
