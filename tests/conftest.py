@@ -403,6 +403,7 @@ def ray_session(object_store_port: int) -> Iterator[None]:
     for name, value in cluster.local._ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     folder = tempfile.mkdtemp(prefix="cv", dir="/tmp")  # sockets lie in it: a short path
+    others = set(psutil.Process().children(recursive=True))
     ray.init(
         address="local",
         num_cpus=2,
@@ -413,7 +414,7 @@ def ray_session(object_store_port: int) -> Iterator[None]:
         _node_ip_address="127.0.0.1",
         _temp_dir=folder,
     )
-    started = psutil.Process().children(recursive=True)
+    started = set(psutil.Process().children(recursive=True)) - others
     yield
     ray.shutdown()
     _, alive = psutil.wait_procs(started, timeout=30)
