@@ -243,9 +243,9 @@ def fake_lanes(rate: float, steps: int) -> None:
             self.steps: dict[int, int] = {}
             self.due: dict[int, float] = {}
 
-        async def call(self, lane: int, method: str, *arguments: Any) -> Any:
-            if method == "assign" and isinstance(arguments[0], Job):
-                self.jobs[lane], self.steps[lane] = arguments[0], 0
+        async def call(self, lane: int, method: str, order: Any) -> Any:
+            if isinstance(order, Job):
+                self.jobs[lane], self.steps[lane] = order, 0
                 self.due[lane] = time.monotonic() + 1 / rate
             return await self.train(lane) if method == "train" else True
 
@@ -253,42 +253,56 @@ def fake_lanes(rate: float, steps: int) -> None:
             job = self.jobs.get(lane)
             if job is None:
                 await asyncio.sleep(0.5)
-                return {"messages": [Idle()], "done": False}
+                return {"messages": [Idle()], "nodes": (), "done": False}
             if self.steps[lane] == steps:
                 del self.jobs[lane]
-                return {"messages": [Returned(trial=job.trial, metrics={})], "done": False}
+                return {
+                    "messages": [Returned(trial=job.trial, metrics={})],
+                    "nodes": (),
+                    "done": False,
+                }
             await asyncio.sleep(self.due[lane] - time.monotonic())
             self.due[lane] += 1 / rate
             self.steps[lane] += 1
             report = Report(
                 trial=job.trial, step=self.steps[lane], metrics={"objective": 0.5}, checkpoint=None
             )
-            return {"messages": [report], "done": False, "training_iteration": self.steps[lane]}
+            return {
+                "messages": [report],
+                "nodes": (),
+                "done": False,
+                "training_iteration": self.steps[lane],
+            }
 
     host = Host.remote()
 
     @dataclass
     class Method:
-        lane: int
+        lane: Handle
         name: str
 
         def remote(self, *arguments: Any, **named: Any) -> Any:
-            return host.call.remote(self.lane, self.name, *arguments)
+            if self.name == "assign":  # it goes along with the next call: the host keeps no order
+                (self.lane.order,) = arguments
+                return None
+            order, self.lane.order = self.lane.order, None
+            return host.call.remote(self.lane.number, self.name, order)
 
     @dataclass
     class Handle:
-        lane: int
+        number: int
+        order: Any = None
 
         def __getattr__(self, name: str) -> Method:
-            return Method(self.lane, name)
+            return Method(self, name)
 
         @property
         def __ray_ready__(self) -> Method:
-            return Method(self.lane, "ready")
+            return Method(self, "ready")
 
         @property
         def __ray_terminate__(self) -> Method:
-            return Method(self.lane, "terminate")
+            return Method(self, "terminate")
 
     class Placement:
         """Resources without end; an actor made with them is a handle."""
