@@ -43,6 +43,27 @@ class Capacity:
         return max((node.get(name, 0) for node in self.nodes), default=0)
 
 
+def slots(nodes: Iterable[Node], *, workers: int, cpus: float, gpus: float) -> int:
+    """How many trials run at once: each worker, with so much, on one node; a trial's on any."""
+    return sum(workers_on(node, cpus, gpus) for node in nodes) // workers
+
+
+def workers_on(node: Node, cpus: float, gpus: float) -> int:
+    """How many workers of trials a node holds; a part of a GPU never lies on two."""
+    fits = []
+    if cpus:
+        fits.append(_times(node.get("CPU", 0), cpus))
+    if gpus >= 1:
+        fits.append(_times(node.get("GPU", 0), gpus))
+    elif gpus:
+        fits.append(int(node.get("GPU", 0)) * _times(1, gpus))
+    return min(fits)
+
+
+def _times(has: float, part: float) -> int:
+    return int(has / part + 1e-6)
+
+
 def _autoscales() -> bool:
     """Whether there is an autoscaler that can add nodes: Ray's status then names their kinds."""
     from ray._private.ray_constants import DEBUG_AUTOSCALING_STATUS

@@ -6,12 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from cluster.backend import Ask, Check
+from cluster.capacity import slots
 from cluster.survey import Machine, Survey
 
 _MOST = 10_000
 """Counting ends here."""
-
-_LITTLE = 1e-9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,36 +111,14 @@ def _slot(ask: Ask, survey: Survey) -> Slot:
     return Slot(cpus=1 if ask.cpus is None else ask.cpus, gpus=ask.gpus or 0)
 
 
-@dataclass(kw_only=True)
-class _Room:
-    """What is left of a machine while slots are placed on it."""
-
-    cpus: float
-    devices: list[float]
-
-    def take(self, slot: Slot) -> bool:
-        """Take a slot's share, where it is there; a share of a device is of one device."""
-        if self.cpus + _LITTLE < slot.cpus:
-            return False
-        each, count = (slot.gpus, 1) if slot.gpus < 1 else (1.0, round(slot.gpus))
-        free = [n for n, left in enumerate(self.devices) if left + _LITTLE >= each]
-        if slot.gpus and len(free) < count:
-            return False
-        for number in free[:count] if slot.gpus else ():
-            self.devices[number] -= each
-        self.cpus -= slot.cpus
-        return True
-
-
 def _at_once(slot: Slot, workers: int, machines: Sequence[Machine], driver_cpus: float) -> int:
-    """How many whole trials can be placed, worker by worker."""
-    room = [_Room(cpus=each.cpus, devices=[1.0] * int(each.gpus)) for each in machines]
-    driver = Slot(cpus=driver_cpus, gpus=0)
-    if driver_cpus and not any(each.take(driver) for each in room):
-        return 0
+    """How many whole trials there is room for, beside the driver."""
+    nodes = [{"CPU": each.cpus, "GPU": each.gpus} for each in machines]
+    if driver_cpus:
+        free = next((node for node in nodes if node["CPU"] >= driver_cpus), None)
+        if free is None:
+            return 0
+        free["CPU"] -= driver_cpus
     if not slot.cpus and not slot.gpus:
         return _MOST
-    placed = 0
-    while placed < _MOST * workers and any(each.take(slot) for each in room):
-        placed += 1
-    return placed // workers
+    return min(_MOST, slots(nodes, workers=workers, cpus=slot.cpus, gpus=slot.gpus))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from cluster.capacity import Capacity, Node
+from cluster import capacity
+from cluster.capacity import Capacity
 from sweeps.errors import ConfigError
 from sweeps.settings import Settings
 
@@ -57,23 +58,7 @@ def _asked(settings: Settings, there: Capacity) -> Resources:
 
 def slots(each: Resources, there: Capacity) -> int:
     """How many trials run at once: each worker on one node, a trial's workers on any."""
-    return sum(_workers_on(node, each) for node in there.nodes) // each.workers
-
-
-def _workers_on(node: Node, each: Resources) -> int:
-    """How many workers of trials a node holds; a part of a GPU never lies on two."""
-    fits = []
-    if each.cpus:
-        fits.append(_times(node.get("CPU", 0), each.cpus))
-    if each.gpus >= 1:
-        fits.append(_times(node.get("GPU", 0), each.gpus))
-    elif each.gpus:
-        fits.append(int(node.get("GPU", 0)) * _times(1, each.gpus))
-    return min(fits)
-
-
-def _times(has: float, part: float) -> int:
-    return int(has / part + 1e-6)
+    return capacity.slots(there.nodes, workers=each.workers, cpus=each.cpus, gpus=each.gpus)
 
 
 def _may_fit_later(each: Resources, there: Capacity) -> bool:
@@ -114,6 +99,6 @@ def describe_slots(each: Resources, there: Capacity, most: int | None) -> str:
     if not at_once:
         return f"{whose} gets {_amount(each)}; no node has room for one yet: waiting for nodes"
     limited = min(at_once, most) if most else at_once
-    nodes = sum(_workers_on(node, each) > 0 for node in there.nodes)
+    nodes = sum(capacity.workers_on(node, each.cpus, each.gpus) > 0 for node in there.nodes)
     over = f" on {nodes} nodes" if nodes > 1 else ""
     return f"{whose} gets {_amount(each)}; {limited} run at once{over}"
