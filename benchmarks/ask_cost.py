@@ -22,11 +22,11 @@ import torch
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 from optuna.trial import TrialState, create_trial
 
-from sweeps.events import Asked, Ended, Event, Reported
-from sweeps.objective import Objective
+from sweeps.journal.events import Asked, Ended, Event, Reported
+from sweeps.journal.objective import Objective
+from sweeps.journal.status import Decision, Status
 from sweeps.searchers import Searcher, View, make_searcher, seed_of
-from sweeps.space import parse_space
-from sweeps.status import Decision, Status
+from sweeps.space.space import parse_space
 
 PARAMETERS = {
     "lr": "tag(log, interval(1e-5, 1))",

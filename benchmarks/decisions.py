@@ -19,15 +19,15 @@ from typing import Any
 
 from rich.console import Console
 
-from sweeps.events import Event
-from sweeps.folder import SweepFolder
-from sweeps.objective import Objective
-from sweeps.progress import Progress
-from sweeps.retention import Retention
+from sweeps.driver.progress import Progress
+from sweeps.driver.retention import Retention
+from sweeps.journal.events import Event
+from sweeps.journal.objective import Objective
+from sweeps.journal.trials import Trials
 from sweeps.schedulers import SCHEDULERS
 from sweeps.simulate import Setup, simulate
-from sweeps.space import parse_space
-from sweeps.trials import Trials
+from sweeps.space.space import parse_space
+from sweeps.storage.folder import SweepFolder
 
 OBJECTIVE = Objective(metric="loss")
 SPACE, _ = parse_space({"lr": "tag(log, interval(1e-4, 1))", "width": "int(interval(8, 64))"}, [])

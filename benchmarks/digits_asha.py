@@ -137,8 +137,8 @@ def sweep_caviar(
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"the sweep failed:\n{done.stderr}")
-    from sweeps.folder import SweepFolder
     from sweeps.results import load_sweep
+    from sweeps.storage.folder import SweepFolder
 
     sweep = load_sweep(SweepFolder(folder / scheduler))
     assert sweep.trials.closed is not None

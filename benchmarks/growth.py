@@ -16,13 +16,13 @@ from pathlib import Path
 
 from noop_trials import sweep_noop
 
-from sweeps.events import Asked, Ended
-from sweeps.folder import SweepFolder
-from sweeps.journal import read_journal
-from sweeps.objective import Objective
+from sweeps.journal.events import Asked, Ended
+from sweeps.journal.file import read_journal
+from sweeps.journal.objective import Objective
+from sweeps.journal.status import Status
 from sweeps.searchers import View, make_searcher
-from sweeps.space import parse_space
-from sweeps.status import Status
+from sweeps.space.space import parse_space
+from sweeps.storage.folder import SweepFolder
 
 WINDOW = 100
 PARAMETERS = {f"p{i}": "interval(0, 1)" for i in range(7)}

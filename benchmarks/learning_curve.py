@@ -14,7 +14,7 @@ import time
 import numpy as np
 
 from sweeps.schedulers import Observation, Scheduler, make_scheduler
-from sweeps.space import Space
+from sweeps.space.space import Space
 
 LIMIT_MS = 20.0
 

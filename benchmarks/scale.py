@@ -35,8 +35,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "cluster"))
 from nodes import RayCluster, ray_cluster
 from noop_trials import APP as NOOP
 
-from sweeps.events import Reported
-from sweeps.journal import read_journal
+from sweeps.journal.events import Reported
+from sweeps.journal.file import read_journal
 
 REPORTING = """
     import time
@@ -234,7 +234,7 @@ def fake_lanes(rate: float, steps: int) -> None:
     import ray
     from ray.tune.execution import tune_controller
 
-    from sweeps.messages import Idle, Job, Report, Returned
+    from sweeps.worker.messages import Idle, Job, Report, Returned
 
     @ray.remote(num_cpus=0, max_concurrency=10_000)
     class Host:

@@ -67,9 +67,9 @@ def show(name: str, local: float, bucket: float, asked: str) -> None:
 
 def journal_rows(store: Any, bucket: Any, disk: Path, seconds: float) -> None:
     """An append; reading what a driver that ended in order, or died, has left."""
-    from sweeps.events import Opened
-    from sweeps.journal import Journal, read_journal
-    from sweeps.segments import BucketJournal, Segments
+    from sweeps.journal.events import Opened
+    from sweeps.journal.file import Journal, read_journal
+    from sweeps.journal.segments import BucketJournal, Segments
 
     event = Opened(run=1, time=1.0)
     local, there = Journal(disk / "journal.log"), BucketJournal(bucket, check=lambda: None)
@@ -97,8 +97,8 @@ def journal_rows(store: Any, bucket: Any, disk: Path, seconds: float) -> None:
 
 def checkpoint_rows(store: Any, bucket: Any, disk: Path, seconds: float) -> None:
     """Keeping a checkpoint of three files, and fetching it."""
-    from sweeps.durable import sync_tree
-    from sweeps.remote import Remote
+    from sweeps.storage.durable import sync_tree
+    from sweeps.storage.remote import Remote
 
     remote, back = Remote(bucket, disk / "stage"), disk / "back"
 

@@ -10,11 +10,11 @@ from typing import Any
 
 from sweeps import render
 from sweeps.calibration import Calibration
-from sweeps.folder import Record
+from sweeps.journal.trials import Trial, Trials
 from sweeps.results import SweepResults
 from sweeps.secrets import masked
+from sweeps.storage.folder import Record
 from sweeps.trained import TrainedTrial
-from sweeps.trials import Trial, Trials
 
 _USE = """\
 In Python, from the folder that holds `{folder}/`:

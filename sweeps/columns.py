@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sweeps.domains import Choice, Domain, Float, literal
+from sweeps.space.domains import Choice, Domain, Float, literal
 
 if TYPE_CHECKING:
     import pyarrow as pa

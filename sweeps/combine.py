@@ -24,11 +24,11 @@ from sweeps.export import (
     write_card,
     write_config,
 )
-from sweeps.folder import SweepFolder
+from sweeps.journal.status import Status
+from sweeps.journal.trials import Trial
 from sweeps.results import SweepResults, load_sweep
-from sweeps.status import Status
+from sweeps.storage.folder import SweepFolder
 from sweeps.trained import TrainedTrial, part_by_itself, without_job
-from sweeps.trials import Trial
 from sweeps.verify import (
     OFFERS,
     ModelTrainer,

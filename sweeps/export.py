@@ -19,13 +19,13 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, read_write
 
 from sweeps.calibration import Calibration, calibrate
 from sweeps.card import Card
-from sweeps.checkpoints import held
 from sweeps.errors import ConfigError, SweepError
-from sweeps.folder import SweepFolder
+from sweeps.journal.trials import Trial
 from sweeps.results import SweepResults, load_sweep
 from sweeps.secrets import MASK, is_secret
+from sweeps.storage.checkpoints import held
+from sweeps.storage.folder import SweepFolder
 from sweeps.trained import TrainedTrial, without_job
-from sweeps.trials import Trial
 from sweeps.verify import (
     ModelTrainer,
     cannot_rebuild,

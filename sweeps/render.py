@@ -13,11 +13,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sweeps.status import Status
+from sweeps.journal.status import Status
 
 if TYPE_CHECKING:
+    from sweeps.journal.trials import Trial
     from sweeps.results import SweepResults
-    from sweeps.trials import Trial
 
 STYLES = {
     Status.RUNNING: "cyan",

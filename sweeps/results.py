@@ -21,18 +21,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from cluster.bucket import is_url
-from sweeps.checkpoints import best_left
 from sweeps.columns import parameter_array
-from sweeps.domains import Domain
 from sweeps.errors import SweepError, headline
-from sweeps.events import Event, Opened, Reported
-from sweeps.folder import Record, SweepFolder, find_sweep, write_whole
-from sweeps.objective import At, Mode, Objective
-from sweeps.pareto import Scalarization, pareto_front
-from sweeps.segments import has_journal, read_events
-from sweeps.space import Space
-from sweeps.status import Status
-from sweeps.trials import Trial, Trials
+from sweeps.journal.events import Event, Opened, Reported
+from sweeps.journal.objective import At, Mode, Objective
+from sweeps.journal.pareto import Scalarization, pareto_front
+from sweeps.journal.segments import has_journal, read_events
+from sweeps.journal.status import Status
+from sweeps.journal.trials import Trial, Trials
+from sweeps.space.domains import Domain
+from sweeps.space.space import Space
+from sweeps.storage.checkpoints import best_left
+from sweeps.storage.folder import Record, SweepFolder, find_sweep, write_whole
 
 if TYPE_CHECKING:
     import pyarrow as pa

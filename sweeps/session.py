@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from sweeps.checkpoints import delete
-from sweeps.durable import sync, sync_tree
-from sweeps.objective import Objective
-from sweeps.status import Decision
+from sweeps.journal.objective import Objective
+from sweeps.journal.status import Decision
+from sweeps.storage.checkpoints import delete
+from sweeps.storage.durable import sync, sync_tree
 
 log = logging.getLogger(__name__)
 

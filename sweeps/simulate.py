@@ -17,19 +17,19 @@ from dataclasses import dataclass, field, replace
 from itertools import count, islice, zip_longest
 from typing import Any
 
-from sweeps.budget import Budget
-from sweeps.engine import Engine
-from sweeps.events import Asked, Event, Lost, Reported, Started
-from sweeps.fidelity import Fidelity
-from sweeps.limits import Limits
-from sweeps.objective import Objective
+from sweeps.core.budget import Budget
+from sweeps.core.engine import Engine
+from sweeps.core.fidelity import Fidelity
+from sweeps.core.limits import Limits
+from sweeps.core.segment import Segment
+from sweeps.core.state import EventLog
+from sweeps.journal.events import Asked, Event, Lost, Reported, Started
+from sweeps.journal.objective import Objective
+from sweeps.journal.status import Decision, Status
+from sweeps.journal.trials import Trials
 from sweeps.schedulers import make_scheduler
 from sweeps.searchers import make_searcher
-from sweeps.segment import Segment
-from sweeps.space import Space
-from sweeps.state import EventLog
-from sweeps.status import Decision, Status
-from sweeps.trials import Trials
+from sweeps.space.space import Space
 
 Outcome = tuple[Mapping[str, float], float]
 """A step's metrics, and how many seconds it takes."""

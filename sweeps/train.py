@@ -26,9 +26,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 import sweeps
-from sweeps.literals import literal
 from sweeps.session import rank
 from sweeps.signals import stop_at_signals
+from sweeps.space.literals import literal
 
 if TYPE_CHECKING:
     from rich.progress import Progress

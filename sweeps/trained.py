@@ -21,13 +21,13 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException, UnsupportedInterpolationType
 
-from sweeps.app import App, load_app
-from sweeps.checkpoints import best_left
 from sweeps.errors import SweepError
-from sweeps.folder import SweepFolder
-from sweeps.relocate import find_app
+from sweeps.journal.trials import Trial
+from sweeps.planning.app import App, load_app
+from sweeps.planning.relocate import find_app
 from sweeps.results import SweepResults
-from sweeps.trials import Trial
+from sweeps.storage.checkpoints import best_left
+from sweeps.storage.folder import SweepFolder
 
 _NEEDS_THE_JOB = r"\$\{(hydra|now):"
 

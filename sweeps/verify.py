@@ -12,7 +12,7 @@ from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
 from sweeps.errors import SweepError
-from sweeps.objective import Objective
+from sweeps.journal.objective import Objective
 from sweeps.trained import TrainedTrial
 
 log = logging.getLogger(__name__)

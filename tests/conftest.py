@@ -27,7 +27,8 @@ from hydra import compose, initialize
 
 from hydra_plugins.ray_tune_sweeper._schema import checked
 from sweeps.cli import main
-from sweeps.events import (
+from sweeps.core.settings import Settings
+from sweeps.journal.events import (
     Asked,
     Closed,
     Created,
@@ -37,13 +38,12 @@ from sweeps.events import (
     Reported,
     Started,
 )
-from sweeps.folder import Record, SweepFolder
-from sweeps.journal import Journal, read_journal
+from sweeps.journal.file import Journal, read_journal
+from sweeps.journal.status import Decision, Status
+from sweeps.journal.trials import Trials
 from sweeps.results import load_sweep
-from sweeps.settings import Settings
-from sweeps.space import Space, parse_space
-from sweeps.status import Decision, Status
-from sweeps.trials import Trials
+from sweeps.space.space import Space, parse_space
+from sweeps.storage.folder import Record, SweepFolder
 
 APPS = Path(__file__).parent / "apps"
 

@@ -7,11 +7,11 @@ from collections.abc import Callable
 import pytest
 
 from sweeps.errors import ConfigError
-from sweeps.events import Reported
+from sweeps.journal.events import Reported
+from sweeps.journal.status import Decision
 from sweeps.schedulers import Asha, Done, Observation, Promote, Start, Wait, make_scheduler
 from sweeps.simulate import Setup, simulate
-from sweeps.space import parse_space
-from sweeps.status import Decision
+from sweeps.space.space import parse_space
 
 SPACE, _ = parse_space({"x": "interval(0, 1)"}, [])
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from sweeps.errors import ConfigError
-from sweeps.events import Reported
+from sweeps.journal.events import Reported
+from sweeps.journal.status import Decision
 from sweeps.schedulers import AshaStop, Done, Observation, Promote, Start, Wait, make_scheduler
 from sweeps.simulate import Setup, simulate
-from sweeps.space import parse_space
-from sweeps.status import Decision
+from sweeps.space.space import parse_space
 
 SPACE, _ = parse_space({"x": "interval(0, 1)"}, [])
 CONTINUE, STOP, COMPLETE = Decision.CONTINUE, Decision.STOP, Decision.COMPLETE

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from sweeps.errors import ConfigError
-from sweeps.events import Asked, Reported
+from sweeps.journal.events import Asked, Reported
+from sweeps.journal.status import Decision
 from sweeps.schedulers import (
     Hyperband,
     Next,
@@ -19,8 +20,7 @@ from sweeps.schedulers import (
     make_scheduler,
 )
 from sweeps.simulate import Setup, Simulated, simulate
-from sweeps.space import parse_space
-from sweeps.status import Decision
+from sweeps.space.space import parse_space
 
 SPACE, _ = parse_space({"x": "interval(0, 1)"}, [])
 CONTINUE, PAUSE, STOP, COMPLETE = Decision

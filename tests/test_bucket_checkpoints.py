@@ -17,18 +17,18 @@ from typing import Any
 import pytest
 
 import sweeps
-import sweeps.lease
+import sweeps.storage.lease
 from cluster.bucket import Bucket, BucketError
 from sweeps import session
-from sweeps.disposal import Needed, disposal
+from sweeps.driver.disposal import Needed, disposal
 from sweeps.errors import SweepError
-from sweeps.folder import SweepFolder, list_sweeps
-from sweeps.lease import Lease
-from sweeps.messages import Job
-from sweeps.objective import Objective
-from sweeps.remote import Remote
-from sweeps.stage import staged
-from sweeps.status import Decision
+from sweeps.journal.objective import Objective
+from sweeps.journal.status import Decision
+from sweeps.storage.folder import SweepFolder, list_sweeps
+from sweeps.storage.lease import Lease
+from sweeps.storage.remote import Remote
+from sweeps.worker.messages import Job
+from sweeps.worker.stage import staged
 
 
 @pytest.fixture
@@ -330,7 +330,7 @@ def test_a_later_driver_s_job_folder_leaves_the_earlier_one_s_checkpoint_alone(
 def test_the_config_is_there_with_the_first_checkpoint_though_the_worker_dies(
     folder: SweepFolder, remote: Remote, monkeypatch: pytest.MonkeyPatch, train: Train
 ) -> None:
-    monkeypatch.setattr("sweeps.stage._InBucket.leave", lambda self: None)  # killed before
+    monkeypatch.setattr("sweeps.worker.stage._InBucket.leave", lambda self: None)  # killed before
     train(folder, segment(folder), [3.0, 2.0])
     assert remote.place.get("trials/0/1/.hydra/config.yaml") == b"lr: 1"
     assert remote.place.get("trials/0/1/app.log") == b"1\n"
@@ -349,7 +349,7 @@ def test_a_store_that_refuses_a_checkpoint_ends_the_segment_before_the_report(
 
 def test_what_a_killed_process_staged_goes_with_the_next(tmp_path: Path) -> None:
     code = (
-        "import os, signal; from sweeps.scratch import scratch; folder = scratch();"
+        "import os, signal; from sweeps.storage.scratch import scratch; folder = scratch();"
         "print(folder, flush=True); input(); os.kill(os.getpid(), signal.SIGKILL)"
     )
     environment = {"TMPDIR": str(tmp_path), "PYTHONPATH": str(Path(sweeps.__file__).parents[1])}
@@ -380,8 +380,8 @@ def test_what_a_killed_process_staged_goes_with_the_next(tmp_path: Path) -> None
 
 @pytest.fixture
 def quick_lease(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sweeps.lease, "_SETTLE_S", 0.05)
-    monkeypatch.setattr(sweeps.lease, "_HEARTBEAT_S", 0.05)
+    monkeypatch.setattr(sweeps.storage.lease, "_SETTLE_S", 0.05)
+    monkeypatch.setattr(sweeps.storage.lease, "_HEARTBEAT_S", 0.05)
 
 
 def hold(folder: SweepFolder, **holder: Any) -> None:
@@ -427,7 +427,7 @@ def test_a_driver_elsewhere_holds_the_lease_while_its_heartbeat_goes_on(
     ):
         Lease(folder.lease).__enter__()
 
-    monkeypatch.setattr(sweeps.lease, "_STALE_S", 0.5)
+    monkeypatch.setattr(sweeps.storage.lease, "_STALE_S", 0.5)
     with Lease(folder.lease) as lease:
         assert holder(folder)["host"] == socket.gethostname()
         lease.check()

@@ -17,11 +17,11 @@ import pytest
 import yaml
 
 from cluster.bucket import Bucket
-from sweeps.events import Asked, Closed, Ended, Event, Lost, Opened, Reported, Started
-from sweeps.folder import SweepFolder, find_sweep
+from sweeps.journal.events import Asked, Closed, Ended, Event, Lost, Opened, Reported, Started
+from sweeps.journal.segments import read_events
+from sweeps.journal.status import Status
 from sweeps.results import load_sweep
-from sweeps.segments import read_events
-from sweeps.status import Status
+from sweeps.storage.folder import SweepFolder, find_sweep
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 

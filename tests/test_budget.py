@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from sweeps.budget import Budget, override_for_more
+from sweeps.core.budget import Budget, override_for_more
 from sweeps.errors import ConfigError, SweepError
-from sweeps.objective import Objective
+from sweeps.journal.objective import Objective
 from sweeps.simulate import Setup, Simulated, simulate
-from sweeps.space import parse_space
+from sweeps.space.space import parse_space
 
 SPACE, _ = parse_space({"x": "interval(0, 1)"}, [])
 

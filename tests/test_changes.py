@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from sweeps import changes
-from sweeps.space import parse_space
+from sweeps.planning import changes
+from sweeps.space.space import parse_space
 
 SEARCHED, _ = parse_space({"lr": "interval(0, 1)", "depth": "range(1, 6)"}, [])
 FEWER, _ = parse_space({"lr": "interval(0, 1)"}, [])

@@ -15,11 +15,11 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from sweeps.cli import _VERBS, main
 from sweeps.errors import ConfigError, SweepError, exit_code
-from sweeps.folder import Record, SweepFolder
-from sweeps.launch import BUNDLED, HydraArguments, Program, resume_arguments, split_program
+from sweeps.journal.status import Decision, Status
+from sweeps.planning.launch import BUNDLED, HydraArguments, Program, resume_arguments, split_program
 from sweeps.schedulers import SCHEDULERS
 from sweeps.searchers import SEARCHERS
-from sweeps.status import Decision, Status
+from sweeps.storage.folder import Record, SweepFolder
 
 ROOT = Path(__file__).resolve().parents[1]
 

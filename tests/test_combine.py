@@ -16,8 +16,8 @@ from sweeps.cli import main
 from sweeps.combine import export_combined
 from sweeps.errors import ConfigError, SweepError
 from sweeps.export import export_best
-from sweeps.folder import SweepFolder
 from sweeps.results import load_sweep
+from sweeps.storage.folder import SweepFolder
 from sweeps.trained import TrainedTrial
 
 ROOT = Path(__file__).resolve().parents[1]

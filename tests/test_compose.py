@@ -20,10 +20,10 @@ from hypothesis import strategies as st
 from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from sweeps.compose import Composer, apply, group_options
-from sweeps.conditions import Condition
 from sweeps.errors import ConfigError
-from sweeps.space import Choice, Parameter, Space, parse_space
+from sweeps.planning.compose import Composer, apply, group_options
+from sweeps.space.conditions import Condition
+from sweeps.space.space import Choice, Parameter, Space, parse_space
 
 FILES = {
     "app.yaml": """
@@ -364,8 +364,8 @@ SCRIPT = """
     ConfigStore.instance().store(name="main_app", node=Config(Optimizer()))
 
     if __name__ == "__main__":
-        from sweeps.compose import Composer
-        from sweeps.space import parse_space
+        from sweeps.planning.compose import Composer
+        from sweeps.space.space import parse_space
 
         with hydra.initialize(version_base="1.3"):
             loader = GlobalHydra.instance().config_loader()

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from sweeps.errors import ConfigError
-from sweeps.objective import Objective
+from sweeps.journal.objective import Objective
 from sweeps.searchers import View, make_searcher
-from sweeps.space import Parameter, Space, parse_space
+from sweeps.space.space import Parameter, Space, parse_space
 
 PARAMS = {
     "model.kernel": "range(3, 8, 2)",

@@ -11,16 +11,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sweeps.constraints import parse_constraint
 from sweeps.errors import ConfigError, SweepError
-from sweeps.events import Asked, Event
-from sweeps.objective import Objective
-from sweeps.scale import from_unit
+from sweeps.journal.events import Asked, Event
+from sweeps.journal.objective import Objective
 from sweeps.searchers import View, make_searcher, redraw
 from sweeps.searchers.grid import GridSearcher
 from sweeps.searchers.redraw import BY_SEARCHER, Redraw
 from sweeps.simulate import Setup, simulate
-from sweeps.space import Space, parse_space
+from sweeps.space.constraints import parse_constraint
+from sweeps.space.scale import from_unit
+from sweeps.space.space import Space, parse_space
 
 PARAMS = {
     "model.width": "int(interval(1, 4096))",

@@ -11,16 +11,16 @@ from typing import Any
 
 import pytest
 
-from sweeps.compatible import refusal
-from sweeps.events import Asked, Closed, Created, Ended, Event, Opened, Started
-from sweeps.fidelity import Fidelity
-from sweeps.objective import Objective
-from sweeps.pareto import pareto_front
+from sweeps.core.compatible import refusal
+from sweeps.core.fidelity import Fidelity
+from sweeps.journal.events import Asked, Closed, Created, Ended, Event, Opened, Started
+from sweeps.journal.objective import Objective
+from sweeps.journal.pareto import pareto_front
+from sweeps.journal.status import Status
 from sweeps.schedulers import SCHEDULERS
 from sweeps.searchers import SEARCHERS
 from sweeps.simulate import Curve, Setup, Simulated, simulate
-from sweeps.space import Space, parse_space
-from sweeps.status import Status
+from sweeps.space.space import Space, parse_space
 
 MIXED, _ = parse_space(
     {

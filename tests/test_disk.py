@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.disk import cannot_be_written, refusal
+from sweeps.driver.vigil import watching_head
 from sweeps.errors import SweepError
-from sweeps.events import Opened
-from sweeps.journal import Journal
-from sweeps.vigil import watching_head
+from sweeps.journal.events import Opened
+from sweeps.journal.file import Journal
+from sweeps.storage.disk import cannot_be_written, refusal
 
 
 def full(path: Path | None = None) -> OSError:
@@ -60,7 +60,7 @@ def test_a_head_that_stops_answering_ends_the_sweep_and_a_process_that_hangs_on_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for name in ("_POLL_S", "_LAST_RESORT_S"):
-        monkeypatch.setattr(f"sweeps.vigil.{name}", 0.02)
+        monkeypatch.setattr(f"sweeps.driver.vigil.{name}", 0.02)
     ended: list[str] = []
     hangs = threading.Event()
 

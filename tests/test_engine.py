@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
-from sweeps.engine import Engine
+from sweeps.core.engine import Engine
+from sweeps.core.limits import Limits
+from sweeps.core.segment import Segment
 from sweeps.errors import ConfigError, SweepError
-from sweeps.events import (
+from sweeps.journal.events import (
     Closed,
     Created,
     Ended,
@@ -20,15 +22,13 @@ from sweeps.events import (
     Opened,
     Started,
 )
-from sweeps.journal import Journal, read_journal
-from sweeps.limits import Limits
-from sweeps.objective import Objective
+from sweeps.journal.file import Journal, read_journal
+from sweeps.journal.objective import Objective
+from sweeps.journal.status import Decision, Status
 from sweeps.schedulers import Done, Wait, make_scheduler
 from sweeps.searchers import make_searcher
-from sweeps.segment import Segment
 from sweeps.simulate import Curve, Setup, simulate
-from sweeps.space import parse_space
-from sweeps.status import Decision, Status
+from sweeps.space.space import parse_space
 
 SPACE, _ = parse_space({"lr": "tag(log, interval(1e-4, 1))", "net": "mlp, convnet"}, [])
 TPE = {"name": "tpe", "n_startup_trials": 4}

@@ -11,22 +11,22 @@ from typing import Any
 import pytest
 import torch
 
-from sweeps.engine import Engine
+from sweeps.core.engine import Engine
+from sweeps.core.limits import Limits
+from sweeps.core.memory import ran_out_of_memory
+from sweeps.core.segment import Segment
+from sweeps.driver.lanes import Lanes
 from sweeps.errors import SweepError
-from sweeps.events import Ended, Event, Lost, Reported, Started
-from sweeps.folder import SweepFolder
-from sweeps.journal import Journal, read_journal
-from sweeps.lanes import Lanes
-from sweeps.limits import Limits
-from sweeps.memory import ran_out_of_memory
-from sweeps.messages import Idle, Left, Report, Rest
-from sweeps.objective import Objective
+from sweeps.journal.events import Ended, Event, Lost, Reported, Started
+from sweeps.journal.file import Journal, read_journal
+from sweeps.journal.objective import Objective
+from sweeps.journal.status import Decision, Status
 from sweeps.schedulers import Done, Wait, make_scheduler
 from sweeps.searchers import make_searcher
-from sweeps.segment import Segment
 from sweeps.simulate import Setup, simulate
-from sweeps.space import parse_space
-from sweeps.status import Decision, Status
+from sweeps.space.space import parse_space
+from sweeps.storage.folder import SweepFolder
+from sweeps.worker.messages import Idle, Left, Report, Rest
 
 SPACE, _ = parse_space({"lr": "interval(0, 1)"}, [])
 NONE = {"name": "none"}

@@ -18,12 +18,12 @@ from rich.console import Console
 
 import models
 from models import Trainer
+from sweeps.driver.summary import print_export
 from sweeps.errors import ConfigError, SweepError
 from sweeps.export import export_best
+from sweeps.journal.status import Decision, Status
 from sweeps.render import number
 from sweeps.results import load_sweep
-from sweeps.status import Decision, Status
-from sweeps.summary import print_export
 from sweeps.verify import TOLERANCE
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -11,15 +11,15 @@ import pytest
 
 from sweeps.columns import parameter_array
 from sweeps.errors import ConfigError
-from sweeps.events import Asked, Created, Ended, Started
-from sweeps.journal import Journal, read_journal
-from sweeps.objective import Objective
+from sweeps.journal.events import Asked, Created, Ended, Started
+from sweeps.journal.file import Journal, read_journal
+from sweeps.journal.objective import Objective
+from sweeps.journal.status import Status
 from sweeps.results import load_sweep
 from sweeps.searchers import View, make_searcher
 from sweeps.searchers.initial import InitialPoints
 from sweeps.simulate import Setup, simulate
-from sweeps.space import Space, parse_space
-from sweeps.status import Status
+from sweeps.space.space import Space, parse_space
 
 WIDE, _ = parse_space({"lr": "tag(log, interval(1e-4, 1))", "net": "mlp, convnet"}, [])
 NARROW, _ = parse_space({"lr": "tag(log, interval(1e-3, 1e-1))", "net": "mlp, convnet"}, [])

@@ -8,17 +8,17 @@ from typing import Any
 
 import pytest
 
-from sweeps.engine import Engine
-from sweeps.events import Event, Reported, Started
-from sweeps.fidelity import Fidelity
-from sweeps.limits import Limits
-from sweeps.objective import Objective
+from sweeps.core.engine import Engine
+from sweeps.core.fidelity import Fidelity
+from sweeps.core.limits import Limits
+from sweeps.core.segment import Segment
+from sweeps.journal.events import Event, Reported, Started
+from sweeps.journal.objective import Objective
+from sweeps.journal.status import Status
 from sweeps.schedulers import make_scheduler
 from sweeps.searchers import make_searcher
-from sweeps.segment import Segment
 from sweeps.simulate import Curve, Setup, Simulated, simulate
-from sweeps.space import parse_space
-from sweeps.status import Status
+from sweeps.space.space import parse_space
 
 SPACE, _ = parse_space({"x": "interval(0, 1)"}, [])
 SHARE = Fidelity(name="share", min=0.1, max=1.0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sweeps.folder import OUTPUT, SweepFolder
+from sweeps.storage.folder import OUTPUT, SweepFolder
 
 
 def test_what_a_trial_printed_is_listed_oldest_first_whatever_it_went_through(

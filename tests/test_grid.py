@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from sweeps import grid
 from sweeps.errors import ConfigError
-from sweeps.objective import Objective
+from sweeps.journal.objective import Objective
 from sweeps.searchers import View, make_searcher
-from sweeps.space import Space, parse_space
+from sweeps.space import grid
+from sweeps.space.space import Space, parse_space
 
 
 def space_of(params: dict[str, str], **options: Any) -> Space:

@@ -21,10 +21,10 @@ from cluster.backend import Code, State, Submission
 from cluster.ledger import Entry, Ledger
 from cluster.profile import load_profile, make_backend
 from sweeps.cli import main
-from sweeps.events import Asked, Ended
-from sweeps.folder import SweepFolder
-from sweeps.journal import read_journal
-from sweeps.status import Status
+from sweeps.journal.events import Asked, Ended
+from sweeps.journal.file import read_journal
+from sweeps.journal.status import Status
+from sweeps.storage.folder import SweepFolder
 
 ROOT = Path(__file__).parents[1]
 CURVE = ["curve.py", "+x=interval(-5,5)", "hydra.sweeper.metric=loss", "hydra.sweeper.mode=min"]

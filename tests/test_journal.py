@@ -13,7 +13,7 @@ from optuna.storages.journal import JournalFileBackend, JournalStorage
 from optuna.trial import TrialState
 
 from sweeps.errors import SweepError
-from sweeps.events import (
+from sweeps.journal.events import (
     Asked,
     Closed,
     Created,
@@ -25,8 +25,8 @@ from sweeps.events import (
     Reported,
     Started,
 )
-from sweeps.journal import Journal, read_journal
-from sweeps.status import Decision, Status
+from sweeps.journal.file import Journal, read_journal
+from sweeps.journal.status import Decision, Status
 
 DISTRIBUTIONS = {
     "lr": FloatDistribution(1e-5, 1.0, log=True),

@@ -14,14 +14,14 @@ import pytest
 from scipy.stats import multivariate_normal
 
 from sweeps.errors import ConfigError
-from sweeps.events import Closed, Created, Ended, Event, Opened, Started
-from sweeps.journal import Journal, read_journal
-from sweeps.objective import Objective
+from sweeps.journal.events import Closed, Created, Ended, Event, Opened, Started
+from sweeps.journal.file import Journal, read_journal
+from sweeps.journal.objective import Objective
+from sweeps.journal.status import Decision, Status
 from sweeps.schedulers import Done, Observation, Scheduler, Start, Wait, make_scheduler
 from sweeps.schedulers.curves import _NOISES, Curves, _burn_ins, _regressions
 from sweeps.simulate import Setup, Simulated, simulate
-from sweeps.space import parse_space
-from sweeps.status import Decision, Status
+from sweeps.space.space import parse_space
 
 SPACE, _ = parse_space({"x": "interval(0, 1)"}, [])
 MAX_T = 81

@@ -7,9 +7,9 @@ import statistics
 import pytest
 
 from sweeps.errors import ConfigError
+from sweeps.journal.status import Decision
 from sweeps.schedulers import Done, Median, Observation, Start, Wait, make_scheduler
-from sweeps.space import parse_space
-from sweeps.status import Decision
+from sweeps.space.space import parse_space
 
 SPACE, _ = parse_space({"x": "interval(0, 1)"}, [])
 CONTINUE, STOP, COMPLETE = Decision.CONTINUE, Decision.STOP, Decision.COMPLETE

@@ -10,13 +10,13 @@ import optuna
 import pytest
 
 from sweeps.errors import ConfigError
-from sweeps.journal import Journal, read_journal
-from sweeps.objective import Objective
-from sweeps.pareto import Scalarization, pareto_front
+from sweeps.journal.file import Journal, read_journal
+from sweeps.journal.objective import Objective
+from sweeps.journal.pareto import Scalarization, pareto_front
+from sweeps.journal.status import Status
+from sweeps.journal.trials import Trial
 from sweeps.simulate import Setup, Simulated, simulate
-from sweeps.space import parse_space
-from sweeps.status import Status
-from sweeps.trials import Trial
+from sweeps.space.space import parse_space
 
 SPACE, _ = parse_space({"x": "interval(0, 1)", "y": "interval(0, 1)"}, [])
 LATENCY = Objective(metric="latency", mode="min")

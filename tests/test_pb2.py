@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from sweeps.errors import ConfigError
-from sweeps.events import (
+from sweeps.journal.events import (
     Asked,
     Closed,
     Created,
@@ -22,13 +22,13 @@ from sweeps.events import (
     Opened,
     Started,
 )
-from sweeps.journal import Journal, read_journal
-from sweeps.objective import Objective
+from sweeps.journal.file import Journal, read_journal
+from sweeps.journal.objective import Objective
+from sweeps.journal.status import Decision
 from sweeps.schedulers import Observation, Promote, make_scheduler
 from sweeps.schedulers.bandit import Bandit, Kernel, Points
 from sweeps.simulate import Setup, Training, simulate
-from sweeps.space import parse_space
-from sweeps.status import Decision
+from sweeps.space.space import parse_space
 
 SPACE, _ = parse_space(
     {

@@ -16,7 +16,7 @@ import pytest
 from optuna.trial import TrialState
 
 from sweeps.errors import ConfigError
-from sweeps.events import (
+from sweeps.journal.events import (
     Closed,
     Created,
     Ended,
@@ -25,9 +25,9 @@ from sweeps.events import (
     Reported,
     Started,
 )
-from sweeps.journal import Journal, read_journal
-from sweeps.objective import Objective
-from sweeps.scale import to_unit
+from sweeps.journal.file import Journal, read_journal
+from sweeps.journal.objective import Objective
+from sweeps.journal.status import Decision, Status
 from sweeps.schedulers import (
     Done,
     Exploit,
@@ -41,8 +41,8 @@ from sweeps.schedulers import (
 )
 from sweeps.searchers import View
 from sweeps.simulate import Outcome, Setup, Training, simulate
-from sweeps.space import Space, parse_space
-from sweeps.status import Decision, Status
+from sweeps.space.scale import to_unit
+from sweeps.space.space import Space, parse_space
 
 SPACE, _ = parse_space(
     {

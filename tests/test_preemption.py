@@ -8,20 +8,20 @@ from typing import Any
 
 import pytest
 
-from sweeps.draining import PREEMPTED, Drains
-from sweeps.engine import Engine
-from sweeps.events import Event, Lost
-from sweeps.folder import SweepFolder
-from sweeps.lanes import Lanes
-from sweeps.limits import Limits
-from sweeps.messages import Idle, Report, Rest, Returned, Save
-from sweeps.objective import Objective
+from sweeps.core.engine import Engine
+from sweeps.core.limits import Limits
+from sweeps.core.segment import Segment
+from sweeps.driver.lanes import Lanes
+from sweeps.journal.events import Event, Lost
+from sweeps.journal.objective import Objective
+from sweeps.journal.status import Decision, Status
 from sweeps.schedulers import Done, make_scheduler
 from sweeps.searchers import make_searcher
-from sweeps.segment import Segment
 from sweeps.session import Session
-from sweeps.space import parse_space
-from sweeps.status import Decision, Status
+from sweeps.space.space import parse_space
+from sweeps.storage.folder import SweepFolder
+from sweeps.worker.draining import PREEMPTED, Drains
+from sweeps.worker.messages import Idle, Report, Rest, Returned, Save
 
 SPACE, _ = parse_space({"lr": "interval(0, 1)"}, [])
 

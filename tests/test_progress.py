@@ -5,17 +5,17 @@ import pytest
 from rich.console import Console
 
 from sweeps import render
-from sweeps.events import Asked, Created, Ended, Lost, Opened, Reported, Started
+from sweeps.core.memory import ADVICE
+from sweeps.driver.progress import Progress
+from sweeps.driver.summary import final_report
 from sweeps.export import ExportResult
-from sweeps.folder import Record
-from sweeps.memory import ADVICE
-from sweeps.objective import Objective
-from sweeps.progress import Progress
+from sweeps.journal.events import Asked, Created, Ended, Lost, Opened, Reported, Started
+from sweeps.journal.objective import Objective
+from sweeps.journal.status import Decision, Status
+from sweeps.journal.trials import Trials
 from sweeps.results import load_sweep
-from sweeps.space import parse_space
-from sweeps.status import Decision, Status
-from sweeps.summary import final_report
-from sweeps.trials import Trials
+from sweeps.space.space import parse_space
+from sweeps.storage.folder import Record
 
 OBJECTIVE = Objective(metric="acc", mode="max")
 SPACE, _ = parse_space({"optimizer.lr": "interval(0, 1)"}, [])

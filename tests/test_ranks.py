@@ -11,10 +11,10 @@ import sweeps
 from cluster.capacity import Capacity
 from sweeps import session
 from sweeps.errors import ConfigError
-from sweeps.objective import Objective
-from sweeps.process_group import Seat, hosting, process_group, visible_devices, worlds
-from sweeps.resources import Resources, describe_slots, resources_of_a_trial
-from sweeps.status import Decision
+from sweeps.journal.objective import Objective
+from sweeps.journal.status import Decision
+from sweeps.planning.resources import Resources, describe_slots, resources_of_a_trial
+from sweeps.worker.process_group import Seat, hosting, process_group, visible_devices, worlds
 
 THERE = Capacity(nodes=[{"CPU": 16.0, "GPU": 8.0}])
 

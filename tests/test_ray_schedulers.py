@@ -14,7 +14,7 @@ import numpy as np
 from ray.tune.execution.tune_controller import TuneController
 from ray.tune.schedulers import AsyncHyperBandScheduler, HyperBandScheduler, MedianStoppingRule
 
-from sweeps.objective import Objective
+from sweeps.journal.objective import Objective
 from sweeps.schedulers import AshaStop, Hyperband, Median, Observation, Scheduler
 
 TIME = {"time_attr": "training_iteration", "metric": "loss", "mode": "min"}

@@ -11,9 +11,9 @@ from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
 from omegaconf import OmegaConf
 
 from cluster.copies import own_copy
-from sweeps.app import App, load_app
 from sweeps.errors import SweepError
-from sweeps.relocate import Move, find_app
+from sweeps.planning.app import App, load_app
+from sweeps.planning.relocate import Move, find_app
 
 DRIVER = "/tmp/ray/head/working_dir_files/_ray_pkg_1"
 NODE = "/scratch/ray/working_dir_files/_ray_pkg_1"

@@ -8,7 +8,13 @@ import pytest
 
 from cluster.capacity import Capacity, names_kinds
 from sweeps.errors import ConfigError
-from sweeps.resources import Resources, describe_slots, is_auto, resources_of_a_trial, slots
+from sweeps.planning.resources import (
+    Resources,
+    describe_slots,
+    is_auto,
+    resources_of_a_trial,
+    slots,
+)
 
 HEAD = {"memory": 1e9}
 TWO = Capacity(nodes=[HEAD, {"CPU": 4.0}, {"CPU": 6.0, "GPU": 4.0}], can_grow=True)

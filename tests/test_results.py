@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from sweeps.errors import SweepError
-from sweeps.events import Lost, Opened
-from sweeps.folder import SweepFolder
+from sweeps.journal.events import Lost, Opened
+from sweeps.journal.status import Decision, Status
 from sweeps.results import (
     load_sweep,
     write_csv,
@@ -17,7 +17,7 @@ from sweeps.results import (
     write_parquet,
     write_tables,
 )
-from sweeps.status import Decision, Status
+from sweeps.storage.folder import SweepFolder
 
 
 @pytest.fixture

@@ -18,21 +18,21 @@ import pytest
 
 import sweeps
 from sweeps import session
-from sweeps.checkpoints import best_left, delete, held, newest_left
-from sweeps.engine import Engine
+from sweeps.core.engine import Engine
+from sweeps.core.limits import Limits
+from sweeps.core.segment import Segment
+from sweeps.driver.retention import Retention
 from sweeps.errors import SweepError
-from sweeps.events import Event
 from sweeps.export import export_best
-from sweeps.folder import SweepFolder
-from sweeps.limits import Limits
-from sweeps.objective import Objective
-from sweeps.retention import Retention
+from sweeps.journal.events import Event
+from sweeps.journal.objective import Objective
+from sweeps.journal.status import Decision, Status
+from sweeps.journal.trials import Trial, Trials
 from sweeps.schedulers import make_scheduler
 from sweeps.searchers import make_searcher
-from sweeps.segment import Segment
-from sweeps.space import parse_space
-from sweeps.status import Decision, Status
-from sweeps.trials import Trial, Trials
+from sweeps.space.space import parse_space
+from sweeps.storage.checkpoints import best_left, delete, held, newest_left
+from sweeps.storage.folder import SweepFolder
 
 SPACE, _ = parse_space({"lr": "interval(0, 1)"}, [])
 OBJECTIVE = Objective(metric="loss")
@@ -570,7 +570,7 @@ def test_an_export_whose_model_is_outdone_while_it_is_read_takes_the_new_best(
         delete(outdone.folder.path / name(1, 1))
         raise FileNotFoundError(source)
 
-    monkeypatch.setattr("sweeps.checkpoints.link", link_after_it_went)
+    monkeypatch.setattr("sweeps.storage.checkpoints.link", link_after_it_went)
     result = export_best(outdone.folder)
     assert result.trial == 0
     assert (result.folder / "checkpoint" / "state").exists()

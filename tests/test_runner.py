@@ -8,11 +8,11 @@ from pathlib import Path
 import optuna
 import pytest
 
-from sweeps.folder import SweepFolder
-from sweeps.runner import _log_to
+from sweeps.driver.runner import _log_to
+from sweeps.storage.folder import SweepFolder
 
 
-@pytest.mark.parametrize("name", ["sweeps.lanes", "optuna.samplers._gp.sampler"])
+@pytest.mark.parametrize("name", ["sweeps.driver.lanes", "optuna.samplers._gp.sampler"])
 def test_what_we_and_optuna_log_goes_to_the_sweeps_folder_and_not_to_the_screen(
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],

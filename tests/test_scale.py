@@ -11,7 +11,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from sweeps.scale import from_unit, to_unit
+from sweeps.space.scale import from_unit, to_unit
 
 DISTRIBUTIONS: list[BaseDistribution] = [
     FloatDistribution(-2.0, 5.0),

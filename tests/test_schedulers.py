@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sweeps.events import Closed, Created, Ended, Event, Opened, Reported, Started
+from sweeps.journal.events import Closed, Created, Ended, Event, Opened, Reported, Started
+from sweeps.journal.status import Decision
 from sweeps.schedulers import (
     Done,
     Observation,
@@ -21,8 +22,7 @@ from sweeps.schedulers import (
     make_scheduler,
 )
 from sweeps.simulate import Setup, simulate
-from sweeps.space import parse_space
-from sweeps.status import Decision
+from sweeps.space.space import parse_space
 
 SPACE, _ = parse_space({"x": "interval(0, 1)"}, [])
 SCHEDULERS: dict[str, dict[str, Any]] = {

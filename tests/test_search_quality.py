@@ -21,9 +21,9 @@ from quality.report import show
 from quality.results import Case, Results, read, write
 from rich.console import Console
 
-from sweeps.objective import Objective
+from sweeps.journal.objective import Objective
 from sweeps.searchers import View, make_searcher
-from sweeps.space import parse_space
+from sweeps.space.space import parse_space
 
 MAX_T = 9
 CALM = Stragglers()

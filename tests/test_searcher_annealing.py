@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from sweeps.errors import ConfigError
-from sweeps.events import Asked, Ended, Event, Reported, Started
-from sweeps.objective import Objective
+from sweeps.journal.events import Asked, Ended, Event, Reported, Started
+from sweeps.journal.objective import Objective
+from sweeps.journal.status import Decision, Status
 from sweeps.searchers import View, make_searcher
 from sweeps.simulate import Setup, simulate
-from sweeps.space import Parameter, Space, parse_space
-from sweeps.status import Decision, Status
+from sweeps.space.space import Parameter, Space, parse_space
 
 MIXED, _ = parse_space(
     {

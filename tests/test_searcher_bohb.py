@@ -8,7 +8,7 @@ from optuna.samplers import RandomSampler, TPESampler
 
 from sweeps.errors import ConfigError
 from sweeps.simulate import Setup, Simulated, simulate
-from sweeps.space import parse_space
+from sweeps.space.space import parse_space
 
 SPACE, _ = parse_space({"x": "interval(0, 1)", "n": "int(interval(1, 9))", "net": "a, b, c"}, [])
 NONE, ASHA = {"name": "none"}, {"name": "asha", "max_t": 27}

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from sweeps.errors import ConfigError
-from sweeps.events import Asked, Created, Ended, Event, Known
-from sweeps.objective import Objective
+from sweeps.journal.events import Asked, Created, Ended, Event, Known
+from sweeps.journal.objective import Objective
+from sweeps.journal.status import Status
 from sweeps.searchers import Searcher, View, make_searcher
 from sweeps.simulate import Setup, Simulated, simulate
-from sweeps.space import Space, parse_space
-from sweeps.status import Status
+from sweeps.space.space import Space, parse_space
 
 NUMBERS, _ = parse_space({"x": "interval(0, 1)", "lr": "tag(log, interval(1e-4, 1))"}, [])
 MIXED, _ = parse_space(

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from sweeps.errors import ConfigError
-from sweeps.events import Ended, Event
-from sweeps.objective import Objective
-from sweeps.scale import to_unit
+from sweeps.journal.events import Ended, Event
+from sweeps.journal.objective import Objective
 from sweeps.searchers import View, make_searcher
 from sweeps.simulate import Setup, Simulated, simulate
-from sweeps.space import Space, parse_space
+from sweeps.space.scale import to_unit
+from sweeps.space.space import Space, parse_space
 
 SPACE, _ = parse_space(
     {

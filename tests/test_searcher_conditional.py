@@ -12,7 +12,7 @@ from optuna.samplers import TPESampler
 
 from sweeps.searchers import seed_of
 from sweeps.simulate import Setup, Simulated, simulate
-from sweeps.space import parse_space
+from sweeps.space.space import parse_space
 
 SPACE, _ = parse_space(
     {

@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from sweeps.errors import ConfigError
-from sweeps.objective import Objective
+from sweeps.journal.objective import Objective
 from sweeps.searchers import View, make_searcher
 from sweeps.searchers.controller import Controller
 from sweeps.searchers.policy import Policy
 from sweeps.simulate import Setup, simulate
-from sweeps.space import parse_space
+from sweeps.space.space import parse_space
 
 OPS = ["conv", "pool", "skip", "sep"]
 NETS, _ = parse_space({f"op{i}": ", ".join(OPS) for i in range(4)}, [])

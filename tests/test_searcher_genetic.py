@@ -9,12 +9,12 @@ from optuna.samplers import NSGAIISampler
 from optuna.study import StudyDirection
 
 from sweeps.errors import ConfigError
-from sweeps.events import Created, Ended, Known
-from sweeps.objective import Objective
+from sweeps.journal.events import Created, Ended, Known
+from sweeps.journal.objective import Objective
+from sweeps.journal.status import Status
 from sweeps.searchers import View, make_searcher, seed_of
 from sweeps.simulate import Setup, Simulated, simulate
-from sweeps.space import parse_space
-from sweeps.status import Status
+from sweeps.space.space import parse_space
 
 SPACE, _ = parse_space(
     {"x": "interval(0, 1)", "y": "interval(0, 1)", "n": "int(interval(1, 9))", "net": "a, b, c"}, []

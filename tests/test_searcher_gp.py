@@ -8,12 +8,12 @@ import pytest
 from optuna.samplers import GPSampler
 
 from sweeps.errors import ConfigError
-from sweeps.events import Asked, Ended
-from sweeps.objective import Objective
+from sweeps.journal.events import Asked, Ended
+from sweeps.journal.objective import Objective
+from sweeps.journal.status import Status
 from sweeps.searchers import View, make_searcher, seed_of
 from sweeps.simulate import Setup, simulate
-from sweeps.space import Space, parse_space
-from sweeps.status import Status
+from sweeps.space.space import Space, parse_space
 
 LINE, _ = parse_space({"x": "interval(0, 1)"}, [])
 MIXED, _ = parse_space({"x": "interval(0, 1)", "n": "int(interval(1, 9))", "net": "a, b, c"}, [])

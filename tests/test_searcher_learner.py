@@ -15,7 +15,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sweeps.events import (
+from sweeps.journal.events import (
     Asked,
     Closed,
     Created,
@@ -26,13 +26,13 @@ from sweeps.events import (
     Reported,
     Started,
 )
-from sweeps.journal import Journal, read_journal
-from sweeps.objective import Objective
+from sweeps.journal.file import Journal, read_journal
+from sweeps.journal.objective import Objective
+from sweeps.journal.status import Decision, Status
 from sweeps.searchers import View, make_searcher
 from sweeps.searchers.results import Results
 from sweeps.simulate import Setup, Simulated, simulate
-from sweeps.space import Space, parse_space
-from sweeps.status import Decision, Status
+from sweeps.space.space import Space, parse_space
 
 FINITE = {"n": "range(1, 9)", "net": "a, b, c", "m": "int(tag(log, interval(1, 9)))"}
 SPACE, _ = parse_space({**FINITE, "x": "tag(log, interval(1e-3, 1))"}, [])

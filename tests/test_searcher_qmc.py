@@ -8,9 +8,9 @@ import pytest
 from optuna.samplers import QMCSampler
 
 from sweeps.errors import ConfigError
-from sweeps.objective import Objective
+from sweeps.journal.objective import Objective
 from sweeps.searchers import Searcher, View, make_searcher, seed_of
-from sweeps.space import parse_space
+from sweeps.space.space import parse_space
 
 SPACE, _ = parse_space(
     {

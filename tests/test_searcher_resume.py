@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from sweeps.events import Asked, Event, Notes
-from sweeps.objective import Objective
+from sweeps.journal.events import Asked, Event, Notes
+from sweeps.journal.objective import Objective
 from sweeps.simulate import Setup, simulate
-from sweeps.space import parse_space
+from sweeps.space.space import parse_space
 
 SPACE, _ = parse_space(
     {"lr": "tag(log, interval(1e-4, 1))", "depth": "int(interval(1, 6))", "net": "mlp, convnet"}, []

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 
-from sweeps.events import Asked, Ended, Reported, Started
-from sweeps.objective import Objective
+from sweeps.journal.events import Asked, Ended, Reported, Started
+from sweeps.journal.objective import Objective
+from sweeps.journal.status import Decision, Status
 from sweeps.searchers import View
 from sweeps.searchers.rungs import Carried, HighestRung, RungByRung
-from sweeps.space import parse_space
-from sweeps.status import Decision, Status
+from sweeps.space.space import parse_space
 
 SPACE, _ = parse_space({"x": "interval(0, 1)"}, [])
 COMPLETE, PRUNED, RUNNING, FAIL = (

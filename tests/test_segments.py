@@ -8,13 +8,13 @@ import optuna
 import pytest
 from optuna.storages.journal import JournalStorage
 
-import sweeps.segments
+import sweeps.journal.segments
 from cluster.bucket import Bucket
 from sweeps.errors import SweepError
-from sweeps.events import Asked, Created, Event, Opened
-from sweeps.folder import SweepFolder
-from sweeps.segments import BucketJournal, Segments, has_journal, read_events
-from sweeps.space import parse_space
+from sweeps.journal.events import Asked, Created, Event, Opened
+from sweeps.journal.segments import BucketJournal, Segments, has_journal, read_events
+from sweeps.space.space import parse_space
+from sweeps.storage.folder import SweepFolder
 
 SPACE, _ = parse_space({"x": "interval(0, 1)"}, [])
 CREATED = Created(name="s", modes=("min",), space=SPACE.to_json(), study=0, time=1.0)
@@ -35,7 +35,7 @@ def place(bucket: str) -> Bucket:
 
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sweeps.segments, "BLOCK", 4)
+    monkeypatch.setattr(sweeps.journal.segments, "BLOCK", 4)
 
 
 def write(place: Bucket, *events: Event) -> BucketJournal:
@@ -150,7 +150,7 @@ def delete(place: Bucket, name: str) -> None:
 def test_an_object_that_is_missing_in_the_middle_is_named(
     place: Bucket, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sweeps.segments, "_READS", 2)
+    monkeypatch.setattr(sweeps.journal.segments, "_READS", 2)
     write(place, CREATED, *map(opened, range(1, 7)))
     assert [key[EPOCH:] for key in place.sizes()] == [
         *("000000.log", "000001.log"),

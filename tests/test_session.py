@@ -12,8 +12,8 @@ import torch
 
 import sweeps
 from sweeps import session
-from sweeps.objective import Objective
-from sweeps.status import Decision
+from sweeps.journal.objective import Objective
+from sweeps.journal.status import Decision
 
 
 class Driver:

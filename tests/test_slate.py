@@ -11,7 +11,7 @@ from types import ModuleType
 
 import pytest
 
-from sweeps.slate import _Herald, keeping_loggers
+from sweeps.worker.slate import _Herald, keeping_loggers
 
 
 @pytest.fixture

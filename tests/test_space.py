@@ -8,11 +8,11 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import assume, example, given, reject, settings
 from hypothesis import strategies as st
 
-from sweeps.conditions import Condition
-from sweeps.domains import float_range
 from sweeps.errors import ConfigError
-from sweeps.literals import literal
-from sweeps.space import Choice, Float, Int, Parameter, Space, parse_space
+from sweeps.space.conditions import Condition
+from sweeps.space.domains import float_range
+from sweeps.space.literals import literal
+from sweeps.space.space import Choice, Float, Int, Parameter, Space, parse_space
 
 PARSER = OverridesParser.create()
 QUICK = settings(max_examples=60, deadline=None)

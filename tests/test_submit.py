@@ -333,7 +333,7 @@ def test_a_project_that_is_gone_is_said(project) -> None:
 def test_the_ledger_keeps_no_secret(project) -> None:
     from cluster.backend import Code, Submission
     from cluster.profile import load_profile
-    from sweeps.submit import Prepared
+    from sweeps.submission.submit import Prepared
 
     submission = Submission(
         name="one",

@@ -22,11 +22,11 @@ import psutil
 import pytest
 
 from sweeps.errors import SweepError
-from sweeps.events import Asked, Closed, Ended, Opened, Reported, Started
-from sweeps.folder import Record, write_whole
-from sweeps.journal import Journal, read_journal
-from sweeps.lease import Lease
-from sweeps.status import Status
+from sweeps.journal.events import Asked, Closed, Ended, Opened, Reported, Started
+from sweeps.journal.file import Journal, read_journal
+from sweeps.journal.status import Status
+from sweeps.storage.folder import Record, write_whole
+from sweeps.storage.lease import Lease
 
 CURVE = ["curve.py", "+x=interval(-5,5)", "hydra.sweeper.metric=loss", "hydra.sweeper.mode=min"]
 CURVE += ["hydra.sweeper.seed=3"]
@@ -91,7 +91,7 @@ def beating(path: Path, **holder: Any) -> Iterator[None]:
 def test_a_lease_of_another_host_holds_while_its_heartbeat_goes_on_whatever_its_clock_says(
     tmp_path: Path, clock_s: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sweeps.lease._STALE_S", 0.5)
+    monkeypatch.setattr("sweeps.storage.lease._STALE_S", 0.5)
     path = tmp_path / "driver.json"
     with (
         beating(path, heartbeat=time.time() + clock_s),
@@ -116,7 +116,7 @@ def test_a_lease_that_is_given_back_while_it_is_watched_is_taken(
 def test_a_driver_whose_lease_was_taken_over_writes_nothing_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sweeps.lease._HEARTBEAT_S", 0.01)
+    monkeypatch.setattr("sweeps.storage.lease._HEARTBEAT_S", 0.01)
     path = tmp_path / "driver.json"
     with Lease(path) as lease:
         journal = Journal(tmp_path / "journal.log", check=lease.check)

@@ -8,10 +8,10 @@ from unittest.mock import MagicMock
 import psutil
 import pytest
 
-from sweeps.events import Closed, Lost
-from sweeps.journal import read_journal
+from sweeps.journal.events import Closed, Lost
+from sweeps.journal.file import read_journal
+from sweeps.journal.status import Status
 from sweeps.results import load_sweep
-from sweeps.status import Status
 
 pytestmark = pytest.mark.ray
 
@@ -95,7 +95,7 @@ def test_whatever_ray_says_of_a_lane_that_is_gone_tune_takes_for_its_death() -> 
     from ray.air.execution._internal import RayActorManager
     from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError
 
-    from sweeps.tune import _surviving_lost_lanes
+    from sweeps.driver.tune import _surviving_lost_lanes
 
     def told_of(error: Exception) -> list[Exception]:
         task = MagicMock()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.status import Status
+from sweeps.journal.status import Status
 
 LR = "optimizer.lr=interval(0,1)"
 ASHA = "hydra/sweeper/scheduler=asha"

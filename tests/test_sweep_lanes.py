@@ -13,14 +13,14 @@ import pytest
 
 import sweeps
 from sweeps import session
-from sweeps.compose import Patch
-from sweeps.events import Lost
-from sweeps.job import trial_seed
-from sweeps.messages import Job, Raised, Report, Returned
-from sweeps.objective import Objective
+from sweeps.journal.events import Lost
+from sweeps.journal.objective import Objective
+from sweeps.journal.status import Decision
+from sweeps.planning.compose import Patch
 from sweeps.session import Send
-from sweeps.status import Decision
-from sweeps.trainable import HOLD_S, _Segment
+from sweeps.worker.job import trial_seed
+from sweeps.worker.messages import Job, Raised, Report, Returned
+from sweeps.worker.trainable import HOLD_S, _Segment
 
 ONE_LANE = "hydra.sweeper.max_concurrent_trials=1"
 UNWINDS = ["+x=range(1,4)", "hydra/sweeper/searcher=grid", "hydra.sweeper.metric=loss"]

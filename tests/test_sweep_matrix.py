@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from sweeps.events import Asked, Ended, Reported
+from sweeps.journal.events import Asked, Ended, Reported
+from sweeps.journal.status import Status
 from sweeps.schedulers import SCHEDULERS
 from sweeps.searchers import SEARCHERS
-from sweeps.status import Status
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray]
 

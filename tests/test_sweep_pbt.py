@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from sweeps.events import Started
+from sweeps.journal.events import Started
 from sweeps.results import load_sweep
 
 pytestmark = pytest.mark.ray

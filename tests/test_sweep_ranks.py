@@ -8,8 +8,8 @@ from typing import Any
 import psutil
 import pytest
 
-from sweeps.events import Lost
-from sweeps.status import Status
+from sweeps.journal.events import Lost
+from sweeps.journal.status import Status
 
 pytestmark = pytest.mark.ray
 

@@ -17,10 +17,10 @@ import yaml
 from hydra.core.global_hydra import GlobalHydra
 
 from sweeps import session, train
-from sweeps.literals import literal
-from sweeps.objective import Objective
+from sweeps.journal.objective import Objective
+from sweeps.journal.status import Decision
 from sweeps.signals import Stop, stop_at_signals
-from sweeps.status import Decision
+from sweeps.space.literals import literal
 
 ROOT = Path(__file__).resolve().parents[1]
 FAST = ["trainer.epochs=3", "trainer.device=cpu", "model.width=16"]

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from sweeps.events import Asked, Created, Ended, Event, Lost, Opened, Reported, Started
-from sweeps.objective import Objective
-from sweeps.status import Decision, Status
-from sweeps.trials import Trials
+from sweeps.journal.events import Asked, Created, Ended, Event, Lost, Opened, Reported, Started
+from sweeps.journal.objective import Objective
+from sweeps.journal.status import Decision, Status
+from sweeps.journal.trials import Trials
 
 
 def asked(trial: int) -> Asked:

@@ -12,12 +12,12 @@ from omegaconf import DictConfig
 
 import hydra_plugins.ray_tune_sweeper.ray_tune_sweeper  # noqa: F401 - registers the schema
 from hydra_plugins.ray_tune_sweeper._schema import RayTuneConf, checked
+from sweeps.core.settings import Settings
 from sweeps.errors import ConfigError
-from sweeps.objective import Objective
+from sweeps.journal.objective import Objective
 from sweeps.schedulers import SCHEDULERS, make_scheduler
 from sweeps.searchers import SEARCHERS, View, make_searcher
-from sweeps.settings import Settings
-from sweeps.space import parse_space
+from sweeps.space.space import parse_space
 
 SPACE, _ = parse_space({"x": "range(0, 10)"}, [])
 OWN = {"defaults", "_target_", "_recursive_"}

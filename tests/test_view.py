@@ -10,12 +10,12 @@ import pytest
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import TrialState
 
-from sweeps.events import Asked, Created, Ended, Notes, Reported, Started
-from sweeps.objective import Objective
+from sweeps.journal.events import Asked, Created, Ended, Notes, Reported, Started
+from sweeps.journal.objective import Objective
+from sweeps.journal.status import Decision, Status
 from sweeps.searchers import View, make_searcher, seed_of
 from sweeps.simulate import Setup, Simulated, simulate
-from sweeps.space import parse_space
-from sweeps.status import Decision, Status
+from sweeps.space.space import parse_space
 
 SPACE, _ = parse_space({"x": "interval(0, 1)", "n": "int(interval(1, 9))", "net": "a, b, c"}, [])
 PARAMS = {"x": 0.5, "n": 3, "net": "b"}

@@ -23,9 +23,9 @@ from optuna.distributions import (
 from optuna.samplers import TPESampler
 
 from quality.problems import Missing, Problem, Values
-from sweeps.objective import Objective
+from sweeps.journal.objective import Objective
 from sweeps.searchers import View, make_searcher
-from sweeps.space import Parameter
+from sweeps.space.space import Parameter
 
 ETA = 3
 

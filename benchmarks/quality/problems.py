@@ -13,7 +13,7 @@ import numpy as np
 
 from sweeps.schedulers import make_scheduler
 from sweeps.searchers import seed_of
-from sweeps.space import Space, parse_space
+from sweeps.space.space import Space, parse_space
 
 Values = Mapping[str, Any]
 Steps = Sequence[tuple[float, float]]

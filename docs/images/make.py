@@ -13,10 +13,10 @@ from pathlib import Path
 
 from rich.console import Console
 
+from sweeps.driver.summary import final_report
 from sweeps.export import export_best
-from sweeps.folder import find_sweep
 from sweeps.results import load_sweep
-from sweeps.summary import final_report
+from sweeps.storage.folder import find_sweep
 
 HERE = Path(__file__).parent
 

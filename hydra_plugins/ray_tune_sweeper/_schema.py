@@ -326,7 +326,7 @@ def checked(config: DictConfig) -> dict[str, Any]:
         ConfigError: It is not so.
     """
     from cluster.typed import typed
-    from sweeps.settings import refuse_retired
+    from sweeps.core.settings import refuse_retired
 
     given: Any = OmegaConf.to_container(config, resolve=True)
     refuse_retired(given)

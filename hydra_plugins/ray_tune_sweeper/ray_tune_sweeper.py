@@ -1,4 +1,4 @@
-"""The sweeper plugin: a thin class. Its schema is in `_schema`, the work in `sweeps.runner`.
+"""The sweeper plugin: a thin class. Its schema is in `_schema`, the work in `sweeps.driver.runner`.
 
 Hydra imports this module at the start of every Hydra app, so it stays light: no ray, no torch.
 """
@@ -40,8 +40,8 @@ class RayTuneSweeper(Sweeper):
         """Run the sweep that the config and the command line's overrides describe."""
         _check_neighbours()
         from cluster.errors import ClusterError
+        from sweeps.driver.runner import run_from_hydra
         from sweeps.errors import ConfigError, SweepError, exit_code
-        from sweeps.runner import run_from_hydra
 
         try:
             return run_from_hydra(

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from sweeps.commands.verb import Verb, say
 
 if TYPE_CHECKING:
-    from sweeps.folder import SweepFolder
-    from sweeps.launch import HydraArguments, Program
+    from sweeps.planning.launch import HydraArguments, Program
+    from sweeps.storage.folder import SweepFolder
 
 
 def wants_help(parser: ArgumentParser, given: list[str]) -> bool:
@@ -27,7 +27,7 @@ def refused(ended: SystemExit) -> int:
     Raises:
         SystemExit: The app ended so by itself.
     """
-    from sweeps.launch import hint, is_wrong_usage
+    from sweeps.planning.launch import hint, is_wrong_usage
 
     if not is_wrong_usage(ended):
         raise ended
@@ -37,7 +37,7 @@ def refused(ended: SystemExit) -> int:
 
 
 def _launch(program: Program, arguments: HydraArguments) -> int:
-    from sweeps.launch import run
+    from sweeps.planning.launch import run
 
     try:
         run(program, arguments)
@@ -47,7 +47,7 @@ def _launch(program: Program, arguments: HydraArguments) -> int:
 
 
 def _train(parser: ArgumentParser, given: list[str]) -> int:
-    from sweeps.launch import HydraArguments, split_program
+    from sweeps.planning.launch import HydraArguments, split_program
 
     if wants_help(parser, given):
         return 0
@@ -56,7 +56,7 @@ def _train(parser: ArgumentParser, given: list[str]) -> int:
 
 
 def _sweep(parser: ArgumentParser, given: list[str]) -> int:
-    from sweeps.launch import HydraArguments, split_program
+    from sweeps.planning.launch import HydraArguments, split_program
 
     if wants_help(parser, given):
         sys.stdout.write(_searchers_and_schedulers())
@@ -67,9 +67,9 @@ def _sweep(parser: ArgumentParser, given: list[str]) -> int:
 
 def _searchers_and_schedulers() -> str:
     """Every choice with its options, for the help."""
-    from sweeps.choices import describe
     from sweeps.schedulers import SCHEDULERS
     from sweeps.searchers import SEARCHERS
+    from sweeps.space.choices import describe
 
     lines = []
     for part, table in (("searcher", SEARCHERS), ("scheduler", SCHEDULERS)):
@@ -89,15 +89,15 @@ def _resume(parser: ArgumentParser, given: list[str]) -> int:
 
     from cluster.ledger import Entry
     from sweeps.commands.submit import resubmit
-    from sweeps.submissions import find_sweep_or_entry
+    from sweeps.submission.found import find_sweep_or_entry
 
     found = find_sweep_or_entry(name)
     return resubmit(parser, found, more) if isinstance(found, Entry) else _go_on(found, more)
 
 
 def _go_on(folder: SweepFolder, given: list[str]) -> int:
-    from sweeps.folder import Record
-    from sweeps.launch import Program, enter_recorded, resume_arguments
+    from sweeps.planning.launch import Program, enter_recorded, resume_arguments
+    from sweeps.storage.folder import Record
 
     record = Record.read(folder)
     arguments = resume_arguments(folder, record, given)

@@ -16,10 +16,10 @@ def _export(parser: ArgumentParser, given: list[str]) -> int:
     options = _options(parser, given)
 
     from sweeps.combine import export_combined
+    from sweeps.driver.summary import print_export
     from sweeps.export import export_best
     from sweeps.render import make_console, working
-    from sweeps.submissions import find_any_sweep
-    from sweeps.summary import print_export
+    from sweeps.submission.found import find_any_sweep
 
     folder = find_any_sweep(options.sweep)
     kind: Kind | None = "ensemble" if options.ensemble else "soup" if options.soup else None

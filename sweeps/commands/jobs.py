@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from cluster.backend import Status
     from cluster.ledger import Entry
     from sweeps.results import SweepResults
-    from sweeps.submissions import Job
+    from sweeps.submission.found import Job
 
 _LISTED = 20
 _AT_ONCE = 8
@@ -86,7 +86,7 @@ def _print_entries(entries: list[Entry], console: Console) -> None:
 
 def _state(entry: Entry) -> str:
     from cluster.errors import ClusterError
-    from sweeps.submissions import job_of
+    from sweeps.submission.found import job_of
 
     try:
         job = job_of(entry)
@@ -101,7 +101,7 @@ def _status(parser: ArgumentParser, given: list[str]) -> int:
 
     from cluster.errors import ClusterError
     from sweeps.render import make_console
-    from sweeps.submissions import find_job
+    from sweeps.submission.found import find_job
 
     console = make_console()
     job = find_job(options.handle, cluster=options.cluster, insecure=options.insecure)
@@ -133,9 +133,9 @@ def _print_sweep(entry: Entry, console: Console) -> None:
     from rich.text import Text
 
     from cluster.errors import ClusterError
-    from sweeps import summary
+    from sweeps.driver import summary
     from sweeps.results import load_sweep
-    from sweeps.submissions import sweep_of
+    from sweeps.submission.found import sweep_of
 
     _print_fact("sweep", Text(f"{entry.storage}/{entry.name}"), console)
     try:
@@ -148,7 +148,7 @@ def _print_sweep(entry: Entry, console: Console) -> None:
 
 
 def _print_fact(name: str, value: Text, console: Console) -> None:
-    from sweeps import summary
+    from sweeps.driver import summary
 
     console.print(summary.fact(name, value))
 
@@ -161,7 +161,7 @@ def _logs(parser: ArgumentParser, given: list[str]) -> int:
     if options.trial is not None:
         pieces = _of_trial(options.handle, options.trial, follow=options.follow)
     else:
-        from sweeps.submissions import find_job
+        from sweeps.submission.found import find_job
 
         job = find_job(options.handle, cluster=options.cluster, insecure=options.insecure)
         pieces = iter(job.backend.logs(job.handle, follow=options.follow))
@@ -173,9 +173,9 @@ def _logs(parser: ArgumentParser, given: list[str]) -> int:
 
 def _of_trial(name: str, number: int, *, follow: bool) -> Iterator[str]:
     """What a trial printed, in each of its runs; of a sweep that can be read from here."""
+    from sweeps.journal.status import Status
     from sweeps.results import load_sweep
-    from sweeps.status import Status
-    from sweeps.submissions import find_any_sweep
+    from sweeps.submission.found import find_any_sweep
 
     folder = find_any_sweep(name)
     read: dict[Path, int] = {}
@@ -201,7 +201,7 @@ def _stop(parser: ArgumentParser, given: list[str]) -> int:
     options = parser.parse_args(given)
 
     from sweeps.render import make_console
-    from sweeps.submissions import find_job
+    from sweeps.submission.found import find_job
 
     job = find_job(options.handle, cluster=options.cluster, insecure=options.insecure)
     console = make_console(stderr=True)

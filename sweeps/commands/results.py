@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def _results(parser: ArgumentParser, given: list[str]) -> int:
     from sweeps.results import load_sweep
-    from sweeps.submissions import find_any_sweep
+    from sweeps.submission.found import find_any_sweep
 
     options = _options(parser, given)
     sweep = load_sweep(find_any_sweep(options.sweep))
@@ -49,8 +49,8 @@ def _options(parser: ArgumentParser, given: list[str]) -> Namespace:
 
 
 def _print_trials(sweep: SweepResults, options: Namespace) -> None:
+    from sweeps.driver.summary import print_trials
     from sweeps.render import make_console
-    from sweeps.summary import print_trials
 
     top = len(sweep.trials) if options.all else options.top or 10
     print_trials(sweep, top=top, console=make_console())

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from cluster.backend import Backend
     from cluster.handle import Handle
     from cluster.ledger import Entry
-    from sweeps.submit import Prepared
+    from sweeps.submission.submit import Prepared
 
 
 def _submit(parser: ArgumentParser, given: list[str]) -> int:
@@ -29,7 +29,7 @@ def _submit(parser: ArgumentParser, given: list[str]) -> int:
     options, rest = parser.parse_known_args(given)
 
     def prepared() -> Prepared:
-        from sweeps.submit import prepare
+        from sweeps.submission.submit import prepare
 
         return prepare(rest, cluster=options.cluster or "local", insecure=options.insecure)
 
@@ -43,7 +43,7 @@ def resubmit(parser: ArgumentParser, entry: Entry, given: list[str]) -> int:
     options, rest = parser.parse_known_args(given)
 
     def prepared() -> Prepared:
-        from sweeps.submit import prepare_again
+        from sweeps.submission.submit import prepare_again
 
         _refuse_live(entry, insecure=options.insecure)
         return prepare_again(entry, rest, insecure=options.insecure)
@@ -59,7 +59,7 @@ def _add_ways(parser: ArgumentParser) -> None:
 def _refuse_live(entry: Entry, *, insecure: bool) -> None:
     from cluster.backend import State
     from cluster.errors import ClusterError
-    from sweeps.submissions import job_of
+    from sweeps.submission.found import job_of
 
     job = job_of(entry, insecure=insecure)
     try:

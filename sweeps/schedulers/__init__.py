@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from sweeps.choices import make
 from sweeps.schedulers.asha import Asha
 from sweeps.schedulers.asha_stop import AshaStop
 from sweeps.schedulers.base import (
@@ -25,7 +24,8 @@ from sweeps.schedulers.none import Fifo
 from sweeps.schedulers.pb2 import Pb2
 from sweeps.schedulers.pbt import Pbt
 from sweeps.schedulers.successive_halving import SuccessiveHalving
-from sweeps.space import Space
+from sweeps.space.choices import make
+from sweeps.space.space import Space
 
 __all__ = [
     "SCHEDULERS",

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sweeps.journal.status import Decision
 from sweeps.schedulers.base import Done, Next, Observation, Promote, Scheduler, Start, Wait
 from sweeps.schedulers.rung import Ladder, levels
-from sweeps.status import Decision
 
 
 class Asha(Scheduler):

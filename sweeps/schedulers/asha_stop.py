@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from sweeps.journal.status import Decision
 from sweeps.schedulers.base import Done, Next, Observation, Promote, Scheduler, Start, Wait
 from sweeps.schedulers.brackets import hyperband_size
 from sweeps.schedulers.rung import Ladder, Rung, levels
 from sweeps.searchers.base import seed_of
-from sweeps.status import Decision
 
 
 class AshaStop(Scheduler):

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sweeps.status import Decision
+from sweeps.journal.status import Decision
 
 
 @dataclass(frozen=True, kw_only=True)

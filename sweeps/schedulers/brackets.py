@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sweeps.journal.status import Decision
 from sweeps.schedulers.base import Done, Next, Observation, Promote, Scheduler, Start, Wait
 from sweeps.schedulers.rung import Ladder
-from sweeps.status import Decision
 
 
 @dataclass(frozen=True)

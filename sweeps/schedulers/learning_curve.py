@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from sweeps.journal.status import Decision
 from sweeps.schedulers.base import Done, Next, Observation, Scheduler, Start, Wait
 from sweeps.schedulers.curves import Array, Curves
-from sweeps.status import Decision
 
 _FEWEST = 4
 """Reports that say anything of a curve."""

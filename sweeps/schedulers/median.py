@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from sweeps.journal.status import Decision
 from sweeps.schedulers.base import Done, Next, Observation, Scheduler, Start, Wait
-from sweeps.status import Decision
 
 
 @dataclass

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sweeps.journal.status import Decision
 from sweeps.schedulers.base import Done, Next, Observation, Scheduler, Start, Wait
-from sweeps.status import Decision
 
 
 class Fifo(Scheduler):

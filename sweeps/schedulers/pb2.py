@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from optuna.distributions import CategoricalDistribution
 
-from sweeps.scale import from_unit, to_unit
 from sweeps.schedulers.bandit import Array, Bandit, Points
 from sweeps.schedulers.base import Observation
 from sweeps.schedulers.population import Member, Population
-from sweeps.space import Space
+from sweeps.space.scale import from_unit, to_unit
+from sweeps.space.space import Space
 
 _MOST = 100
 """Older intervals than so many are forgotten: what they told of holds no more, and a decision

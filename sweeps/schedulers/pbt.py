@@ -17,9 +17,9 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from sweeps.scale import from_unit
 from sweeps.schedulers.population import Member, Population
-from sweeps.space import Parameter, Space
+from sweeps.space.scale import from_unit
+from sweeps.space.space import Parameter, Space
 
 _TRIES = 100
 

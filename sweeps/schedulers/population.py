@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from sweeps.errors import did_you_mean
-from sweeps.scale import from_unit
+from sweeps.journal.status import Decision
 from sweeps.schedulers.base import (
     Done,
     Exploit,
@@ -24,8 +24,8 @@ from sweeps.schedulers.base import (
     Wait,
 )
 from sweeps.searchers.base import seed_of
-from sweeps.space import Parameter, Space
-from sweeps.status import Decision
+from sweeps.space.scale import from_unit
+from sweeps.space.space import Parameter, Space
 
 
 @dataclass

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sweeps.choices import make
 from sweeps.searchers import bohb, genetic, gp, random, tpe
 from sweeps.searchers.annealing import Annealing
 from sweeps.searchers.base import Searcher, seed_of
@@ -17,7 +16,8 @@ from sweeps.searchers.initial import InitialPoints
 from sweeps.searchers.qmc import QmcSearcher
 from sweeps.searchers.redraw import Redraw
 from sweeps.searchers.view import View
-from sweeps.space import Space
+from sweeps.space.choices import make
+from sweeps.space.space import Space
 
 __all__ = ["SEARCHERS", "Searcher", "View", "make_searcher", "seed_of"]
 

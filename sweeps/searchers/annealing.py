@@ -19,12 +19,12 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from sweeps.scale import from_unit, to_unit
 from sweeps.searchers.base import seed_of
 from sweeps.searchers.learner import Lesson, Pupil
 from sweeps.searchers.results import Result
 from sweeps.searchers.view import View
-from sweeps.space import Parameter, Space
+from sweeps.space.scale import from_unit, to_unit
+from sweeps.space.space import Parameter, Space
 
 _COLDEST = 0.05
 """The least that steps shrink to, as a share of the first; choices go on to move as rarely."""

@@ -11,7 +11,7 @@ from sweeps.searchers.rungs import HighestRung
 from sweeps.searchers.samplers import SamplerSearcher
 from sweeps.searchers.tpe import check_candidates, tpe_sampler
 from sweeps.searchers.view import View
-from sweeps.space import Space
+from sweeps.space.space import Space
 
 
 def bohb(

@@ -16,11 +16,11 @@ import numpy as np
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from sweeps.scale import from_unit, to_unit
 from sweeps.searchers.base import ask_seed
 from sweeps.searchers.rungs import RungByRung
 from sweeps.searchers.view import View
-from sweeps.space import Choice, Parameter, Space
+from sweeps.space.scale import from_unit, to_unit
+from sweeps.space.space import Choice, Parameter, Space
 
 if TYPE_CHECKING:
     from cmaes import CatCMAwM

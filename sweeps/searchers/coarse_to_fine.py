@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
-from sweeps.scale import from_unit, to_unit
+from sweeps.core.settings import DEFAULT_NUM_SAMPLES
 from sweeps.searchers.learner import Learner
 from sweeps.searchers.results import Result
 from sweeps.searchers.view import View
-from sweeps.settings import DEFAULT_NUM_SAMPLES
-from sweeps.space import Parameter, Space
+from sweeps.space.scale import from_unit, to_unit
+from sweeps.space.space import Parameter, Space
 
 _Part = tuple[float, float]
 """A stretch of [0, 1], both ends included."""

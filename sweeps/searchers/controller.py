@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sweeps.domains import Choice, Domain, Int
 from sweeps.errors import ConfigError
-from sweeps.scale import from_unit
 from sweeps.searchers.base import seed_of
 from sweeps.searchers.learner import Lesson, Pupil
 from sweeps.searchers.results import Result
 from sweeps.searchers.view import View
-from sweeps.space import Parameter, Space
+from sweeps.space.domains import Choice, Domain, Int
+from sweeps.space.scale import from_unit
+from sweeps.space.space import Parameter, Space
 
 if TYPE_CHECKING:
     from sweeps.searchers.policy import Episode, Pick

@@ -20,7 +20,7 @@ from sweeps.errors import did_you_mean
 from sweeps.searchers.rungs import RungByRung
 from sweeps.searchers.samplers import SamplerSearcher
 from sweeps.searchers.view import View
-from sweeps.space import Space
+from sweeps.space.space import Space
 
 _CROSSOVERS: dict[str, Callable[[], BaseCrossover]] = {
     "blxalpha": BLXAlphaCrossover,

@@ -17,7 +17,7 @@ from sweeps.errors import did_you_mean
 from sweeps.searchers.rungs import Carried
 from sweeps.searchers.samplers import SamplerSearcher
 from sweeps.searchers.view import View
-from sweeps.space import Space
+from sweeps.space.space import Space
 
 if TYPE_CHECKING:
     import numpy as np

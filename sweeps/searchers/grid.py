@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sweeps.searchers.view import View
-from sweeps.space import Space
+from sweeps.space.space import Space
 
 
 class GridSearcher:

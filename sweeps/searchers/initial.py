@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from sweeps.errors import ConfigError, did_you_mean
-from sweeps.scale import from_unit
 from sweeps.searchers.base import Searcher, ask_seed
 from sweeps.searchers.view import View
-from sweeps.space import Parameter, Space
+from sweeps.space.scale import from_unit
+from sweeps.space.space import Parameter, Space
 
 _TRIES = 100
 """Proposals to complete a point with, until one meets the constraints."""

@@ -15,7 +15,7 @@ from typing import Any
 from sweeps.searchers.base import ask_seed
 from sweeps.searchers.results import Result, Results
 from sweeps.searchers.view import View
-from sweeps.space import Space
+from sweeps.space.space import Space
 
 NOTE = "learner:told"
 """The system attribute that holds a trial's note: plain JSON."""

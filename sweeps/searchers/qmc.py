@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sweeps.errors import did_you_mean
-from sweeps.scale import from_unit
 from sweeps.searchers.base import ask_seed, seed_of
 from sweeps.searchers.view import View
-from sweeps.space import Space
+from sweeps.space.scale import from_unit
+from sweeps.space.space import Space
 
 if TYPE_CHECKING:
     from scipy.stats.qmc import QMCEngine

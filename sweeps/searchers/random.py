@@ -6,7 +6,7 @@ from optuna.samplers import RandomSampler
 
 from sweeps.searchers.samplers import SamplerSearcher
 from sweeps.searchers.view import View
-from sweeps.space import Space
+from sweeps.space.space import Space
 
 
 def random(*, space: Space, view: View, seed: int) -> SamplerSearcher:

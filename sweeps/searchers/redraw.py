@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from sweeps.errors import ConfigError, SweepError
-from sweeps.scale import from_unit
 from sweeps.searchers.base import Searcher, seed_of
 from sweeps.searchers.view import View
-from sweeps.space import Space
+from sweeps.space.scale import from_unit
+from sweeps.space.space import Space
 
 BY_SEARCHER = 20
 """Attempts of the searcher itself: one that has learned to go where it is refused stays there."""

@@ -16,7 +16,7 @@ from optuna.trial import Trial
 
 from sweeps.searchers.base import ask_seed
 from sweeps.searchers.view import View
-from sweeps.space import Space
+from sweeps.space.space import Space
 
 
 class SamplerSearcher:

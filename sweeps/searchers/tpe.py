@@ -10,7 +10,7 @@ from optuna.samplers import BaseSampler, TPESampler
 
 from sweeps.searchers.samplers import SamplerSearcher
 from sweeps.searchers.view import View
-from sweeps.space import Space
+from sweeps.space.space import Space
 
 
 def tpe(

@@ -26,10 +26,10 @@ from optuna.study import StudyDirection
 from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, TrialState
 
-from sweeps.events import Asked, Created, Ended, Event, Known, Notes, Reported, Started
-from sweeps.objective import Objective
-from sweeps.space import Space
-from sweeps.status import Decision, Status
+from sweeps.journal.events import Asked, Created, Ended, Event, Known, Notes, Reported, Started
+from sweeps.journal.objective import Objective
+from sweeps.journal.status import Decision, Status
+from sweeps.space.space import Space
 
 _STUDY_ID = 0
 _STUDY_NAME = "sweep"

@@ -20,12 +20,12 @@ from pathlib import Path
 
 import psutil
 
-from sweeps.events import Asked, Closed, Ended, Event, Lost, Reported, Started
-from sweeps.folder import SweepFolder
-from sweeps.journal import read_journal
+from sweeps.journal.events import Asked, Closed, Ended, Event, Lost, Reported, Started
+from sweeps.journal.file import read_journal
+from sweeps.journal.status import Status
+from sweeps.journal.trials import Trials
 from sweeps.results import load_sweep
-from sweeps.status import Status
-from sweeps.trials import Trials
+from sweeps.storage.folder import SweepFolder
 from tests.cluster.nodes import RayCluster
 
 APP = Path(__file__).parents[1] / "apps" / "audit.py"

@@ -15,9 +15,9 @@ import pytest
 
 from cluster.backend import Code, State, Status, Submission
 from cluster.handle import Handle
-from sweeps.events import Asked, Closed, Ended, Opened
-from sweeps.folder import SweepFolder
-from sweeps.journal import read_journal
+from sweeps.journal.events import Asked, Closed, Ended, Opened
+from sweeps.journal.file import read_journal
+from sweeps.storage.folder import SweepFolder
 from tests.cluster.backends import BACKENDS, Place
 
 APPS = Path(__file__).parents[1] / "apps"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.events import Closed
+from sweeps.journal.events import Closed
 from tests.cluster.audit import APP, AuditedSweep, wait_until
 from tests.cluster.nodes import RayCluster, ray_cluster
 

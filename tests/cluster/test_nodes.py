@@ -21,10 +21,10 @@ import pytest
 from ray.job_submission import JobSubmissionClient
 
 from cluster.auth import token_headers
-from sweeps.events import Asked, Closed, Reported
-from sweeps.folder import SweepFolder
-from sweeps.journal import read_journal
+from sweeps.journal.events import Asked, Closed, Reported
+from sweeps.journal.file import read_journal
 from sweeps.results import SweepResults, load_sweep
+from sweeps.storage.folder import SweepFolder
 from tests.cluster.nodes import RayCluster, ray_cluster
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]

@@ -16,10 +16,10 @@ import pytest
 from cluster.backend import Code, State, Status, Submission
 from cluster.backends.slurm import SlurmBackend
 from cluster.handle import Handle
-from sweeps.events import Asked, Closed, Opened, Reported
-from sweeps.folder import SweepFolder
-from sweeps.journal import read_journal
+from sweeps.journal.events import Asked, Closed, Opened, Reported
+from sweeps.journal.file import read_journal
 from sweeps.results import load_sweep
+from sweeps.storage.folder import SweepFolder
 from tests.cluster.slurm_cluster import SlurmCluster, slurm_cluster
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]

@@ -9,8 +9,8 @@ import pytest
 
 from cluster.errors import ClusterError
 from cluster.storage import _try_here, probe
-from sweeps.messages import StorageMissingError
-from sweeps.trainable import _check_storage
+from sweeps.worker.messages import StorageMissingError
+from sweeps.worker.trainable import _check_storage
 
 
 @pytest.mark.ray

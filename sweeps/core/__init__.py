@@ -1,0 +1,1 @@
+"""The decision core, without Ray: what is trained next, and what has been decided."""

@@ -1,0 +1,265 @@
+"""What a sweep says at its end: the ten best, the totals, what failed, and how to go on."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.text import Text
+
+from cluster.bucket import is_url
+from sweeps import render
+from sweeps.core.budget import override_for_more
+from sweeps.core.memory import ADVICE, OUT_OF_MEMORY
+from sweeps.errors import headline
+from sweeps.journal.status import Status
+from sweeps.journal.trials import Trial
+from sweeps.results import SweepResults
+
+if TYPE_CHECKING:
+    from sweeps.export import CombinedResult, ExportResult
+
+_TOP = 10
+_FAILURES_SHOWN = 3
+
+
+def final_report(
+    sweep: SweepResults, *, console: Console, export: ExportResult | None = None
+) -> None:
+    """Print the summary of a sweep, over or interrupted.
+
+    Args:
+        sweep: What `load_sweep` read at the end.
+        console: Where to; standard output, as `caviar results` prints there.
+        export: What was exported, if anything was.
+    """
+    if console.is_terminal:
+        console.print()
+    print_trials(sweep, top=_TOP, console=console)
+    for line in _failures(sweep):
+        console.print(line)
+    console.print()
+    for line in _facts(sweep, export):
+        console.print(line)
+
+
+def print_trials(sweep: SweepResults, *, top: int, console: Console) -> None:
+    """Print the best trials and the totals."""
+    if len(sweep.trials):
+        top = max(top, min(len(sweep.front), 2 * _TOP))
+        console.print(render.trials_table(sweep, sweep.ranked()[:top], width=console.width))
+        console.print()
+    if sweep.front:
+        front = f"{_trials(len(sweep.front))} on the Pareto front; "
+        console.print(Text(f"{front}● is taken by {sweep.scalarization.name}", "dim"))
+    console.print(_totals(sweep))
+
+
+def print_export(export: ExportResult, *, console: Console) -> None:
+    """Print what was exported, and how good it is."""
+    for line in _export_facts(export):
+        console.print(line)
+
+
+def progress(sweep: SweepResults) -> Iterator[Text]:
+    """How far a sweep is, in a few lines."""
+    open_ = (Status.RUNNING, Status.PAUSED)
+    done = sum(sweep.status(trial) not in open_ for trial in sweep.trials)
+    yield fact("progress", Text(f"{done} of {sweep.record.num_samples} done  ") + _totals(sweep))
+    if sweep.best is not None:
+        yield fact("best", _best(sweep, sweep.best))
+    yield fact("results", _results_command(sweep))
+
+
+def _totals(sweep: SweepResults) -> Text:
+    shown = dict.fromkeys(Status, 0)
+    for trial in sweep.trials:
+        shown[sweep.status(trial)] += 1
+    counted = Text(f"{_trials(len(sweep.trials))}: ", "bold") + render.counts(shown)
+    elapsed = Text(render.duration(sweep.elapsed), "dim")
+    return Text("  ").join(
+        part for part in (counted, _steps(sweep), elapsed, _ending(sweep)) if part
+    )
+
+
+def _steps(sweep: SweepResults) -> Text:
+    """Steps spent, and what share that is of every trial run in full, where that is known."""
+    spent = sweep.trials.steps
+    if not spent:
+        return Text()
+    full = len(sweep.trials) * (sweep.max_t or 0)
+    share = f", {spent / full:.0%} of the {full} that full runs take" if full else ""
+    return Text(f"{spent} steps{share}", "dim")
+
+
+def _ending(sweep: SweepResults) -> Text:
+    """How the sweep ended, unless it goes on, or is simply done."""
+    closed, trials = sweep.trials.closed, list(sweep.trials)
+    if closed is None:
+        return Text()
+    if not sweep.is_over:
+        return Text(closed.reason, "yellow")
+    if trials and all(trial.run < sweep.trials.run for trial in trials):
+        return Text(f"nothing was left to do{_why_nothing(sweep)}", "yellow")
+    if sweep.max_t is not None and sweep.trials.steps and all(t.step < sweep.max_t for t in trials):
+        return Text(f"no trial was trained to max_t, {sweep.max_t}", "yellow")
+    return Text()
+
+
+def _why_nothing(sweep: SweepResults) -> str:
+    """Of a sweep that got a larger `max_t`: why none of what was complete goes on."""
+    factor, max_t = sweep.record.scheduler.get("reduction_factor"), sweep.max_t
+    if factor is None or max_t is None:
+        return ""
+    short = [t for t in sweep.trials.with_status(Status.COMPLETE) if t.reports and t.step < max_t]
+    if not short or len(short) >= factor:
+        return ""
+    return (
+        f": one in {factor} goes on to step {max_t}, and {_trials(len(short))} came as far as that"
+    )
+
+
+def _failures(sweep: SweepResults) -> Iterator[Text]:
+    failed = sweep.trials.with_status(Status.FAILED)
+    for trial in failed[:_FAILURES_SHOWN]:
+        where = _short(sweep.folder.job(trial.number, trial.run, life=trial.lives))
+        reason = headline(trial.error) or trial.cause or "no reason given"
+        tries = f" (tried {len(trial.failures) + 1} times)" if trial.failures else ""
+        said = f"trial {trial.number} failed{tries}: {reason}"
+        yield Text.assemble((said, "red"), (f"  {where}", "dim"))
+    if len(failed) > _FAILURES_SHOWN:
+        shown = f"{len(failed) - _FAILURES_SHOWN} more failed; their errors are in "
+        yield Text(f"{shown}{_results_command(sweep)} --csv", "dim")
+    causes = Counter(trial.cause for trial in sweep.trials)
+    if causes[OUT_OF_MEMORY]:
+        yield Text(f"out of memory in {_trials(causes[OUT_OF_MEMORY])}: {ADVICE}", "magenta")
+    if preempted := sum(trial.preemptions for trial in sweep.trials):
+        times = f"{preempted} time{'s' if preempted > 1 else ''}"
+        yield Text(
+            f"preempted {times}: the trial went on elsewhere, which counts for nothing", "dim"
+        )
+    if causes["time_limit"]:
+        ended = _trials(causes["time_limit"])
+        yield Text(f"hydra.sweeper.trial_time_limit_s ended {ended}", "dim")
+
+
+def _trials(count: int) -> str:
+    return f"{count} trial{'' if count == 1 else 's'}"
+
+
+def _facts(sweep: SweepResults, export: ExportResult | None) -> Iterator[Text]:
+    if sweep.best is not None:
+        yield fact("best", _best(sweep, sweep.best))
+    if export is not None:
+        yield from _export_facts(export)
+    yield fact("results", _results_command(sweep))
+    if not _is_whole_grid(sweep):
+        yield fact("go on", _resume_command(sweep))
+
+
+def _export_facts(export: ExportResult) -> Iterator[Text]:
+    yield fact("model", _exported(export))
+    if export.combined is not None:
+        yield from _combined_facts(export, export.combined)
+        return
+    if export.validation is not None:
+        yield fact("validation", render.number(export.validation))
+    if export.test:
+        yield fact("test", _metrics(export.test))
+    yield from _calibration_facts(export)
+
+
+def _combined_facts(export: ExportResult, combined: CombinedResult) -> Iterator[Text]:
+    """What is in it, and its metrics beside those of the best trial alone."""
+    several = "s" if len(combined.trials) > 1 else ""
+    yield fact(combined.kind, f"of trial{several} {', '.join(map(str, combined.trials))}")
+    for trial, reason in combined.left_out.items():
+        yield fact("left out", f"trial {trial}: {reason}")
+    alone = render.number(combined.single_validation)
+    yield fact("validation", _beside(render.number(export.validation), alone, export))
+    if export.test:
+        alone = _metrics(combined.single_test or {})
+        yield fact("test", _beside(_metrics(export.test), alone, export))
+    yield from _calibration_facts(export)
+    if combined.worse:
+        yield Text(f"trial {export.trial} alone is better: combine fewer trials", "yellow")
+
+
+def _calibration_facts(export: ExportResult) -> Iterator[Text]:
+    if export.calibration is None:
+        return
+    changes = [
+        f"{split} ece {render.number(before)} -> {render.number(after)}"
+        for split, (before, after) in export.calibration.ece.items()
+    ]
+    yield fact("temperature", "  ".join([render.number(export.calibration.temperature), *changes]))
+
+
+def _beside(value: str, alone: str, export: ExportResult) -> Text:
+    return Text.assemble(value, (f"   trial {export.trial} alone: {alone}", "dim"))
+
+
+def fact(name: str, value: Text | str) -> Text:
+    """A line that says one thing by its name."""
+    return Text.assemble((f"{name:<12}", "dim"), value)
+
+
+def _best(sweep: SweepResults, best: Trial) -> Text:
+    others = zip(sweep.objective.others, best.values[1:], strict=False)
+    return Text.assemble(
+        f"{sweep.objective.metric} ",
+        (render.number(best.value), "bold green"),
+        *(f"  {objective.metric} {render.number(value)}" for objective, value in others),
+        (f"  trial {best.number}" + (f", step {best.best.step}" if best.best else ""), "dim"),
+        f"  {render.parameters(sweep.values(best))}",
+    )
+
+
+def _exported(export: ExportResult) -> Text:
+    where = f"{_short(export.shown or export.folder)}  "
+    if export.verified:
+        return Text.assemble(where, ("verified", "green"))
+    return Text.assemble(where, (f"not verified: {export.reason}", "yellow"))
+
+
+def _metrics(metrics: dict[str, float]) -> str:
+    return "  ".join(f"{name} {render.number(value)}" for name, value in metrics.items())
+
+
+def _results_command(sweep: SweepResults) -> str:
+    return f"caviar results {shlex.quote(_short(sweep.folder.place))}"
+
+
+def _is_whole_grid(sweep: SweepResults) -> bool:
+    """Whether every combination was tried, so that no further trial can be."""
+    searcher = sweep.record.searcher
+    if searcher["name"] != "grid" or not sweep.is_over:
+        return False
+    return len(sweep.trials) >= sweep.space.grid(searcher.get("levels")).total
+
+
+def _resume_command(sweep: SweepResults) -> str:
+    command = f"caviar resume {shlex.quote(_short(sweep.folder.place))}"
+    closed = sweep.trials.closed
+    if sweep.is_over:
+        more: str | None = f"hydra.sweeper.num_samples={2 * max(1, len(sweep.trials))}"
+    else:
+        options = sweep.record.options
+        budget = {**(options.get("budget") or {}), "time_budget_s": options.get("time_budget_s")}
+        more = override_for_more(closed.reason, budget) if closed else None
+    return f"{command} {more}" if more else command
+
+
+def _short(path: Path | str) -> str:
+    """The path from here where that is shorter; a URL as it is."""
+    if is_url(path):
+        return str(path)
+    try:
+        return min(str(path), os.path.relpath(path), key=len)
+    except ValueError:  # another drive
+        return str(path)

@@ -1,0 +1,117 @@
+"""The sweep's append-only truth: a file of events, one JSON record a line."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from optuna.storages.journal import (
+    BaseJournalBackend,
+    JournalFileBackend,
+    JournalFileOpenLock,
+)
+
+from sweeps.errors import SweepError
+from sweeps.journal.events import Event
+from sweeps.journal.records import decode, encode
+from sweeps.storage.disk import refusal
+
+
+class _LeaseIsTheLock(JournalFileOpenLock):
+    """No lock: the sweep's lease keeps other writers out; Optuna's costs as much as the write."""
+
+    def acquire(self) -> bool:
+        """Hold it."""
+        return True
+
+    def release(self) -> None:
+        """Let it go."""
+
+
+class Journal:
+    """The one writer of a journal file.
+
+    Opening cuts a torn last line, which a crash in mid-write leaves and which would swallow the
+    next record, and breaks a lock that a killed writer left. The caller holds the sweep's lease:
+    that, not Optuna's lock, is what keeps a second writer out.
+    """
+
+    def __init__(self, path: Path, *, check: Callable[[], None] = lambda: None) -> None:
+        """Open it to append.
+
+        Args:
+            path: The file.
+            check: Called before each append; raises SweepError where another driver writes it now.
+        """
+        self._path = path
+        self._check = check
+        _cut_torn_tail(path)
+        with suppress(FileNotFoundError):
+            path.with_name(path.name + ".lock").unlink()
+        self._failure: SweepError | None = None
+        self._backend: BaseJournalBackend = JournalFileBackend(
+            str(path), _LeaseIsTheLock(str(path))
+        )
+
+    def append(self, *events: Event) -> None:
+        """Write events in one durable append (one fsync).
+
+        Raises:
+            SweepError: The disk refused, now or before. What it took of a line is cut off, and
+                nothing more is written: later decisions would rest on an event that is not there.
+        """
+        if self._failure is not None:
+            raise self._failure
+        self._check()
+        records = [encode(event) for event in events]
+        try:
+            self._backend.append_logs(records)
+        except OSError as error:
+            self._failure = refusal(self._path, error)
+            with suppress(OSError):  # read-only, or gone: the next writer cuts it
+                _cut_torn_tail(self._path)
+            raise self._failure from error
+
+    def close(self) -> None:
+        """Nothing to do: what is appended is whole."""
+
+
+def read_journal(path: Path) -> Iterator[Event]:
+    """Every event of a journal in order; a torn last line is passed over.
+
+    Raises:
+        SweepError: A whole line cannot be read, or a newer caviar wrote it; its number is named.
+    """
+    with path.open("rb") as file:
+        yield from decode_lines(file, str(path))
+
+
+def decode_lines(lines: Iterable[bytes], name: str) -> Iterator[Event]:
+    """The events of a journal's lines; as `read_journal`.
+
+    Args:
+        lines: Each with its newline; a last one without is passed over.
+        name: Of the journal, for the message.
+    """
+    for number, line in enumerate(lines, start=1):
+        if not line.endswith(b"\n"):
+            return
+        try:
+            yield decode(json.loads(line))
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise SweepError(
+                f"{name}, line {number}, cannot be read ({type(error).__name__}: {error}). "
+                f"Restore the file from a copy, or cut it before that line to go on from there."
+            ) from error
+
+
+def _cut_torn_tail(path: Path) -> None:
+    if not path.exists():
+        return
+    with path.open("r+b") as file:
+        whole = sum(len(line) for line in file if line.endswith(b"\n"))
+        file.truncate(whole)
+        os.fsync(file.fileno())

@@ -1,0 +1,1 @@
+"""What is searched: Hydra's override grammar as parameters, conditions and constraints."""

@@ -1,0 +1,377 @@
+"""A sweep on disk. This module alone knows the names in a sweep's folder."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cluster.bucket import Bucket, check_bucket, is_url
+from sweeps.errors import ConfigError, SweepError, did_you_mean
+from sweeps.storage.remote import Remote
+from sweeps.storage.scratch import scratch
+
+FORMAT = 1
+"""Version of sweep.yaml; a later one is refused."""
+
+DEFAULT_STORAGE = Path("outputs/sweeps")
+
+OUTPUT = "output.log"
+"""What a trial prints, in its job folder; what it logs is in Hydra's own log file beside it."""
+
+
+@dataclass(frozen=True)
+class SweepFolder:
+    """The paths of one sweep."""
+
+    path: Path
+    """On this machine; of a sweep in a bucket, where this process stages it."""
+    remote: Remote | None = None
+    """Where it is in a bucket, if it is in one."""
+
+    @classmethod
+    def at(cls, storage: Path | Bucket, name: str) -> SweepFolder:
+        """The sweep of a name under a storage path; of one in a bucket, its record is fetched."""
+        if isinstance(storage, Path):
+            return cls(storage / name)
+        stage = Path(tempfile.mkdtemp(dir=scratch())) / name
+        folder = cls(stage, Remote(storage / name, stage))
+        folder.impatient.pull(folder.sweep_yaml)
+        return folder
+
+    @property
+    def impatient(self) -> SweepFolder:
+        """The same, for what gives up within seconds where its bucket does not answer."""
+        if self.remote is None:
+            return self
+        return replace(self, remote=replace(self.remote, place=self.remote.place.impatient))
+
+    @property
+    def name(self) -> str:
+        """The sweep's name."""
+        return self.path.name
+
+    @property
+    def place(self) -> str:
+        """Where a user finds it."""
+        return self.shown(self.path)
+
+    @property
+    def storage(self) -> str:
+        """The storage path."""
+        return str(self.path.parent if self.remote is None else self.remote.place.parent)
+
+    def shown(self, path: Path) -> str:
+        """Where a user finds what lies at a path of this sweep."""
+        if self.remote is None or not path.is_relative_to(self.path):
+            return str(path)
+        inner = path.relative_to(self.path).as_posix()
+        return str(self.remote.place if inner == "." else self.remote.place / inner)
+
+    def push(self, *paths: Path) -> None:
+        """See that files are where the sweep is; nothing to do on a disk."""
+        if self.remote is not None:
+            self.remote.push(*paths)
+
+    def push_folder(self, folder: Path, *, last: str) -> None:
+        """The same for a folder, which is whole when its last file is there."""
+        if self.remote is not None and folder.is_relative_to(self.path):
+            self.remote.push_folder(folder, last=last)
+
+    def pull(self, path: Path) -> None:
+        """See that a file, if the sweep has it, is on this machine; nothing to do on a disk."""
+        if self.remote is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self.remote.pull(path)
+
+    def pull_job(self, job: Path, checkpoint: str | None) -> None:
+        """See that a job folder, and a checkpoint in it, are on this machine.
+
+        Raises:
+            FileNotFoundError: The checkpoint has gone.
+        """
+        if self.remote is not None:
+            self.remote.pull_folder(job)
+            if checkpoint is not None:
+                self.remote.get_checkpoint(checkpoint, self.path / checkpoint)
+
+    @property
+    def sweep_yaml(self) -> Path:
+        """What was asked; see `Record`."""
+        return self.path / "sweep.yaml"
+
+    @property
+    def journal(self) -> Path:
+        """Every ask, report, decision and tell: the state."""
+        return self.path / "journal.log"
+
+    @property
+    def lease(self) -> Path | Bucket:
+        """Who drives the sweep."""
+        name = "driver.json"
+        return self.path / name if self.remote is None else self.remote.place / name
+
+    @property
+    def log(self) -> Path:
+        """The driver's log."""
+        return self.path / "sweep.log"
+
+    @property
+    def trials_table(self) -> Path:
+        """One row a trial."""
+        return self.path / "trials.parquet"
+
+    @property
+    def metrics_table(self) -> Path:
+        """One row a report."""
+        return self.path / "metrics.parquet"
+
+    @property
+    def best(self) -> Path:
+        """The exported best model."""
+        return self.path / "best"
+
+    def combined(self, kind: str) -> Path:
+        """The exported `ensemble` or `soup` of the best models."""
+        return self.path / kind
+
+    def job(
+        self, trial: int, run: int, *, rung: int | None = None, exploits: int = 0, life: int = 0
+    ) -> Path:
+        """A trial's Hydra job folder under one driver; another driver's lies beside it.
+
+        Where a trial is trained anew at each rung, each rung's lies within. Where it went on from
+        another trial's checkpoint it has other parameters, and a folder beside: 1, 1.1, 1.2, ...
+        So it has where it goes on after its process or node was lost: 1, 1-1, 1-2, ...
+        """
+        name = f"{run}.{exploits}" if exploits else str(run)
+        name = f"{name}-{life}" if life else name
+        job = self.path / "trials" / str(trial) / name
+        return job if rung is None else job / f"rung-{rung}"
+
+    def job_of(self, checkpoint: str) -> Path:
+        """The job folder in which a checkpoint lies that the journal names."""
+        return (self.path / checkpoint).parent.parent
+
+    def checkpoints(self, trial: int) -> list[Path]:
+        """All that lies where a trial's checkpoints do, under any driver, half written ones too."""
+        own = self.path / "trials" / str(trial)
+        patterns = ("*/checkpoints/*", "*/rung-*/checkpoints/*")
+        return [path for pattern in patterns for path in own.glob(pattern)]
+
+    def output(self, trial: int, run: int, *, exploits: int = 0, life: int = 0) -> Path:
+        """What a trial printed under one driver, its traceback too if it raised."""
+        return self.job(trial, run, exploits=exploits, life=life) / OUTPUT
+
+    def outputs(self, trial: int) -> list[Path]:
+        """All that a trial printed, oldest first."""
+        own = self.path / "trials" / str(trial)
+        if self.remote is not None:
+            self.remote.pull_folder(own)
+        found = [*own.glob(f"*/{OUTPUT}"), *own.glob(f"*/rung-*/{OUTPUT}")]
+        return sorted(found, key=lambda path: _age(path.relative_to(own).as_posix()))
+
+    def relative(self, path: Path) -> str:
+        """A path inside the folder as the journal names it."""
+        return path.relative_to(self.path).as_posix()
+
+    def resolve(self, name: str | None) -> Path | None:
+        """The path of what the journal names."""
+        return None if name is None else self.path / name
+
+    def has_checkpoint(self, name: str) -> bool:
+        """Whether a checkpoint that the journal names is there."""
+        if self.remote is not None:
+            return self.remote.has_checkpoint(name)
+        return (self.path / name).is_dir()
+
+    def finder(self) -> Callable[[str], bool]:
+        """As `has_checkpoint`, as it is now, for many names: a bucket is listed once."""
+        if self.remote is not None:
+            return self.remote.checkpoints().__contains__
+        return self.has_checkpoint
+
+    def begin(self) -> None:
+        """Make the folder.
+
+        Raises:
+            ConfigError: It holds a sweep already, or cannot be written.
+            BucketError: The bucket cannot be reached or written.
+        """
+        if self.sweep_yaml.exists() or self.journal.exists():
+            raise ConfigError(
+                f"hydra.sweeper.name is {self.name!r}, and that sweep exists in "
+                f"{self.storage}: go on with it (caviar resume {self.place}) or choose another "
+                f"name. Nothing was overwritten."
+            )
+        if self.remote is not None:
+            check_bucket(self.storage)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            probe = self.path / ".probe"
+            probe.write_bytes(b"")
+            probe.unlink()
+        except OSError as error:
+            raise ConfigError(
+                f"hydra.sweeper.storage_path is {str(self.path.parent)!r}, which cannot be "
+                f"written: {error.strerror}"
+            ) from error
+
+    def remove_if_empty(self) -> None:
+        """Take back what `begin` made, for a sweep of which nothing was written."""
+        with suppress(OSError):
+            self.path.rmdir()
+
+
+_JOB = re.compile(r"(\d+)(?:\.(\d+))?(?:-(\d+))?/(?:rung-(\d+))?")
+
+
+def _age(inner: str) -> list[int]:
+    """What sorts a trial's job folders, named as `SweepFolder.job` does, oldest first."""
+    found = _JOB.match(inner)
+    return [int(part or 0) for part in found.groups()] if found else []
+
+
+def find_sweep(
+    name: str | os.PathLike[str], storage: Path | Bucket = DEFAULT_STORAGE
+) -> SweepFolder:
+    """The sweep of that folder or URL, or of that name under the storage path.
+
+    Raises:
+        ConfigError: There is none; the nearest names are listed.
+        BucketError: The bucket cannot be reached or read.
+    """
+    given = str(name)
+    if is_url(given):
+        place = Bucket.parse(given, key="the sweep")
+        storage, candidates = place.parent.impatient, [SweepFolder.at(place.parent, place.name)]
+    elif isinstance(storage, Bucket):
+        candidates = [SweepFolder.at(storage, given)]
+    else:
+        candidates = [SweepFolder(path.resolve()) for path in (Path(name), storage / name)]
+    for folder in candidates:
+        if folder.sweep_yaml.exists():
+            return folder
+    known = list_sweeps(storage)
+    there = f"there are {', '.join(known[-5:])}" if known else f"there is none in {storage}"
+    raise ConfigError(f"no sweep {given!r}: {there}{did_you_mean(given, known)}")
+
+
+def list_sweeps(storage: Path | Bucket = DEFAULT_STORAGE) -> list[str]:
+    """The names of the sweeps under a storage path, oldest first."""
+    if isinstance(storage, Bucket):
+        written = storage.changed(f"{name}/sweep.yaml" for name in storage.folders())
+        return [key.partition("/")[0] for key in sorted(written, key=written.__getitem__)]
+    found = sorted(storage.glob("*/sweep.yaml"), key=lambda path: path.stat().st_mtime)
+    return [path.parent.name for path in found]
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file so that a reader sees the old text or the new, never a part."""
+    partial = path.with_name(f".{path.name}.partial")
+    with partial.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """sweep.yaml: what was asked of a sweep, and where."""
+
+    name: str
+    app: Mapping[str, Any]
+    """file or module, function, argv, cwd, sys_path, interpreter."""
+    overrides: list[str]
+    """The fixed overrides that every trial has."""
+    space: Mapping[str, Any]
+    """`Space.to_json()`."""
+    metric: str | list[str]
+    mode: str | list[str]
+    """Lists where there are several objectives."""
+    searcher: Mapping[str, Any]
+    scheduler: Mapping[str, Any]
+    num_samples: int
+    seed: int
+    options: Mapping[str, Any]
+    """The rest of `hydra.sweeper`."""
+    environment: Mapping[str, Any]
+    """versions, git, hardware; see `environment`."""
+    format: int = FORMAT
+
+    def write(self, folder: SweepFolder) -> None:
+        """Write sweep.yaml."""
+        text = yaml.safe_dump(vars(self), sort_keys=False, allow_unicode=True)
+        write_whole(folder.sweep_yaml, text)
+        folder.push(folder.sweep_yaml)
+
+    @classmethod
+    def read(cls, folder: SweepFolder) -> Record:
+        """Read sweep.yaml.
+
+        Raises:
+            SweepError: It is missing, damaged, or of a later format.
+        """
+        try:
+            fields = yaml.safe_load(folder.sweep_yaml.read_text(encoding="utf-8"))
+            record = cls(**fields)
+        except (OSError, yaml.YAMLError, TypeError) as error:
+            raise SweepError(
+                f"{folder.shown(folder.sweep_yaml)} cannot be read: {error}"
+            ) from error
+        if record.format > FORMAT:
+            raise SweepError(
+                f"{folder.shown(folder.sweep_yaml)} was written by a newer caviar; update caviar"
+            )
+        return record
+
+
+def environment(code: Path) -> dict[str, Any]:
+    """Versions, hardware, and the git state of the folder `code`, for the record."""
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "versions": {name: _version(name) for name in _PACKAGES},
+        "git": _git(code),
+        "interpreter": sys.executable,
+    }
+
+
+_PACKAGES = ("caviar", "ray", "optuna", "hydra-core", "torch", "pyarrow", "numpy")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _git(folder: Path) -> dict[str, Any] | None:
+    """The commit and the uncommitted difference of a folder, where it is in a checkout."""
+    try:
+        commit = _run_git(folder, "rev-parse", "HEAD").strip()
+        return {"commit": commit, "diff": _run_git(folder, "diff", "HEAD")}
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _run_git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), *arguments]
+    done = subprocess.run(  # noqa: S603
+        command, capture_output=True, text=True, timeout=10, check=True, errors="replace"
+    )
+    return done.stdout

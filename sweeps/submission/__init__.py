@@ -1,0 +1,1 @@
+"""Sweeps that are sent elsewhere, and found again."""

@@ -1,0 +1,107 @@
+"""What was submitted, found again by what a user calls it: its job, and its sweep."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from cluster.backend import Backend
+from cluster.handle import SCHEMES, Handle
+from cluster.ledger import Entry, Ledger
+from cluster.profile import load_profile, make_backend
+from cluster.project import find_root
+from sweeps.errors import ConfigError, did_you_mean, nearest
+from sweeps.storage.folder import SweepFolder, find_sweep
+
+_SHOWN = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A job, and the backend that knows it."""
+
+    handle: Handle
+    backend: Backend
+    entry: Entry | None = None
+    """What the ledger says of it; None where it was submitted elsewhere."""
+
+
+def find_job(text: str, *, cluster: str | None = None, insecure: bool = False) -> Job:
+    """The job of a handle, of a name in the ledger, or of the start of one.
+
+    Args:
+        text: What a user calls it.
+        cluster: The profile, for a handle that the ledger does not know.
+        insecure: Whether a cluster without token authentication is taken.
+
+    Raises:
+        ConfigError: There is none, or several.
+    """
+    entry = Ledger().find(text)
+    if entry is not None:
+        return job_of(entry, insecure=insecure)
+    if "://" not in text:
+        raise ConfigError(_unknown(text))
+    handle = Handle.parse(text)
+    profile = load_profile(cluster or handle.backend, find_root(Path.cwd()), insecure=insecure)
+    return Job(handle=handle, backend=make_backend(profile))
+
+
+def job_of(entry: Entry, *, insecure: bool = False) -> Job:
+    """The job of an entry of the ledger."""
+    insecure = insecure or entry.insecure
+    profile = load_profile(entry.cluster, Path(entry.root), insecure=insecure)
+    return Job(handle=Handle.parse(entry.handle), backend=make_backend(profile), entry=entry)
+
+
+def sweep_of(entry: Entry) -> SweepFolder:
+    """An entry's sweep.
+
+    Raises:
+        ConfigError: It has not begun, or its storage cannot be read from here.
+    """
+    try:
+        return find_sweep(f"{entry.storage}/{entry.name}")
+    except ConfigError as error:
+        raise ConfigError(
+            f"the sweep {entry.name} is not in {entry.storage} as seen from here: it has not "
+            f"begun, or this machine does not have that storage"
+        ) from error
+
+
+def find_any_sweep(text: str) -> SweepFolder:
+    """The sweep of that folder, of that name under the storage path, or of that submission.
+
+    Raises:
+        ConfigError: There is none; the nearest are listed.
+    """
+    found = find_sweep_or_entry(text)
+    return sweep_of(found) if isinstance(found, Entry) else found
+
+
+def find_sweep_or_entry(text: str) -> SweepFolder | Entry:
+    """The sweep of that folder, or of that name under the storage path; else a submission.
+
+    Raises:
+        ConfigError: There is none; the nearest are listed.
+    """
+    ledger = Ledger()
+    if text.partition("://")[0] in SCHEMES:
+        if (entry := ledger.find(text)) is None:
+            raise ConfigError(_unknown(text))
+        return entry
+    try:
+        return find_sweep(text)
+    except ConfigError as error:
+        if (entry := ledger.find(text)) is not None:
+            return entry
+        near = nearest(text, ledger.named())
+        among = f"; among what was submitted: {', '.join(near)} (caviar list)" if near else ""
+        raise ConfigError(f"{error}{among}") from error
+
+
+def _unknown(text: str) -> str:
+    known = list(Ledger().named())
+    names = [entry.name for entry in Ledger().read()[0]][-_SHOWN:]
+    there = f"the latest are {', '.join(dict.fromkeys(names))}" if names else "there is none yet"
+    return f"no submission {text!r}: {there} (caviar list){did_you_mean(text, known)}"

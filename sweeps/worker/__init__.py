@@ -1,0 +1,1 @@
+"""Where trials train: Ray actors that run the app, one segment after another."""

@@ -1,0 +1,150 @@
+"""What trains in a process of a sweep: the app, imported once, and one segment after another."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import os
+import traceback
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import ray
+from hydra.errors import InstantiationException
+
+from cluster.bucket import BucketError
+from sweeps import session
+from sweeps.core.memory import OUT_OF_MEMORY, ran_out_of_memory
+from sweeps.planning.app import load_app
+from sweeps.planning.compose import Base, apply
+from sweeps.planning.relocate import Move
+from sweeps.storage.disk import STORAGE, cannot_be_written
+from sweeps.worker.job import JobRunner, trial_seed
+from sweeps.worker.messages import Job, LaneSettings, Raised
+from sweeps.worker.process_group import World, process_group
+from sweeps.worker.stage import staged
+
+_OF_THE_NODES_JOB = ("SLURM_", "SLURMD_", "PMI_", "PMIX_")
+
+
+class Worker:
+    """The app in this process."""
+
+    def __init__(self, settings: LaneSettings) -> None:
+        """Import the app, and what its trials will need."""
+        self._settings = settings
+        _clear_environment(gpus=settings.resources.gpus)
+        move = Move.to_this_node(settings.app)
+        app, search_path = move.app(settings.app), move.search_path(settings.search_path)
+        task, self._module = load_app(app)
+        _preload(settings.preload)
+        self._runner = JobRunner(app, task, search_path, move)
+        self._bases: dict[str, Base] = {}
+        _spare_the_collector()
+
+    def train(
+        self, job: Job, send: session.Send, world: World | None = None, store: Any = None
+    ) -> Any:
+        """Run the task function for a segment; what it returns.
+
+        Args:
+            job: The segment.
+            send: Hands a report over, and waits for the decision.
+            world: Where it is one of several ranks.
+            store: Where the ranks meet, if this is rank 0.
+
+        Raises:
+            TrialEnded: The decision was to end.
+        """
+        settings, rank = self._settings, world.rank if world else 0
+        config = apply(
+            self._base(job),
+            job.patch,
+            job_num=job.trial,
+            job_id=f"{settings.name}_{job.trial}",
+            main=self._module,
+        )
+        with (
+            staged(job, send, settings.remote) as files,
+            _session(
+                session.Session(
+                    job_folder=files.folder,
+                    checkpoint=files.checkpoint,
+                    send=files.send,
+                    keeper=files.keeper,
+                    objective=settings.objective,
+                    rungs=settings.rungs,
+                    judged_between=settings.judged_between,
+                    always=settings.by_rung,
+                    best=job.best,
+                    best_step=job.best_step,
+                    rank=rank,
+                )
+            ),
+            process_group(world, store) if world else contextlib.nullcontext(),
+        ):
+            seed = trial_seed(settings.seed, job.trial)
+            return self._runner.run(config, files.folder, seed=seed, rank=rank)
+
+    def _base(self, job: Job) -> Base:
+        if job.base_id not in self._bases:
+            self._bases[job.base_id] = ray.get(job.base)
+        return self._bases[job.base_id]
+
+
+@contextlib.contextmanager
+def _session(entered: session.Session) -> Iterator[None]:
+    session.begin(entered)
+    try:
+        yield
+    finally:
+        session.end()
+
+
+def raised(job: Job, error: BaseException) -> Raised:
+    """What to tell the driver of a task that raised."""
+    return Raised(trial=job.trial, error=traceback_of(error), cause=_cause(error, job.folder))
+
+
+def traceback_of(error: BaseException) -> str:
+    """An exception as Python prints it."""
+    return "".join(traceback.format_exception(error))
+
+
+def _cause(error: BaseException, folder: Path) -> str:
+    """Whether storage or memory ran out, or no other trial can import it either."""
+    if isinstance(error, BucketError) or cannot_be_written(folder, error):
+        return STORAGE
+    if ran_out_of_memory(error):
+        return OUT_OF_MEMORY
+    missing = isinstance(error, InstantiationException) and "locating target" in str(error)
+    return "import" if missing or isinstance(error, ImportError) else "error"
+
+
+def _clear_environment(*, gpus: float) -> None:
+    """Drop what the node's launcher said of its own job: libraries would take a trial for it.
+
+    A trial without GPUs sees none: Ray leaves it those of the node.
+    """
+    for name in [name for name in os.environ if name.startswith(_OF_THE_NODES_JOB)]:
+        del os.environ[name]
+    if not gpus:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
+def _preload(modules: Iterable[str]) -> None:
+    """Import what trials will need, so that the first one does not pay for it.
+
+    What cannot be imported here fails in the trial that needs it, where the error is told.
+    """
+    for module in modules:
+        with contextlib.suppress(Exception):
+            importlib.import_module(module)
+
+
+def _spare_the_collector() -> None:
+    """Keep what is loaded for good out of every later collection: a fifth of a short segment."""
+    gc.collect()
+    gc.freeze()
