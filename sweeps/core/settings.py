@@ -17,8 +17,6 @@ from sweeps.errors import ConfigError, did_you_mean
 from sweeps.journal.objective import Objective
 from sweeps.journal.pareto import Scalarization
 
-DEFAULT_NUM_SAMPLES = 20
-
 _RETIRED = {
     "n_trials": "num_samples",
     "n_jobs": "max_concurrent_trials",

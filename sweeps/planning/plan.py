@@ -12,7 +12,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from sweeps.core.compatible import POPULATION, check_together
-from sweeps.core.settings import DEFAULT_NUM_SAMPLES, Settings
+from sweeps.core.settings import Settings
 from sweeps.errors import ConfigError
 from sweeps.planning import changes
 from sweeps.planning.app import App, describe_app
@@ -20,6 +20,7 @@ from sweeps.planning.compose import Composer, apply, group_options
 from sweeps.planning.warm import known_trials
 from sweeps.schedulers import Scheduler, make_scheduler
 from sweeps.searchers import Searcher, View, make_searcher
+from sweeps.searchers.base import DEFAULT_NUM_SAMPLES
 from sweeps.secrets import masked
 from sweeps.space.space import Space, parse_space
 from sweeps.storage.folder import Record, SweepFolder, environment

@@ -7,6 +7,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+DEFAULT_NUM_SAMPLES = 20
+"""Trials of a sweep that does not say how many."""
+
 
 class Searcher(Protocol):
     """Proposes configurations. A pure function of the journal's view, the seed and the number."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
-from sweeps.core.settings import DEFAULT_NUM_SAMPLES
+from sweeps.searchers.base import DEFAULT_NUM_SAMPLES
 from sweeps.searchers.learner import Learner
 from sweeps.searchers.results import Result
 from sweeps.searchers.view import View
