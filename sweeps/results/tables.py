@@ -48,6 +48,10 @@ def trials_table(
     at_best = [trial.best.metrics if trial.best is not None else {} for trial in trials]
     columns.add_metrics("best.<metric>", at_best, sweep.objective)
     columns.add_metrics("returned.<metric>", [t.metrics for t in trials], sweep.objective)
+    if not is_part:
+        closed, best = sweep.trials.closed, sweep.best
+        about["closed"] = None if closed is None else closed.reason
+        about["best"] = None if best is None else best.number
     return columns.table(schema.about(sweep, "trials", **about))
 
 
