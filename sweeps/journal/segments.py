@@ -111,7 +111,7 @@ class Segments(BaseJournalBackend):
         keys = self._place.sizes()
         epochs = _epochs(keys)
         if not epochs:
-            return Mark(size=0, last="")
+            return Mark.of(0, b"")
         order = _in_order(keys, max(epochs))
         end = self._place.get(order[-1])
         return Mark.of(sum(keys[key] for key in order), end.splitlines()[-1] if end else b"")
