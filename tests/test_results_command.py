@@ -54,10 +54,8 @@ def caviar(capsys, monkeypatch, sweep):
 
 def trials_in(text):
     """The numbers of the trials in a printed table."""
-    rows = [line.replace("●", " ").split() for line in text.splitlines()]
-    return [
-        int(row[0]) for row in rows if len(row) > 4 and row[0].isdigit() and row[1] != "trials:"
-    ]
+    rows = [line.replace("●", " ").split() for line in text.partition("\n\n")[0].splitlines()]
+    return [int(row[0]) for row in rows if row[0].isdigit()]
 
 
 def numbers(text):

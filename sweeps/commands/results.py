@@ -28,7 +28,7 @@ def _results(parser: ArgumentParser, given: list[str]) -> int:
     if options.diff:
         _diff(sweeps[0], options)
     elif options.format is not None:
-        _write(_chosen(sweeps, options), options)
+        _write(_chosen(sweeps, options, most=options.top), options)
     elif len(sweeps) > 1:
         _compare(sweeps, options)
     else:
@@ -108,14 +108,14 @@ def _print_trials(sweep: Sweep, options: Namespace) -> None:
 
     console = make_console()
     if options.columns:
-        console.print(rows_table(_chosen([sweep], options, top=_TOP)))
+        console.print(rows_table(_chosen([sweep], options, most=_shown(options))))
         return
     results = sweep.results
-    top = len(results.trials) if options.all else options.top or _TOP
+    top = _shown(options) or len(results.trials)
     if not (options.filter or options.sort):
         print_trials(results, top=top, console=console)
         return
-    numbers = _chosen([sweep], options, top=len(results.trials) or 1)["number"].to_pylist()
+    numbers = _chosen([sweep], options, most=len(results.trials))["number"].to_pylist()
     chosen = [results.trials[number] for number in numbers]
     print_trials(results, top=top, console=console, chosen=chosen)
     if options.filter:
@@ -133,7 +133,7 @@ def _compare(sweeps: list[Sweep], options: Namespace) -> None:
     console.print(side_by_side(rows, _labels(sweeps), about="sweep"))
     if options.top or options.all or options.sort or options.filter or options.columns:
         console.print()
-        console.print(rows_table(_chosen(sweeps, options, top=_TOP)))
+        console.print(rows_table(_chosen(sweeps, options, most=_shown(options))))
 
 
 def _diff(sweep: Sweep, options: Namespace) -> None:
@@ -160,16 +160,20 @@ def _as_table(rows: list[Row], labels: list[str]) -> pa.Table:
 # The rows
 
 
-def _chosen(sweeps: list[Sweep], options: Namespace, *, top: int | None = None) -> pa.Table:
+def _shown(options: Namespace) -> int | None:
+    """How many trials a screen shows; None for all."""
+    return None if options.all else options.top or _TOP
+
+
+def _chosen(sweeps: list[Sweep], options: Namespace, *, most: int | None) -> pa.Table:
     """The rows of one table over all sweeps that were asked for, in that order.
 
-    By number; with `--top`, the best trials of each sweep, best first, or the first rows of the
-    order that `--sort` gives.
+    By number; where there is a limit, the best trials of each sweep, best first, or the first rows
+    of the order that `--sort` gives.
     """
     from sweeps.results.filter import filtered
     from sweeps.results.pick import selected, sorted_by
 
-    most = None if options.all else options.top or top
     table, metric = _table(sweeps, options), _metric(sweeps)
     if options.filter is not None:
         table = filtered(table, options.filter, metric=metric)
