@@ -17,6 +17,7 @@ from typing import Any, Self
 import yaml
 
 from sweeps.errors import SweepError
+from sweeps.space.grammar import split_key
 from sweeps.storage.folder import SweepFolder, write_whole
 
 FORMAT = 1
@@ -44,7 +45,7 @@ class Roster:
     sweep: str
     """The sweep's name."""
     seed_key: str | None
-    """The key of the app's config that takes the seed; None where it has none."""
+    """The key of the app's config that takes the seed, as an override; None where it has none."""
     entries: tuple[Entry, ...]
     seeds: tuple[int, ...]
     runs: tuple[tuple[int, int], ...]
@@ -72,7 +73,9 @@ class Roster:
 
     def _point(self, entry: int, seed: int) -> dict[str, Any]:
         params = dict(self.entries[entry].params)
-        return params if self.seed_key is None else {**params, self.seed_key: self.seeds[seed]}
+        if self.seed_key is not None:
+            params[split_key(self.seed_key)[1]] = self.seeds[seed]
+        return params
 
     def write(self, folder: SweepFolder) -> None:
         """Write retest.yaml into the retest's folder, which is made."""
