@@ -136,4 +136,4 @@ def _best_shares(w: Losses, d: Losses, v: Losses, *, runs: float) -> list[float]
     mean = shrunk * d[:count] * along
     spread = np.sqrt(shrunk[drawn] * variance[:, None])
     effects = (mean[drawn] + spread * rng.standard_normal((_DRAWS, count))) @ v
-    return (np.bincount(effects.argmin(1), minlength=count) / _DRAWS).tolist()
+    return [float(share) for share in np.bincount(effects.argmin(1), minlength=count) / _DRAWS]
