@@ -160,6 +160,11 @@ class SweepFolder:
         """When the test data was looked at; in a bucket a folder. See `sweeps.retest.looks`."""
         return self.path / ("looks.jsonl" if self.remote is None else "looks")
 
+    @property
+    def top(self) -> Path:
+        """The exported best few models, a folder each."""
+        return self.path / "top"
+
     def combined(self, kind: str) -> Path:
         """The exported `ensemble` or `soup` of the best models."""
         return self.path / kind
