@@ -1,4 +1,4 @@
-"""What a retest tells, from rosters and journals put down by hand; see test_sweep_retest for runs."""
+"""What a retest tells, of rosters and journals put down by hand; test_sweep_retest runs some."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from rich.console import Console
 
 from sweeps.commands.retest import RETEST
 from sweeps.errors import ConfigError, SweepError
+from sweeps.export.retested import best_retested
 from sweeps.journal.events import Started
 from sweeps.journal.status import Status
 from sweeps.results import load_sweep
@@ -23,7 +24,7 @@ from sweeps.retest.luck import warnings
 from sweeps.retest.results import Retest, read_retest
 from sweeps.retest.roster import Entry, Roster
 from sweeps.space.space import Space
-from sweeps.storage.folder import list_sweeps
+from sweeps.storage.folder import SweepFolder, list_sweeps
 
 Retested = Callable[..., Retest]
 
@@ -121,7 +122,7 @@ def test_nothing_to_retest_is_said(make_sweep) -> None:
     made.ask(0, lr=0.1)
     made.end(0, Status.FAILED, error="no")
 
-    with pytest.raises(SweepError, match="no trial of .* is over and has a finite val_accuracy"):
+    with pytest.raises(SweepError, match=r"no trial of .* is over and has a finite val_accuracy"):
         best_entries(load_sweep(made.folder), 5, seed_key="seed")
 
 
@@ -143,7 +144,7 @@ def test_a_schedule_of_population_based_training_is_refused_with_the_reason(make
     made.report(0, 4, 0.9, checkpoint="trials/0/1.1/checkpoints/4")
     made.end(0, Status.COMPLETE, 0.9)
 
-    with pytest.raises(SweepError, match="trial 0 was trained with a schedule: .* another schedu"):
+    with pytest.raises(SweepError, match=r"trial 0 was trained with a schedule: .* another schedu"):
         best_entries(load_sweep(made.folder), 5, seed_key="seed")
 
 
@@ -225,7 +226,7 @@ def test_every_point_is_a_configuration_of_the_space_with_conditions_too(make_sw
 def test_configurations_of_spaces_that_do_not_fit_together_are_refused(make_sweep) -> None:
     sweep = load_sweep(make_sweep().folder)
 
-    with pytest.raises(ConfigError, match="trial 1 cannot be trained beside .* space was changed"):
+    with pytest.raises(ConfigError, match=r"trial 1 cannot be trained beside .* space was changed"):
         space_of(sweep, roster({"lr": 0.1}, {}))
 
 
@@ -375,7 +376,7 @@ def test_the_table_has_a_plot_of_the_intervals(retested: Retested) -> None:
     (row,) = [line for line in lines if line.lstrip().startswith("● 0")]
 
     plot = row[row.index("%") + 1 :]
-    assert plot.index("●") < plot.index("×")
+    assert plot.index("●") < plot.index("◆")
     assert "─" in plot or "·" in plot
     assert "0.7" in lines[0]
 
@@ -442,3 +443,32 @@ def test_wrong_flags_are_wrong_usage(given: list[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         RETEST.run(RETEST.parser("retest"), ["s", *given])
     assert ended.value.code == 2
+
+
+# What the export makes of it
+
+
+def test_a_retest_that_is_not_over_is_not_exported_from(retested: Retested) -> None:
+    found = retested([0.9, 0.8], [[0.9, Status.RUNNING], [0.8, 0.81]])
+
+    with pytest.raises(SweepError, match="3 of 4 runs of the retest have ended"):
+        best_retested(SweepFolder(found.folder.path.parent))
+
+
+def test_runs_without_a_checkpoint_leave_nothing_to_export(retested: Retested) -> None:
+    found = retested([0.9, 0.8], [[0.9, 0.95], [0.8, 0.81]])
+
+    with pytest.raises(SweepError, match=r"run 2 of .*retest left no checkpoint"):
+        best_retested(SweepFolder(found.folder.path.parent))
+
+
+def test_a_sweep_that_was_not_retested_is_not_exported_by_it(make_sweep) -> None:
+    with pytest.raises(ConfigError, match=r"--by retest, and .* was not retested: caviar retest"):
+        best_retested(make_sweep().folder)
+
+
+def test_nothing_but_failures_leaves_nothing_to_export(retested: Retested) -> None:
+    found = retested([0.9], [[Status.FAILED, Status.FAILED]])
+
+    with pytest.raises(SweepError, match="gave a finite val_accuracy"):
+        best_retested(SweepFolder(found.folder.path.parent))

@@ -21,6 +21,7 @@ from sweeps.journal.status import Status
 from sweeps.results import load_sweep
 from sweeps.retest import run as of_retest
 from sweeps.retest.choose import new_seeds
+from sweeps.retest.looks import looks
 from sweeps.retest.results import Retest, read_retest
 from sweeps.storage.folder import SweepFolder, find_sweep
 
@@ -298,3 +299,42 @@ def test_fewer_resources_and_runs_at_once_can_be_asked_for(sweep) -> None:
     assert "0.5 CPU" in again.err
     assert "1 run at once" in again.err or "1 runs at once" in again.err
     assert "one seed each tells no spread" in again.out
+
+
+TINY = ["model=mlp", "model.width=8", "trainer.epochs=2", "trainer.device=cpu", "trainer.threads=1"]
+TINY += ["hydra.sweeper.metric=val_accuracy", "hydra.sweeper.mode=max", "hydra.sweeper.seed=1"]
+
+
+@pytest.mark.slow
+def test_the_export_takes_the_best_mean_and_only_exports_look_at_test_data(sweep) -> None:
+    lrs = ["optimizer.lr=choice(0.1,0.05,0.001)", "hydra/sweeper/searcher=grid"]
+    swept = sweep("sweeps.train", *TINY, *lrs, "hydra.sweeper.export=false")
+    place = str(swept.folder.path)
+    early = sweep.caviar("export", place, "--by", "retest")
+    assert early.code == 2
+    assert "was not retested: caviar retest" in early.err
+    again = sweep.caviar("retest", place, "--top", "2", "--seeds", "2")
+    assert again.code == 0, again.err
+    assert looks(swept.folder) == []
+    assert "The test split was not looked at." in again.out
+
+    found = retest_of(swept)
+    best = min(found.best.runs, key=lambda run: (-run.value, run.trial))
+    exported = sweep.caviar("export", place, "--by", "retest")
+    assert exported.code == 0, exported.err
+    assert "verified" in exported.out
+    assert f"The configuration is that of trial {found.best.trial} of the sweep" in exported.out
+    config = OmegaConf.load(swept.folder.best / "config.yaml")
+    assert (config.seed, config.optimizer.lr) == (
+        best.seed,
+        found.best.entry.params["optimizer.lr"],
+    )
+    assert json.loads((swept.folder.best / "metrics.json").read_text())["trial"] == best.trial
+    assert [look.what for look in looks(swept.folder)] == [
+        f"export of trial {best.trial} of s/retest"
+    ]
+    assert looks(found.folder) == []
+
+    assert sweep.caviar("export", place).code == 0
+    assert "looked at 2 times" in sweep.caviar("retest", place).out
+    assert "looked at 2 times" in (swept.folder.best / "README.md").read_text()
