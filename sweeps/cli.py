@@ -13,6 +13,7 @@ from sweeps.commands.doctor import DOCTOR
 from sweeps.commands.export import EXPORT
 from sweeps.commands.jobs import LIST, LOGS, STATUS, STOP
 from sweeps.commands.results import RESULTS
+from sweeps.commands.retest import RETEST
 from sweeps.commands.submit import SUBMIT
 from sweeps.commands.verb import Verb, say
 from sweeps.errors import ConfigError, SweepError, did_you_mean, exit_code
@@ -23,6 +24,7 @@ _VERBS: dict[str, Verb] = {
     "resume": RESUME,
     "results": RESULTS,
     "export": EXPORT,
+    "retest": RETEST,
     "submit": SUBMIT,
     "list": LIST,
     "status": STATUS,
