@@ -12,6 +12,7 @@ from sweeps.commands.apps import RESUME, SWEEP, TRAIN
 from sweeps.commands.doctor import DOCTOR
 from sweeps.commands.export import EXPORT
 from sweeps.commands.jobs import LIST, LOGS, STATUS, STOP
+from sweeps.commands.predict import PREDICT
 from sweeps.commands.results import RESULTS
 from sweeps.commands.retest import RETEST
 from sweeps.commands.submit import SUBMIT
@@ -24,6 +25,7 @@ _VERBS: dict[str, Verb] = {
     "resume": RESUME,
     "results": RESULTS,
     "export": EXPORT,
+    "predict": PREDICT,
     "retest": RETEST,
     "submit": SUBMIT,
     "list": LIST,
