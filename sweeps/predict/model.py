@@ -18,6 +18,7 @@ from sweeps.errors import ConfigError, SweepError
 from sweeps.export.formats import FILES
 from sweeps.export.onnx_graph import load_onnx
 from sweeps.export.place import INDEX, METRICS
+from sweeps.export.signature import FILE as SIGNATURE
 from sweeps.export.signature import Signature
 from sweeps.export.source import hash_of
 from sweeps.predict.trust import build_trainer
@@ -51,15 +52,16 @@ def load_model(folder: Path, *, trusted: Sequence[str], say: Say) -> LoadedModel
     """
     hashes = _hashes(folder)
     signature = Signature.read(folder)
+    _check_hash(folder, SIGNATURE, hashes)
     if (folder / FILES["onnx"]).exists():
         if find_spec("onnxruntime") is not None:
-            check_hash(folder, FILES["onnx"], hashes)
+            _check_hash(folder, FILES["onnx"], hashes)
             run = _damaged_is_told(folder / FILES["onnx"])
             return LoadedModel(signature=signature, run=run, file=FILES["onnx"])
         say("model.onnx needs onnxruntime (pip install 'caviar[onnx]'): its weights are used")
     for name in (FILES["safetensors"], "model.json", "config.yaml"):
         if (folder / name).exists():
-            check_hash(folder, name, hashes)
+            _check_hash(folder, name, hashes)
     run = _network(folder, trusted)
     return LoadedModel(signature=signature, run=run, file=FILES["safetensors"])
 
@@ -85,7 +87,7 @@ def _no_export(folder: Path) -> str:
     return f"{folder} holds no export{hint}"
 
 
-def check_hash(folder: Path, name: str, hashes: dict[str, str]) -> None:
+def _check_hash(folder: Path, name: str, hashes: dict[str, str]) -> None:
     """See that a file is the one that was verified when the export was written.
 
     Raises:

@@ -33,6 +33,8 @@ class Table:
 def _readable(file: Path) -> Iterator[None]:
     try:
         yield
+    except ConfigError:
+        raise
     except FileNotFoundError:
         raise ConfigError(f"{file} is not there") from None
     except (pa.ArrowException, OSError, ValueError) as error:
