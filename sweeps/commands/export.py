@@ -49,7 +49,8 @@ def _run(folder: SweepFolder, options: Namespace, say: Say) -> ExportResult | To
             recipe=options.recipe or "greedy",
             **given,
         )
-    return export_best(folder, trial=options.trial, **given)
+    by_retest = options.by == "retest"
+    return export_best(folder, trial=options.trial, by_retest=by_retest, **given)
 
 
 def _options(parser: ArgumentParser, given: list[str]) -> Namespace:
@@ -57,6 +58,11 @@ def _options(parser: ArgumentParser, given: list[str]) -> Namespace:
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--trial", type=int, metavar="N", help="another trial than the best")
     what.add_argument("--top", type=positive, metavar="K", help="the K best, a folder each")
+    what.add_argument(
+        "--by",
+        choices=("sweep", "retest"),
+        help="the best by its value in the sweep (the default), or by its mean in `caviar retest`",
+    )
     what.add_argument(
         "--ensemble", type=several, metavar="K", help="the K best, their probabilities averaged"
     )
@@ -88,8 +94,8 @@ EXPORT = Verb(
     run=_export,
     summary="take out a sweep's best model, verified",
     usage=(
-        "SWEEP [--trial N | --top K | --ensemble K | --soup K [--recipe NAME]]\n"
-        "                     [--formats LIST] [--out DIR]"
+        "SWEEP [--trial N | --by retest | --top K | --ensemble K |\n"
+        "                     --soup K [--recipe NAME]] [--formats LIST] [--out DIR]"
     ),
     about=(
         "Export the best trial's model, ready to use: weights, config, torch.export program, ONNX\n"
@@ -101,6 +107,7 @@ EXPORT = Verb(
     examples=(
         "outputs/sweeps/train-1",
         "outputs/sweeps/train-1 --trial 7 --formats onnx --out model",
+        "outputs/sweeps/train-1 --by retest",
         "outputs/sweeps/train-1 --top 3",
         "outputs/sweeps/train-1 --ensemble 5",
         "outputs/sweeps/train-1 --soup 5 --recipe uniform",

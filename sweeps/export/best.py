@@ -18,6 +18,7 @@ from sweeps.export.card import Card
 from sweeps.export.formats import WEIGHTS, Formats
 from sweeps.export.place import METRICS, hold, replacing
 from sweeps.export.result import ExportResult
+from sweeps.export.retested import best_retested
 from sweeps.export.trained import TrainedTrial, without_job
 from sweeps.export.verify import cannot_rebuild, check_recorded, evaluate, load, objective_of
 from sweeps.export.writing import Facts, Model, Say, write_card, write_config, write_model
@@ -30,6 +31,7 @@ def export_best(
     folder: SweepFolder,
     *,
     trial: int | None = None,
+    by_retest: bool = False,
     out: Path | None = None,
     formats: Formats = WEIGHTS,
     say: Say = lambda text: None,
@@ -46,6 +48,8 @@ def export_best(
     Args:
         folder: The sweep.
         trial: Its number; the best one where it is not given.
+        by_retest: The configuration with the best mean over the seeds of the sweep's retest, in
+            the place of a trial.
         out: The folder to write; `best/` of the sweep where it is not given.
         formats: What to write beside the weights.
         say: Told what is being done.
@@ -56,7 +60,11 @@ def export_best(
             folder cannot be written. Nothing was replaced.
     """
     place = (out or folder.best).resolve()
-    with replacing(place) as partial, hold(lambda: [_find(folder, trial)], place) as (trained,):
+
+    def find() -> list[TrainedTrial]:
+        return [best_retested(folder) if by_retest else _find(folder, trial)]
+
+    with replacing(place) as partial, hold(find, place) as (trained,):
         result = write_trial(trained, partial, place, formats=formats, say=say)
     return published(result, folder)
 
@@ -137,7 +145,7 @@ def _write_model(
         stored=stored,
         config=whole,
         validation=validation,
-        what=f"trial {trained.trial.number}",
+        what=trained.what,
     )
     facts = write_model(model, partial, formats, say)
     card = Card(trained=trained, folder=place, facts=facts, config=whole)
@@ -145,6 +153,7 @@ def _write_model(
     return ExportResult(
         folder=place,
         trial=trained.trial.number,
+        chosen=trained.chosen,
         verified=True,
         validation=value,
         test=facts.test,
@@ -172,6 +181,7 @@ def _write_as_it_is(
     return ExportResult(
         folder=place,
         trial=trained.trial.number,
+        chosen=trained.chosen,
         verified=False,
         reason=reason,
         left_out=dict.fromkeys(formats.graphs, reason),

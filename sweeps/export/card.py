@@ -142,7 +142,7 @@ class Card:
         return f"{render.number(interval.low)} to {render.number(interval.high)}"
 
     def _about_metrics(self) -> str:
-        chosen = (
+        chosen = self.trained.chosen or (
             f"This model was chosen on the validation rows among {len(self.sweep.trials)} trials, "
             f"so that what is measured on them flatters it."
         )

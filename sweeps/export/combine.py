@@ -32,6 +32,7 @@ from sweeps.export.verify import (
 )
 from sweeps.export.writing import Metrics, Model, Say, write_card, write_model
 from sweeps.results import SweepResults
+from sweeps.retest.looks import note_look
 from sweeps.storage.folder import SweepFolder
 
 Kind = Literal["ensemble", "soup"]
@@ -262,6 +263,10 @@ def _write(
     )
     facts = write_model(model, partial, formats, say)
     single_test = test_metrics(best.trainer, best.stored.net)
+    if single_test is not None:
+        note_look(
+            trained.sweep.folder, f"trial {best.number} beside its {kind}", metrics=single_test
+        )
     card = CombinedCard(
         trained=trained,
         folder=place,

@@ -34,6 +34,8 @@ class ExportResult:
     folder: Path
     trial: int
     """The trial; of several the best."""
+    chosen: str | None = None
+    """How it was chosen, where that was not as the best of the sweep's trials."""
     shown: str = ""
     """Where a user finds it: the folder, or a URL where the sweep is in a bucket."""
     verified: bool

@@ -26,7 +26,7 @@ from sweeps.export.verify import (
     test_metrics,
     write,
 )
-from sweeps.retest.looks import record_look
+from sweeps.retest.looks import note_look
 from sweeps.secrets import MASK, is_secret
 
 Say = Callable[[str], None]
@@ -80,7 +80,7 @@ def write_model(model: Model, folder: Path, formats: Formats, say: Say) -> Facts
     deployed = deploy(trainer, stored, folder, formats, say)
     test = test_metrics(trainer, stored.net)
     if test is not None:
-        record_look(model.trained.sweep.folder, f"export of {model.what}", metrics=test)
+        note_look(model.trained.sweep.folder, f"export of {model.what}", metrics=test)
     metrics = {"validation": model.validation, **({} if test is None else {"test": test})}
     return Facts(
         epoch=model.stored.epoch,

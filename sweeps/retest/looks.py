@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import os
 import time
 import uuid
@@ -16,7 +17,10 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from io import FileIO
 
+from cluster.bucket import BucketError
 from sweeps.storage.folder import SweepFolder
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +56,14 @@ def record_look(folder: SweepFolder, what: str, *, metrics: Iterable[str] = ()) 
         file.write(line if _ends_whole(file) else b"\n" + line)
         os.fsync(file.fileno())
     return look
+
+
+def note_look(folder: SweepFolder, what: str, *, metrics: Iterable[str] = ()) -> None:
+    """As `record_look`; a sweep's folder that takes nothing (it may be another's) is told of."""
+    try:
+        record_look(folder, what, metrics=metrics)
+    except (OSError, BucketError) as error:
+        log.warning("the %s looked at test data, which was not noted: %s", what, error)
 
 
 def looks(folder: SweepFolder) -> list[Look]:

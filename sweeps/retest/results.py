@@ -185,8 +185,11 @@ def _configurations(
     roster: Roster, runs: Sequence[Sequence[Run]], losses: Losses
 ) -> list[Configuration]:
     """All of them, best mean first."""
-    has_value = np.isfinite(losses).any(1)
-    means = [float(np.nanmean(row)) if there else math.inf for row, there in zip(losses, has_value)]
+    has_value = [bool(np.isfinite(row).any()) for row in losses]
+    means = [
+        float(np.nanmean(row)) if there else math.inf
+        for row, there in zip(losses, has_value, strict=True)
+    ]
     order = sorted(range(len(means)), key=lambda i: (means[i], roster.entries[i].trial))
     shares = _chances(losses, has_value, paired=roster.is_paired)
     return [
@@ -200,11 +203,11 @@ def _configurations(
     ]
 
 
-def _chances(losses: Losses, has_value: np.ndarray, *, paired: bool) -> Mapping[int, float]:
+def _chances(losses: Losses, has_value: Sequence[bool], *, paired: bool) -> Mapping[int, float]:
     """By configuration, of those that have a value."""
-    there = np.flatnonzero(has_value)
+    there = [i for i, has in enumerate(has_value) if has]
     found = chances(losses[there], paired=paired) if len(there) > 1 else None
-    return {} if found is None else dict(zip(there.tolist(), found, strict=True))
+    return {} if found is None else dict(zip(there, found, strict=True))
 
 
 def _behind(row: Losses, best: Losses, *, paired: bool) -> dict[str, Any]:

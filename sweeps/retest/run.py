@@ -14,16 +14,16 @@ from sweeps.driver.runner import handing_over, run_between
 from sweeps.errors import ConfigError, SweepError
 from sweeps.journal.events import Event
 from sweeps.planning.launch import Program, enter_recorded, resume_arguments, run
-from sweeps.planning.overriding import UnknownKeyError
 from sweeps.planning.plan import Plan
 from sweeps.results import SweepResults, load_sweep, write_tables
 from sweeps.retest.choose import best_entries, generator_seed, new_seeds, space_of
 from sweeps.retest.results import Retest, read_retest
 from sweeps.retest.roster import Roster
 from sweeps.schedulers import make_scheduler
+from sweeps.secrets import is_masked
 from sweeps.space.grammar import split_key
 from sweeps.space.literals import literal
-from sweeps.storage.folder import SweepFolder
+from sweeps.storage.folder import Record, SweepFolder
 
 DEFAULT_TOP, DEFAULT_SEEDS = 5, 5
 DEFAULT_KEY = "seed"
@@ -89,6 +89,7 @@ def _roster(sweep: SweepResults, asked: Asked, there: Roster | None) -> Roster:
 def _run(sweep: SweepResults, roster: Roster, asked: Asked, overrides: Sequence[str]) -> None:
     """Run the app's own command line, and in the place of its sweep the retest."""
     record = sweep.record
+    _refuse_changes(record, overrides)
     arguments = resume_arguments(sweep.folder, record, overrides)
 
     def take(plan: Plan) -> None:
@@ -101,6 +102,18 @@ def _run(sweep: SweepResults, roster: Roster, asked: Asked, overrides: Sequence[
 
     with handing_over(take):
         run(Program.of(enter_recorded(record)), arguments)
+
+
+def _refuse_changes(record: Record, overrides: Sequence[str]) -> None:
+    """A configuration is trained as it was: only what the record has masked can be given."""
+    masked = {o.partition("=")[0] for o in record.app["argv"] if is_masked(o)}
+    for override in overrides:
+        if override.partition("=")[0] not in masked:
+            raise ConfigError(
+                f"{override} would change what was swept: a retest trains configurations as the "
+                f"sweep did, and takes overrides only for secrets that its record left out"
+                + (f": {', '.join(sorted(masked))}" if masked else "; it left out none")
+            )
 
 
 def _seed_key(plan: Plan, sweep: SweepResults) -> str | None:
@@ -174,8 +187,9 @@ def _resources(given: str | Mapping[str, float], asked: Asked) -> str | Mapping[
 def _check_composes(plan: Plan, roster: Roster) -> None:
     try:
         plan.composer.validate()
-    except UnknownKeyError as error:
-        if roster.seed_key is None or split_key(roster.seed_key)[1] not in str(error):
+    except ConfigError as error:
+        name = split_key(roster.seed_key or "")[1]
+        if not str(error).startswith(f"{name} is not in the app's config"):
             raise
         raise ConfigError(f"--seed-key is {roster.seed_key!r}: {error}") from error
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _WIDTH = 28
 """Characters of the plot."""
-_LEGEND = "● mean  ─ interval  · runs  × the sweep's value"
+_LEGEND = "● mean  ─ interval  · runs  ◆ the sweep's value"
 
 INTERVALS = (
     f"{LEVEL:.0%} of the mean over seeds: percentiles of the bootstrap, expanded for few seeds "
@@ -149,7 +149,7 @@ class _Axis:
             cells[low : high + 1] = "─" * (high + 1 - low)
         for value in of.values:
             cells[self._place(value)] = "·"
-        cells[self._place(of.entry.value)] = "×"
+        cells[self._place(of.entry.value)] = "◆"
         if of.mean is not None:
             cells[self._place(of.mean)] = "●"
         return Text("".join(cells), "cyan")

@@ -17,6 +17,8 @@ Losses = NDArray[np.float64]
 LEVEL = 0.95
 """Of every interval."""
 _RESAMPLES = 9_999
+_EQUAL = 1e-12
+"""Differences so small, relative to the values, are rounding."""
 _DRAWS = 40_000
 _GRID = 400
 
@@ -46,7 +48,12 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float] | None:
         n_resamples=_RESAMPLES,
         rng=np.random.default_rng(0),
     ).confidence_interval
-    return float(found.low), float(found.high)
+    return _unrounded(found.low, x.min()), _unrounded(found.high, x.max())
+
+
+def _unrounded(end: float, extreme: float) -> float:
+    """An interval's end; a mean of equal values may miss them by rounding."""
+    return float(extreme if math.isclose(end, extreme, rel_tol=_EQUAL) else end)
 
 
 def most_coverage(count: int) -> float:
@@ -99,7 +106,7 @@ def chances(losses: Losses, *, paired: bool) -> list[float] | None:
     if count < 2 or len(u) <= (rank := int((d > 1e-9).sum())):
         return None
     w = u.T @ contrasts.T @ y
-    if not w.any():
+    if np.abs(w).max() <= _EQUAL * np.abs(y).max():
         return [1 / count] * count
     d = np.concatenate([d[:rank], np.zeros(max(len(u), count) - rank)])
     return _best_shares(w / np.abs(w).max(), d, v, runs=len(y) / count)
@@ -129,4 +136,4 @@ def _best_shares(w: Losses, d: Losses, v: Losses, *, runs: float) -> list[float]
     mean = shrunk * d[:count] * along
     spread = np.sqrt(shrunk[drawn] * variance[:, None])
     effects = (mean[drawn] + spread * rng.standard_normal((_DRAWS, count))) @ v
-    return (np.bincount(effects.argmin(1), minlength=count) / _DRAWS).tolist()
+    return [float(share) for share in np.bincount(effects.argmin(1), minlength=count) / _DRAWS]
