@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import importlib
 import os
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +23,8 @@ from sweeps.storage.disk import STORAGE, cannot_be_written
 from sweeps.worker.job import JobRunner, trial_seed
 from sweeps.worker.messages import Job, LaneSettings, Raised
 from sweeps.worker.process_group import World, process_group
+from sweeps.worker.slate import preload, trial_environment
 from sweeps.worker.stage import staged
-
-_OF_THE_NODES_JOB = ("SLURM_", "SLURMD_", "PMI_", "PMIX_")
 
 
 class Worker:
@@ -39,7 +37,7 @@ class Worker:
         move = Move.to_this_node(settings.app)
         app, search_path = move.app(settings.app), move.search_path(settings.search_path)
         task, self._module = load_app(app)
-        _preload(settings.preload)
+        preload(settings.preload)
         self._runner = JobRunner(app, task, search_path, move)
         self._bases: dict[str, Base] = {}
         _spare_the_collector()
@@ -124,24 +122,11 @@ def _cause(error: BaseException, folder: Path) -> str:
 
 
 def _clear_environment(*, gpus: float) -> None:
-    """Drop what the node's launcher said of its own job: libraries would take a trial for it.
-
-    A trial without GPUs sees none: Ray leaves it those of the node.
-    """
-    for name in [name for name in os.environ if name.startswith(_OF_THE_NODES_JOB)]:
+    """Keep from this process what no trial should see."""
+    clean = trial_environment(os.environ, gpus=gpus)
+    for name in os.environ.keys() - clean.keys():
         del os.environ[name]
-    if not gpus:
-        os.environ["CUDA_VISIBLE_DEVICES"] = ""
-
-
-def _preload(modules: Iterable[str]) -> None:
-    """Import what trials will need, so that the first one does not pay for it.
-
-    What cannot be imported here fails in the trial that needs it, where the error is told.
-    """
-    for module in modules:
-        with contextlib.suppress(Exception):
-            importlib.import_module(module)
+    os.environ.update(clean)
 
 
 def _spare_the_collector() -> None:

@@ -1,0 +1,139 @@
+"""What a process that trains a trial again is told, and what it says: as JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sweeps.journal.objective import Objective
+from sweeps.planning.app import App
+from sweeps.rerun.legs import Leg
+from sweeps.storage.folder import write_whole
+
+
+def command(file: Path, *more: str) -> list[str]:
+    """The process's command; it finds this very package behind all other import paths."""
+    root = str(Path(__file__).resolve().parents[2])
+    code = f"import sys; sys.path.append({root!r}); from sweeps.rerun import child; child.main()"
+    return [sys.executable, "-P", "-c", code, str(file), *more]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Changes:
+    """In what a trial that is trained again differs from what was recorded."""
+
+    overrides: Sequence[str] = ()
+    """Hydra overrides in the place of, or besides, the recorded ones: `seed=3`."""
+    generators: int | None = None
+    """The seed of Python's, NumPy's and torch's generators, in the place of the trial's own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spec:
+    """All that the process needs."""
+
+    sweep: str
+    """The sweep's name."""
+    app: App
+    """As it is found here."""
+    root: str | None
+    """The project's root as it was recorded."""
+    legs: Sequence[Leg]
+    configs: Sequence[str]
+    """By leg: the folder with the recorded config.yaml, hydra.yaml and overrides.yaml."""
+    out: str
+    """The folder that job folders are made in."""
+    seed: int
+    """The sweep's."""
+    metric: str
+    mode: str
+    at: str
+    changes: Changes = field(default_factory=Changes)
+    workers: int = 1
+    gpus: float = 0
+    checkpoints: bool = False
+    """Whether the checkpoint of the best report is kept, and not only what the next leg needs."""
+
+    @property
+    def objective(self) -> Objective:
+        """By which the best report is told."""
+        return Objective(metric=self.metric, mode=self.mode, at=self.at)  # type: ignore[arg-type]
+
+    def write(self, file: Path) -> None:
+        """Write it for the process to read."""
+        write_whole(file, json.dumps(asdict(self), indent=2) + "\n")
+
+    @classmethod
+    def read(cls, file: Path) -> Spec:
+        """Read it."""
+        fields: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        fields["app"] = App(**fields["app"])
+        fields["legs"] = [Leg(**leg) for leg in fields["legs"]]
+        fields["changes"] = Changes(**fields["changes"])
+        return cls(**fields)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What the task reported at a step."""
+
+    step: int
+    metrics: Mapping[str, float]
+    leg: int
+    """Counts the legs from 0."""
+    checkpoint: str | None = None
+    """Its folder, while it is there."""
+    seconds: float = 0.0
+    """Since the process began."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Returned:
+    """The task function returned these metrics, or was ended where it was ended then."""
+
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Raised:
+    """The task function raised."""
+
+    error: str
+    """The traceback."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Composed:
+    """A leg begins, with this config."""
+
+    leg: int
+    differs: Sequence[str]
+    """Keys whose value the app's configs give otherwise today; the recorded one is used."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stood:
+    """What the process stands on, as far as the sweep records it of a trial's."""
+
+    environment: Mapping[str, Any]
+    segment: Mapping[str, Any]
+
+
+Word = Report | Returned | Raised | Composed | Stood
+_WORDS = {kind.__name__: kind for kind in (Report, Returned, Raised, Composed, Stood)}
+
+
+def to_line(word: Word) -> str:
+    """One line of JSON."""
+    return json.dumps({"kind": type(word).__name__, **asdict(word)}) + "\n"
+
+
+def from_line(line: str) -> Word:
+    """The inverse of `to_line`."""
+    fields = json.loads(line)
+    word: Word = _WORDS[fields.pop("kind")](**fields)
+    return word
