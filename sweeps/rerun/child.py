@@ -1,8 +1,8 @@
 """The process that trains a trial again: one leg after another, as a lane does, but without Ray.
 
-Told by a file what to do, it says what comes of it on its standard output, a line of JSON a word.
-It ends when its standard input does, so that it never outlives who started it. Of a trial in
-several ranks this process is the first, and starts the others.
+Its standard input tells what to do; on its standard output it says what comes of that, a line of
+JSON a word. It ends when its standard input does, so that it never outlives who started it. Of a
+trial in several ranks this process is the first, and starts the others.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ _HERE = "127.0.0.1"
 
 
 def main() -> None:
-    """Train what the file describes; with a leg, a rank and a port, that rank's part of a leg."""
+    """Train all; with a leg, a rank, a port and a step, that rank's part of that leg."""
+    spec = Spec.from_line(sys.stdin.readline())
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    file, *part = sys.argv[1:]
     with _channel() as channel:
-        rerun = _Rerun(Spec.read(Path(file)), Path(file), lambda word: _say(channel, word))
-        if part:
+        rerun = _Rerun(spec, lambda word: _say(channel, word))
+        if part := sys.argv[1:]:
             rerun.train_part(*map(int, part))
         else:
             rerun.train()
@@ -69,8 +69,8 @@ def _say(channel: TextIO, word: Word) -> None:
 class _Rerun:
     """The app in this process, and what of its trial has been trained."""
 
-    def __init__(self, spec: Spec, file: Path, say: Callable[[Word], None]) -> None:
-        self._spec, self._file, self._say = spec, file, say
+    def __init__(self, spec: Spec, say: Callable[[Word], None]) -> None:
+        self._spec, self._say = spec, say
         self._began = time.monotonic()
         move = Move(old=spec.root or "", new=spec.app.root or "")
         task, _ = load_app(spec.app)
@@ -191,7 +191,7 @@ class _Rerun:
         with hosting(_HERE) as store, contextlib.ExitStack() as stack:
             for rank in range(1, self._spec.workers):
                 part = map(str, (number, rank, store.port, begin))
-                stack.enter_context(_process(command(self._file, *part)))
+                stack.enter_context(_process(command(*part), self._spec))
             yield self._worlds(number, store.port)[0], store
 
     def _worlds(self, number: int, port: int) -> list[World]:
@@ -206,9 +206,14 @@ class _Rerun:
 
 
 @contextlib.contextmanager
-def _process(command: Sequence[str]) -> Iterator[None]:
+def _process(command: Sequence[str], spec: Spec) -> Iterator[None]:
     """Another rank: it ends by itself after its part, or when this process does."""
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=2) as process:  # noqa: S603
+    with subprocess.Popen(  # noqa: S603
+        command, stdin=subprocess.PIPE, stdout=2, text=True
+    ) as process:
+        assert process.stdin is not None
+        process.stdin.write(spec.to_line())
+        process.stdin.flush()
         try:
             yield
             process.wait()

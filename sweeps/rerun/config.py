@@ -82,7 +82,15 @@ def make_config(
     Raises:
         ConfigError: A change cannot be made.
     """
-    loader = ConfigLoaderImpl(config_search_path=search_path)
+    config, differs = _make(recorded, ConfigLoaderImpl(config_search_path=search_path), changes)
+    with read_write(config), open_dict(config):
+        config.hydra.job.num, config.hydra.job.id = recorded.hydra.job.num, recorded.hydra.job.id
+    return config, differs
+
+
+def _make(
+    recorded: Recorded, loader: ConfigLoaderImpl, changes: Sequence[str]
+) -> tuple[DictConfig, list[str]]:
     try:
         today = _compose(loader, recorded, recorded.overrides)
     except ConfigError as error:

@@ -8,7 +8,7 @@ checkpoints, its numbers depend on where those stretches were cut.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sweeps.errors import SweepError
@@ -38,6 +38,8 @@ class Leg:
     """The step at whose report it ends; None where it ends by itself."""
     rung: int | None = None
     """From 1, where the fidelity is a parameter: it trains anew, and its best report counts."""
+    reports: dict[int, Mapping[str, float]] = field(default_factory=dict)
+    """What it reported then: metrics by step."""
 
 
 def legs_of(
@@ -74,7 +76,9 @@ def straightened(legs: Sequence[Leg]) -> list[Leg]:
     joined = [legs[0]]
     for leg in legs[1:]:
         if leg.values == joined[-1].values:
-            joined[-1] = replace(leg, begin=joined[-1].begin)
+            before = joined[-1]
+            both = {**before.reports, **leg.reports}
+            joined[-1] = replace(leg, begin=before.begin, reports=both)
         else:
             joined.append(leg)
     return joined
@@ -125,6 +129,7 @@ class _Histories:
     def _on_reported(self, event: Reported) -> None:
         legs = self.legs[event.trial]
         last = replace(legs[-1], end=event.step)
+        last.reports[event.step] = event.metrics
         if event.fidelity is not None:
             last = replace(last, end=None, rung=event.step, job=f"{last.job}/rung-{event.step}")
         legs[-1] = last
@@ -138,7 +143,10 @@ def _step(event: Started) -> int:
 def _cut(legs: Sequence[Leg], step: int) -> list[Leg]:
     """The legs up to a step: what was trained beyond the checkpoint was lost."""
     kept = [leg for leg in legs if leg.begin < step]
-    return [*kept[:-1], replace(kept[-1], end=step)] if kept else []
+    if not kept:
+        return []
+    reports = {at: metrics for at, metrics in kept[-1].reports.items() if at <= step}
+    return [*kept[:-1], replace(kept[-1], end=step, reports=reports)]
 
 
 def _ended_by_itself(trial: Trial) -> bool:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from sweeps.errors import ConfigError, SweepError
@@ -30,7 +31,6 @@ from sweeps.worker.slate import trial_environment
 
 _CONFIG = ("config.yaml", "hydra.yaml", "overrides.yaml")
 _LOG = "rerun.log"
-_SPEC = "rerun.json"
 _SAID = 20
 """Lines of its log that an error quotes."""
 
@@ -39,6 +39,7 @@ _SAID = 20
 class Rerun:
     """A trial that can be trained again, once."""
 
+    legs: Sequence[Leg]
     spec: Spec
     out: Path
     """Where its job folders, checkpoints and logs go."""
@@ -94,7 +95,7 @@ class Rerun:
             sweep=record.name,
             app=find_app(recorded),
             root=recorded.root,
-            legs=legs,
+            legs=[replace(leg, reports={}) for leg in legs],
             configs=[str(config) for config in configs],
             out=str(_empty(out)),
             seed=record.seed,
@@ -106,7 +107,7 @@ class Rerun:
             gpus=given.gpus,
             checkpoints=checkpoints,
         )
-        return cls(spec=spec, out=out, environment=_environment(given, variables or {}))
+        return cls(legs=legs, spec=spec, out=out, environment=_environment(given, variables or {}))
 
     @property
     def log(self) -> Path:
@@ -120,12 +121,10 @@ class Rerun:
             SweepError: Its process died.
         """
         self.out.mkdir(parents=True, exist_ok=True)
-        file = self.out / _SPEC
-        self.spec.write(file)
         with (
             self.log.open("wb") as log,
             subprocess.Popen(  # noqa: S603
-                command(file),
+                command(),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -134,6 +133,7 @@ class Rerun:
             ) as process,
         ):
             try:
+                _tell(process, self.spec)
                 yield from self._words(process)
             finally:
                 process.terminate()
@@ -158,6 +158,13 @@ class Rerun:
         said = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
         last = "\n".join(said[-_SAID:])
         return f"the process that trained the trial ended with {code}; {self.log} ends:\n{last}"
+
+
+def _tell(process: subprocess.Popen[str], spec: Spec) -> None:
+    assert process.stdin is not None
+    with suppress(BrokenPipeError):  # it has died, which is told by its exit code
+        process.stdin.write(spec.to_line())
+        process.stdin.flush()
 
 
 def _config_of(sweep: SweepResults, leg: Leg) -> Path:

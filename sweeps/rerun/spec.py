@@ -12,14 +12,13 @@ from typing import Any
 from sweeps.journal.objective import Objective
 from sweeps.planning.app import App
 from sweeps.rerun.legs import Leg
-from sweeps.storage.folder import write_whole
 
 
-def command(file: Path, *more: str) -> list[str]:
+def command(*part: str) -> list[str]:
     """The process's command; it finds this very package behind all other import paths."""
     root = str(Path(__file__).resolve().parents[2])
     code = f"import sys; sys.path.append({root!r}); from sweeps.rerun import child; child.main()"
-    return [sys.executable, "-P", "-c", code, str(file), *more]
+    return [sys.executable, "-P", "-c", code, *part]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,14 +62,14 @@ class Spec:
         """By which the best report is told."""
         return Objective(metric=self.metric, mode=self.mode, at=self.at)  # type: ignore[arg-type]
 
-    def write(self, file: Path) -> None:
-        """Write it for the process to read."""
-        write_whole(file, json.dumps(asdict(self), indent=2) + "\n")
+    def to_line(self) -> str:
+        """One line of JSON; it goes through a pipe, since a change may hold a secret."""
+        return json.dumps(asdict(self)) + "\n"
 
     @classmethod
-    def read(cls, file: Path) -> Spec:
-        """Read it."""
-        fields: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    def from_line(cls, line: str) -> Spec:
+        """The inverse of `to_line`."""
+        fields: dict[str, Any] = json.loads(line)
         fields["app"] = App(**fields["app"])
         fields["legs"] = [Leg(**leg) for leg in fields["legs"]]
         fields["changes"] = Changes(**fields["changes"])
