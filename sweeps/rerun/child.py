@@ -25,9 +25,12 @@ from sweeps.journal.status import Decision
 from sweeps.planning.app import load_app
 from sweeps.planning.compose import target_modules
 from sweeps.planning.relocate import Move
+from sweeps.planning.resources import Resources
+from sweeps.provenance.recorder import Recorder
 from sweeps.rerun.config import Recorded, make_config
 from sweeps.rerun.legs import Leg
 from sweeps.rerun.spec import Composed, Raised, Report, Returned, Spec, Word, command, to_line
+from sweeps.storage.folder import SweepFolder
 from sweeps.worker.job import JobRunner, trial_seed
 from sweeps.worker.process_group import Seat, World, hosting, process_group, release_devices, worlds
 from sweeps.worker.slate import preload
@@ -79,6 +82,8 @@ class _Rerun:
         self._search_path = recorded[0].search_path(move)
         preload(target_modules([each.config for each in recorded]))
         self._runner = JobRunner(spec.app, task, self._search_path, move)
+        resources = Resources(workers=spec.workers, cpus=spec.cpus, gpus=spec.gpus)
+        self._recorder = Recorder(SweepFolder(Path(spec.out)), resources)
         self._best: tuple[str, float | None, int | None] = ("", None, None)
         gc.collect()
         gc.freeze()
@@ -146,10 +151,13 @@ class _Rerun:
         folder = Path(self._spec.out) / leg.job
         job, best, best_step = self._best
         same = job == leg.job and leg.rung is None
+        seed, data = self._seed(leg), dict[str, str]()
+        segment = self._recorder.segment(folder, seed=seed, data=data)
         entered = session.Session(
             job_folder=folder,
             checkpoint=checkpoint,
-            send=sent,
+            send=sent if rank else segment.before(sent),
+            data=data,
             objective=self._spec.objective,
             rungs=[] if leg.end is None else [leg.end],
             judged_between=False,
@@ -161,8 +169,10 @@ class _Rerun:
         session.begin(entered)
         try:
             with process_group(world, store) if world else contextlib.nullcontext():
-                return self._runner.run(config, folder, seed=self._seed(leg), rank=rank)
+                return self._runner.run(config, folder, seed=seed, rank=rank)
         finally:
+            if not rank:
+                segment.end()
             session.end()
             release_devices()
             self._best = leg.job, entered.best, entered.best_step

@@ -104,6 +104,7 @@ class Rerun:
             at=sweep.objective.at,
             changes=changes,
             workers=given.workers,
+            cpus=given.cpus,
             gpus=given.gpus,
             checkpoints=checkpoints,
         )

@@ -53,6 +53,7 @@ class Spec:
     at: str
     changes: Changes = field(default_factory=Changes)
     workers: int = 1
+    cpus: float = 1
     gpus: float = 0
     checkpoints: bool = False
     """Whether the checkpoint of the best report is kept, and not only what the next leg needs."""
@@ -114,16 +115,8 @@ class Composed:
     """Keys whose value the app's configs give otherwise today; the recorded one is used."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Stood:
-    """What the process stands on, as far as the sweep records it of a trial's."""
-
-    environment: Mapping[str, Any]
-    segment: Mapping[str, Any]
-
-
-Word = Report | Returned | Raised | Composed | Stood
-_WORDS = {kind.__name__: kind for kind in (Report, Returned, Raised, Composed, Stood)}
+Word = Report | Returned | Raised | Composed
+_WORDS = {kind.__name__: kind for kind in (Report, Returned, Raised, Composed)}
 
 
 def to_line(word: Word) -> str:

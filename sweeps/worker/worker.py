@@ -19,12 +19,14 @@ from sweeps.core.memory import OUT_OF_MEMORY, ran_out_of_memory
 from sweeps.planning.app import load_app
 from sweeps.planning.compose import Base, apply
 from sweeps.planning.relocate import Move
+from sweeps.provenance.recorder import Recorder
 from sweeps.storage.disk import STORAGE, cannot_be_written
+from sweeps.storage.folder import SweepFolder
 from sweeps.worker.job import JobRunner, trial_seed
 from sweeps.worker.messages import Job, LaneSettings, Raised
 from sweeps.worker.process_group import World, process_group
 from sweeps.worker.slate import preload, trial_environment
-from sweeps.worker.stage import staged
+from sweeps.worker.stage import Staged, staged
 
 
 class Worker:
@@ -39,6 +41,8 @@ class Worker:
         task, self._module = load_app(app)
         preload(settings.preload)
         self._runner = JobRunner(app, task, search_path, move)
+        folder = SweepFolder(settings.folder, settings.remote)
+        self._recorder = Recorder(folder, settings.resources)
         self._bases: dict[str, Base] = {}
         _spare_the_collector()
 
@@ -64,13 +68,15 @@ class Worker:
             job_id=f"{settings.name}_{job.trial}",
             main=self._module,
         )
+        seed, data = trial_seed(settings.seed, job.trial), dict[str, str]()
         with (
             staged(job, send, settings.remote) as files,
+            self._recording(files, seed, data, rank) as recorded_send,
             _session(
                 session.Session(
                     job_folder=files.folder,
                     checkpoint=files.checkpoint,
-                    send=files.send,
+                    send=recorded_send,
                     keeper=files.keeper,
                     objective=settings.objective,
                     rungs=settings.rungs,
@@ -79,12 +85,26 @@ class Worker:
                     best=job.best,
                     best_step=job.best_step,
                     rank=rank,
+                    data=data,
                 )
             ),
             process_group(world, store) if world else contextlib.nullcontext(),
         ):
-            seed = trial_seed(settings.seed, job.trial)
             return self._runner.run(config, files.folder, seed=seed, rank=rank)
+
+    @contextlib.contextmanager
+    def _recording(
+        self, files: Staged, seed: int, data: dict[str, str], rank: int
+    ) -> Iterator[session.Send]:
+        """Note what the segment is trained on, by the first of its ranks."""
+        if rank:
+            yield files.send
+            return
+        segment = self._recorder.segment(files.folder, seed=seed, data=data)
+        try:
+            yield segment.before(files.send)
+        finally:
+            segment.end()
 
     def _base(self, job: Job) -> Base:
         if job.base_id not in self._bases:

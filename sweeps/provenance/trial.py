@@ -1,0 +1,156 @@
+"""All that is recorded of a trial: what it was trained from, and what on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import yaml
+
+from sweeps.errors import SweepError
+from sweeps.journal.segments import read_events
+from sweeps.provenance.driver import of_run
+from sweeps.provenance.recorder import read_segments
+from sweeps.rerun.legs import Leg, legs_of
+from sweeps.results import SweepResults
+from sweeps.storage.folder import SweepFolder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stood:
+    """What a stretch of training stood on."""
+
+    step: int
+    """Of the first report of it; 0 where it reported nothing."""
+    seed: int
+    """Of the generators of Python, NumPy and torch."""
+    machine: Mapping[str, Any]
+    """Python, CPU, packages, variables, torch: see `sweeps.provenance.machine`."""
+    numerics: Mapping[str, Any]
+    """Threads and flags: see `sweeps.provenance.numerics`."""
+    resources: Mapping[str, Any]
+    """workers, cpus, gpus."""
+    data: Mapping[str, str]
+    """Fingerprints by name."""
+    host: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """Of a trial; what an older caviar did not record is empty."""
+
+    trial: int
+    sweep_seed: int
+    config: Mapping[str, Any]
+    """As it was composed, interpolations as written, secrets masked."""
+    code: Mapping[str, Any] | None
+    """commit, branch, untracked, diff (or diff_file), sha256: see `sweeps.provenance.code`."""
+    driver: Mapping[str, Any]
+    """Of the driver under which it was last trained: python, versions."""
+    stood: Sequence[Stood]
+    """What it was trained on, oldest first; a change makes a new one."""
+
+    @property
+    def last(self) -> Stood | None:
+        """What it was trained on last."""
+        return self.stood[-1] if self.stood else None
+
+    @property
+    def seed(self) -> int | None:
+        """Of its generators."""
+        return self.last.seed if self.last else None
+
+    @property
+    def versions(self) -> Mapping[str, str]:
+        """Every installed package's; those that matter most where no more was recorded."""
+        return self.last.machine["packages"] if self.last else self.driver.get("versions", {})
+
+    @cached_property
+    def hardware(self) -> Mapping[str, Any]:
+        """cpu, and of torch's devices what it knows."""
+        if self.last is None:
+            return {}
+        torch = self.last.machine.get("torch", {})
+        return {"cpu": self.last.machine["cpu"], "devices": torch.get("devices", [])}
+
+    @property
+    def data(self) -> Mapping[str, str]:
+        """Fingerprints of its data, by name."""
+        return self.last.data if self.last else {}
+
+
+def of(sweep: SweepResults, trial: int) -> Provenance:
+    """Read what is recorded of a trial.
+
+    Raises:
+        SweepError: There is no such trial.
+    """
+    folder, record = sweep.folder, sweep.record
+    legs = legs_of(read_events(folder), folder, sweep.objective, trial)
+    run = int(legs[-1].job.split("/")[2].partition(".")[0].partition("-")[0])
+    driver = of_run(record.environment, run)
+    return Provenance(
+        trial=trial,
+        sweep_seed=record.seed,
+        config=_config(folder, legs[-1]),
+        code=driver.get("git"),
+        driver={key: value for key, value in driver.items() if key != "git"},
+        stood=stood_on(folder, legs),
+    )
+
+
+def stood_on(folder: SweepFolder, legs: Sequence[Leg]) -> list[Stood]:
+    """What legs were trained on, as their job folders tell it."""
+    jobs = dict.fromkeys(leg.job for leg in legs)
+    files = [folder.provenance(folder.path / job) for job in jobs]
+    for file in files:
+        folder.pull(file)
+    segments = [segment for file in files for segment in read_segments(file)]
+    machines = {each["environment"]: {} for each in segments}
+    for name in machines:
+        machines[name] = _machine(folder, name)
+    return [
+        Stood(
+            machine=machines[each["environment"]],
+            **{key: each[key] for key in _OF_A_SEGMENT},
+        )
+        for each in segments
+    ]
+
+
+_OF_A_SEGMENT = ("step", "seed", "numerics", "resources", "data", "host")
+
+
+def read_diff(folder: SweepFolder, code: Mapping[str, Any]) -> str:
+    """The uncommitted difference of a recorded code state, wherever it is kept."""
+    name = code.get("diff_file")
+    if name is None:
+        return str(code.get("diff") or "")
+    file = folder.path / str(name)
+    folder.pull(file)
+    return file.read_text(encoding="utf-8")
+
+
+def _machine(folder: SweepFolder, name: str) -> dict[str, Any]:
+    file = folder.environment(name)
+    folder.pull(file)
+    try:
+        machine: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SweepError(f"{folder.shown(file)} cannot be read: {error}") from error
+    return machine
+
+
+def _config(folder: SweepFolder, leg: Leg) -> dict[str, Any]:
+    file = folder.path / leg.job / ".hydra" / "config.yaml"
+    folder.pull(file)
+    try:
+        config = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, yaml.YAMLError) as error:
+        raise SweepError(f"{folder.shown(file)} cannot be read: {error}") from error
+    return config or {}
