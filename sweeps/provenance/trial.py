@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import yaml
 
 from sweeps.errors import SweepError
-from sweeps.journal.segments import read_events
 from sweeps.provenance.driver import of_run
 from sweeps.provenance.recorder import read_segments
-from sweeps.rerun.legs import Leg, legs_of
 from sweeps.results import SweepResults
 from sweeps.storage.folder import SweepFolder
 
@@ -66,7 +65,8 @@ class Provenance:
     @property
     def versions(self) -> Mapping[str, str]:
         """Every installed package's; those that matter most where no more was recorded."""
-        return self.last.machine["packages"] if self.last else self.driver.get("versions", {})
+        known: Mapping[str, str] = self.driver.get("versions", {})
+        return self.last.machine["packages"] if self.last else known
 
     @cached_property
     def hardware(self) -> Mapping[str, Any]:
@@ -82,41 +82,52 @@ class Provenance:
         return self.last.data if self.last else {}
 
 
-def of(sweep: SweepResults, trial: int) -> Provenance:
+def of(sweep: SweepResults, trial: int, jobs: Sequence[Path] | None = None) -> Provenance:
     """Read what is recorded of a trial.
 
+    Args:
+        sweep: Its sweep.
+        trial: Its number.
+        jobs: The job folders that count, oldest first, where it is not all of its own.
+
     Raises:
-        SweepError: There is no such trial.
+        SweepError: There is no such trial, or what is recorded of it cannot be read.
     """
     folder, record = sweep.folder, sweep.record
-    legs = legs_of(read_events(folder), folder, sweep.objective, trial)
-    run = int(legs[-1].job.split("/")[2].partition(".")[0].partition("-")[0])
-    driver = of_run(record.environment, run)
+    check_trial(sweep, trial)
+    jobs = folder.jobs(trial) if jobs is None else jobs
+    driver = of_run(record.environment, sweep.trials[trial].run)
     return Provenance(
         trial=trial,
         sweep_seed=record.seed,
-        config=_config(folder, legs[-1]),
+        config=_config(folder, jobs[-1]) if jobs else {},
         code=driver.get("git"),
         driver={key: value for key, value in driver.items() if key != "git"},
-        stood=stood_on(folder, legs),
+        stood=stood_on(folder, jobs),
     )
 
 
-def stood_on(folder: SweepFolder, legs: Sequence[Leg]) -> list[Stood]:
-    """What legs were trained on, as their job folders tell it."""
-    jobs = dict.fromkeys(leg.job for leg in legs)
-    files = [folder.provenance(folder.path / job) for job in jobs]
+def check_trial(sweep: SweepResults, number: int) -> None:
+    """See that there is such a trial.
+
+    Raises:
+        SweepError: There is not.
+    """
+    count = len(sweep.trials)
+    if not 0 <= number < count:
+        there = f"it has trials 0 to {count - 1}" if count else "it has none yet"
+        raise SweepError(f"{sweep.folder.place} has no trial {number}: {there}")
+
+
+def stood_on(folder: SweepFolder, jobs: Iterable[Path]) -> list[Stood]:
+    """What was trained on, as job folders tell it."""
+    files = [folder.provenance(job) for job in jobs]
     for file in files:
         folder.pull(file)
     segments = [segment for file in files for segment in read_segments(file)]
-    machines = {each["environment"]: {} for each in segments}
-    for name in machines:
-        machines[name] = _machine(folder, name)
+    machines = {name: _machine(folder, name) for name in {each["environment"] for each in segments}}
     return [
-        Stood(
-            machine=machines[each["environment"]],
-            **{key: each[key] for key in _OF_A_SEGMENT},
-        )
+        Stood(machine=machines[each["environment"]], **{key: each[key] for key in _OF_A_SEGMENT})
         for each in segments
     ]
 
@@ -144,8 +155,8 @@ def _machine(folder: SweepFolder, name: str) -> dict[str, Any]:
     return machine
 
 
-def _config(folder: SweepFolder, leg: Leg) -> dict[str, Any]:
-    file = folder.path / leg.job / ".hydra" / "config.yaml"
+def _config(folder: SweepFolder, job: Path) -> dict[str, Any]:
+    file = job / ".hydra" / "config.yaml"
     folder.pull(file)
     try:
         config = yaml.safe_load(file.read_text(encoding="utf-8"))

@@ -190,6 +190,18 @@ class SweepFolder:
         found = [*own.glob(f"*/{OUTPUT}"), *own.glob(f"*/rung-*/{OUTPUT}")]
         return sorted(found, key=lambda path: _age(path.relative_to(own).as_posix()))
 
+    def jobs(self, trial: int) -> list[Path]:
+        """All of a trial's job folders, oldest first; of one in a bucket only their paths."""
+        own = self.path / "trials" / str(trial)
+        if self.remote is None:
+            files = [*own.glob("*/.hydra"), *own.glob("*/rung-*/.hydra")]
+            names = {self.relative(file.parent) for file in files}
+        else:
+            keys = self.remote.place.sizes(self.remote.key(own))
+            names = {key.partition("/.hydra/")[0] for key in keys if "/.hydra/" in key}
+        place = f"{self.relative(own)}/"
+        return [self.path / name for name in sorted(names, key=lambda n: _age(n[len(place) :]))]
+
     def relative(self, path: Path) -> str:
         """A path inside the folder as the journal names it."""
         return path.relative_to(self.path).as_posix()
@@ -242,7 +254,7 @@ class SweepFolder:
             self.path.rmdir()
 
 
-_JOB = re.compile(r"(\d+)(?:\.(\d+))?(?:-(\d+))?/(?:rung-(\d+))?")
+_JOB = re.compile(r"(\d+)(?:\.(\d+))?(?:-(\d+))?(?:/rung-(\d+))?")
 
 
 def _age(inner: str) -> list[int]:
