@@ -12,6 +12,7 @@ from sweeps.commands.apps import RESUME, SWEEP, TRAIN
 from sweeps.commands.doctor import DOCTOR
 from sweeps.commands.export import EXPORT
 from sweeps.commands.jobs import LIST, LOGS, STATUS, STOP
+from sweeps.commands.reproduce import REPRODUCE
 from sweeps.commands.results import RESULTS
 from sweeps.commands.submit import SUBMIT
 from sweeps.commands.verb import Verb, say
@@ -23,6 +24,7 @@ _VERBS: dict[str, Verb] = {
     "resume": RESUME,
     "results": RESULTS,
     "export": EXPORT,
+    "reproduce": REPRODUCE,
     "submit": SUBMIT,
     "list": LIST,
     "status": STATUS,
