@@ -15,7 +15,7 @@ class Difference:
     """One recorded thing that is not what it was."""
 
     kind: str
-    """code, config, seed, data, package, python, cpu, torch, numerics, variable, or platform."""
+    """code, config, seed, data, package, python, cpu, torch, numerics, variable, ..."""
     what: str
     then: str
     now: str
@@ -47,7 +47,8 @@ def _of_stood(then: Sequence[Stood], now: Stood | None) -> Iterator[Difference]:
     """Against each distinct thing that the trial stood on, so that none of several is missed."""
     if now is None or not then:
         if now is not None:
-            yield Difference(kind="platform", what="machine", then="not recorded", now="recorded")
+            was = "not recorded: the sweep is an older caviar's"
+            yield Difference(kind="machine", what="machine", then=was, now="this one")
         return
     seen: dict[Difference, None] = {}
     for stood in then:

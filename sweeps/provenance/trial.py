@@ -14,8 +14,10 @@ import yaml
 from sweeps.errors import SweepError
 from sweeps.provenance.driver import of_run
 from sweeps.provenance.recorder import read_segments
+from sweeps.rerun.legs import check_trial
 from sweeps.results import SweepResults
 from sweeps.storage.folder import SweepFolder
+from sweeps.worker.job import trial_seed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,9 +60,9 @@ class Provenance:
         return self.stood[-1] if self.stood else None
 
     @property
-    def seed(self) -> int | None:
-        """Of its generators."""
-        return self.last.seed if self.last else None
+    def seed(self) -> int:
+        """Of its generators; a function of the sweep's seed and its number, unless it was set."""
+        return self.last.seed if self.last else trial_seed(self.sweep_seed, self.trial)
 
     @property
     def versions(self) -> Mapping[str, str]:
@@ -91,10 +93,11 @@ def of(sweep: SweepResults, trial: int, jobs: Sequence[Path] | None = None) -> P
         jobs: The job folders that count, oldest first, where it is not all of its own.
 
     Raises:
-        SweepError: There is no such trial, or what is recorded of it cannot be read.
+        ConfigError: There is no such trial.
+        SweepError: What is recorded of it cannot be read.
     """
     folder, record = sweep.folder, sweep.record
-    check_trial(sweep, trial)
+    check_trial(folder, sweep.trials, trial)
     jobs = folder.jobs(trial) if jobs is None else jobs
     driver = of_run(record.environment, sweep.trials[trial].run)
     return Provenance(
@@ -105,18 +108,6 @@ def of(sweep: SweepResults, trial: int, jobs: Sequence[Path] | None = None) -> P
         driver={key: value for key, value in driver.items() if key != "git"},
         stood=stood_on(folder, jobs),
     )
-
-
-def check_trial(sweep: SweepResults, number: int) -> None:
-    """See that there is such a trial.
-
-    Raises:
-        SweepError: There is not.
-    """
-    count = len(sweep.trials)
-    if not 0 <= number < count:
-        there = f"it has trials 0 to {count - 1}" if count else "it has none yet"
-        raise SweepError(f"{sweep.folder.place} has no trial {number}: {there}")
 
 
 def stood_on(folder: SweepFolder, jobs: Iterable[Path]) -> list[Stood]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -86,10 +86,10 @@ def reproduce(
         on_report: Called with each report as it comes.
 
     Raises:
-        ConfigError: `out` is not empty, or a secret is not given anew.
-        SweepError: The trial, its config or its app is not there, or the process died.
+        ConfigError: There is no such trial, `out` is not empty, an override does not fit, or a
+            secret is not given anew.
+        SweepError: The trial's config or its app is not there, or the process died.
     """
-    provenance.check_trial(sweep, trial)
     whole = provenance.of(sweep, trial)
     rerun = Rerun.of(
         sweep,
@@ -118,7 +118,7 @@ def reproduce(
         trial=trial,
         out=out,
         numbers=_compare(sweep, trial, rerun, reports),
-        differences=[*_changed(overrides), *differences(then, now)],
+        differences=[*_changed(rerun, overrides), *differences(then, now)],
         config=rerun.changed,
         error=_errors(sweep, trial, rerun),
         commit=str(then.code["commit"]) if other_code and then.code else None,
@@ -162,11 +162,15 @@ def _resources(then: Provenance) -> Resources | None:
     return None if then.last is None else Resources(**dict[str, Any](then.last.resources))
 
 
-def _changed(overrides: Sequence[str]) -> list[Difference]:
-    return [
-        Difference(kind="config", what=key, then="recorded", now=value)
-        for key, _, value in (masked(override).partition("=") for override in overrides)
-    ]
+def _changed(rerun: Rerun, overrides: Sequence[str]) -> Iterator[Difference]:
+    """What the overrides change; a secret that was masked, and is given anew, is none."""
+    recorded = dict(override.partition("=")[::2] for override in rerun.recorded_overrides())
+    then = {key.lstrip("+"): value for key, value in recorded.items()}
+    for override in overrides:
+        key, _, value = masked(override).partition("=")
+        was = then.get(key.lstrip("+"), "as the app has it")
+        if MASK not in was and was != value:
+            yield Difference(kind="config", what=key, then=was, now=value)
 
 
 def _write_diff(folder: SweepFolder, then: Provenance, out: Path) -> Path | None:

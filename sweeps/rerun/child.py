@@ -19,7 +19,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
+from omegaconf import DictConfig
+
 from sweeps import session
+from sweeps.errors import ConfigError
 from sweeps.gathered import Gathered, returned_metrics
 from sweeps.journal.status import Decision
 from sweeps.planning.app import load_app
@@ -29,7 +32,17 @@ from sweeps.planning.resources import Resources
 from sweeps.provenance.recorder import Recorder
 from sweeps.rerun.config import Recorded, make_config
 from sweeps.rerun.legs import Leg
-from sweeps.rerun.spec import Composed, Raised, Report, Returned, Spec, Word, command, to_line
+from sweeps.rerun.spec import (
+    Composed,
+    Raised,
+    Refused,
+    Report,
+    Returned,
+    Spec,
+    Word,
+    command,
+    to_line,
+)
 from sweeps.storage.folder import SweepFolder
 from sweeps.worker.job import JobRunner, trial_seed
 from sweeps.worker.process_group import Seat, World, hosting, process_group, release_devices, worlds
@@ -118,6 +131,9 @@ class _Rerun:
                 result = self._run(number, leg, checkpoint, sent, world, store)
         except session.TrialEnded:
             result = None
+        except _RefusedError as error:
+            self._say(Refused(message=str(error)))
+            return None
         except Exception as error:  # noqa: BLE001 - told to the parent
             self._say(Raised(error="".join(traceback.format_exception(error))))
             return None
@@ -142,9 +158,7 @@ class _Rerun:
         store: Any = None,
     ) -> Any:
         rank = world.rank if world else 0
-        config, differs = make_config(
-            self._recorded[number], self._search_path, self._spec.changes.overrides
-        )
+        config, differs = self._config(number)
         config.hydra.runtime.cwd = self._spec.app.cwd
         if rank == 0:
             self._say(Composed(leg=number, differs=differs))
@@ -176,6 +190,18 @@ class _Rerun:
             session.end()
             release_devices()
             self._best = leg.job, entered.best, entered.best_step
+
+    def _config(self, number: int) -> tuple[DictConfig, list[str]]:
+        """A leg's config, and where today's configs say otherwise.
+
+        Raises:
+            _RefusedError: A change cannot be made.
+        """
+        changes = self._spec.changes.overrides
+        try:
+            return make_config(self._recorded[number], self._search_path, changes)
+        except ConfigError as error:
+            raise _RefusedError(str(error)) from error
 
     def _seed(self, leg: Leg) -> int:
         given = self._spec.changes.generators
@@ -230,6 +256,10 @@ def _process(command: Sequence[str], spec: Spec) -> Iterator[None]:
         except BaseException:
             process.terminate()
             raise
+
+
+class _RefusedError(Exception):
+    """A change cannot be made to the recorded config; no error of the app."""
 
 
 class _Sent:

@@ -104,9 +104,14 @@ def _make(
 
 
 def replaced(overrides: Sequence[str], changes: Sequence[str]) -> list[str]:
-    """Overrides without those that a change replaces, and the changes."""
+    """Overrides without those that a change replaces, and the changes.
+
+    What was added to the config, with a `+`, is added again, also where the change has none.
+    """
     new = {_key(override) for override in changes}
-    return [*(o for o in overrides if _key(o) not in new), *changes]
+    was = {_key(o): o[: len(o) - len(o.lstrip("+"))] for o in overrides}
+    again = [was.get(_key(c), "") + c if not c.startswith("+") else c for c in changes]
+    return [*(o for o in overrides if _key(o) not in new), *again]
 
 
 def _key(override: str) -> str:
@@ -132,7 +137,8 @@ def _as_recorded(
     known = {} if today is None else OmegaConf.to_container(today)
     config: DictConfig = OmegaConf.create(_unmasked(_plain(recorded.config), known))
     OmegaConf.set_struct(config, True)
-    for change in OverridesParser.create().parse_overrides(list(changes)):
+    added = replaced(recorded.overrides, changes)[-len(changes) :] if changes else []
+    for change in OverridesParser.create().parse_overrides(added):
         prefix = "++" if change.is_add() or change.is_force_add() else ""
         set_value(config, f"{prefix}{change.key_or_group}", change.value())
     hydra = OmegaConf.structured(HydraConf)

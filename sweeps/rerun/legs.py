@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sweeps.errors import SweepError
+from sweeps.errors import ConfigError, SweepError
 from sweeps.journal.events import Asked, Event, Reported, Started
 from sweeps.journal.objective import Objective
 from sweeps.journal.status import Decision, Status
@@ -48,15 +48,13 @@ def legs_of(
     """The legs of what a trial has become, first to last.
 
     Raises:
-        SweepError: There is no such trial, or it has neither reported nor ended.
+        ConfigError: There is no such trial.
+        SweepError: It has neither reported nor ended.
     """
     histories = _Histories(folder, objective)
     for event in events:
         histories.apply(event)
-    if not 0 <= number < len(histories.trials):
-        count = len(histories.trials)
-        there = f"it has trials 0 to {count - 1}" if count else "it has none yet"
-        raise SweepError(f"{folder.place} has no trial {number}: {there}")
+    check_trial(folder, histories.trials, number)
     trial, legs = histories.trials[number], histories.legs[number]
     if _ended_by_itself(trial):
         return [*legs[:-1], replace(legs[-1], end=None)]
@@ -64,6 +62,17 @@ def legs_of(
     if not done:
         raise SweepError(f"trial {number} of {folder.place} has reported nothing to compare with")
     return done
+
+
+def check_trial(folder: SweepFolder, trials: Trials, number: int) -> None:
+    """See that there is such a trial.
+
+    Raises:
+        ConfigError: There is not.
+    """
+    if not 0 <= number < len(trials):
+        there = f"it has trials 0 to {len(trials) - 1}" if len(trials) else "it has none yet"
+        raise ConfigError(f"{folder.place} has no trial {number}: {there}")
 
 
 def straightened(legs: Sequence[Leg]) -> list[Leg]:

@@ -20,6 +20,7 @@ from sweeps.rerun.spec import (
     Changes,
     Composed,
     Raised,
+    Refused,
     Report,
     Returned,
     Spec,
@@ -79,9 +80,9 @@ class Rerun:
             resources: What it gets; what the sweep asked for, where it is not said.
 
         Raises:
-            ConfigError: A secret was masked in the record and is not given anew, or `out` is not
-                empty.
-            SweepError: The trial, its config or its app is not there, or it reported nothing.
+            ConfigError: There is no such trial, a secret was masked in the record and is not given
+                anew, or `out` is not empty.
+            SweepError: Its config or its app is not there, or it reported nothing.
         """
         changes = changes or Changes()
         folder, record = sweep.folder, sweep.record
@@ -110,6 +111,10 @@ class Rerun:
         )
         return cls(legs=legs, spec=spec, out=out, environment=_environment(given, variables or {}))
 
+    def recorded_overrides(self) -> list[str]:
+        """Those that its last leg's config was composed with, secrets masked."""
+        return Recorded.read(Path(self.spec.configs[-1])).overrides
+
     @property
     def log(self) -> Path:
         """What the process itself printed; what the trial printed lies in its job folders."""
@@ -119,6 +124,7 @@ class Rerun:
         """Train it; yields each report as it comes. Whoever stops listening ends it.
 
         Raises:
+            ConfigError: A change cannot be made to its config.
             SweepError: Its process died.
         """
         self.out.mkdir(parents=True, exist_ok=True)
@@ -151,6 +157,8 @@ class Rerun:
                     self.returned = word.metrics
                 case Raised():
                     self.raised = word.error
+                case Refused():
+                    raise ConfigError(word.message)
                 case Composed():
                     self.changed = sorted({*self.changed, *word.differs})
         process.wait()

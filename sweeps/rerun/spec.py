@@ -107,6 +107,13 @@ class Raised:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Refused:
+    """A change cannot be made to the config, and why."""
+
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Composed:
     """A leg begins, with this config."""
 
@@ -115,8 +122,8 @@ class Composed:
     """Keys whose value the app's configs give otherwise today; the recorded one is used."""
 
 
-Word = Report | Returned | Raised | Composed
-_WORDS = {kind.__name__: kind for kind in (Report, Returned, Raised, Composed)}
+Word = Report | Returned | Raised | Refused | Composed
+_WORDS = {kind.__name__: kind for kind in (Report, Returned, Raised, Refused, Composed)}
 
 
 def to_line(word: Word) -> str:
