@@ -13,6 +13,7 @@ from sweeps.commands.doctor import DOCTOR
 from sweeps.commands.export import EXPORT
 from sweeps.commands.jobs import LIST, LOGS, STATUS, STOP
 from sweeps.commands.predict import PREDICT
+from sweeps.commands.reproduce import REPRODUCE
 from sweeps.commands.results import RESULTS
 from sweeps.commands.retest import RETEST
 from sweeps.commands.submit import SUBMIT
@@ -27,6 +28,7 @@ _VERBS: dict[str, Verb] = {
     "export": EXPORT,
     "predict": PREDICT,
     "retest": RETEST,
+    "reproduce": REPRODUCE,
     "submit": SUBMIT,
     "list": LIST,
     "status": STATUS,
