@@ -9,6 +9,7 @@ from sweeps.session import (
     checkpoint_folder,
     get_checkpoint,
     in_sweep,
+    record_data,
     report,
 )
 
@@ -20,5 +21,6 @@ __all__ = [
     "get_checkpoint",
     "in_sweep",
     "load",
+    "record_data",
     "report",
 ]
