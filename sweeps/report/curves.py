@@ -13,7 +13,7 @@ from sweeps.journal.status import Decision, Status
 from sweeps.journal.trials import Trial
 from sweeps.report.drawing import Drawing
 from sweeps.report.rungs import rungs
-from sweeps.report.style import GREY, STATUS_COLOURS, plain, styled
+from sweeps.report.style import GREY, STATUS_COLOURS, objective_axis, plain, styled
 from sweeps.report.thinning import evenly, sample
 from sweeps.results import SweepResults
 
@@ -46,7 +46,7 @@ def learning_curves(sweep: SweepResults) -> Drawing:
         figure,
         height=520,
         xaxis={"title": {"text": _step_name(sweep)}, "rangemode": "tozero"},
-        yaxis={"title": {"text": f"{plain(sweep.objective.metric)} ({sweep.objective.mode})"}},
+        yaxis=objective_axis(sweep.objective),
     )
     return Drawing(title=_TITLE, about=_ABOUT, figure=figure, words=_words(curves, reported, marks))
 

@@ -5,69 +5,70 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 
+from sweeps.journal.objective import Objective
 from sweeps.journal.status import Status
 from sweeps.journal.trials import Trial
 from sweeps.results import SweepResults
 
 
 @dataclass(frozen=True, kw_only=True)
-class Moment:
-    """A value that came in."""
+class History:
+    """The values that came in, in their order; each list has one entry a value."""
 
-    trial: int
-    seconds: float
+    trials: list[int]
+    seconds: list[float]
     """Since the sweep began."""
-    steps: int
+    steps: list[int]
     """Spent by all trials up to it, repeated ones not counted."""
-    value: float
-    best: float
+    values: list[float]
+    best: list[float]
     """The best value of all so far."""
-    leader: int
-    """Whose it is."""
+    leaders: list[int]
+    """Whose that is."""
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def changes(self) -> list[int]:
+        """The places at which the best value changed, and the last one."""
+        places = [i for i in range(len(self)) if i == 0 or self.best[i] != self.best[i - 1]]
+        return [*places, len(self) - 1] if places else []
 
 
-def history(sweep: SweepResults) -> list[Moment]:
-    """Every finite value of a trial that neither failed nor diverged, in the order they came."""
-    objective, began = sweep.objective, _began(sweep)
+def history(sweep: SweepResults) -> History:
+    """Every finite value of a trial that neither failed nor diverged."""
+    points = list(_values(sweep))
+    trials, times, steps, values = ([point[i] for point in points] for i in range(4))
+    best, leaders = _incumbents(trials, values, sweep.objective)
+    began = _began(sweep)
+    return History(
+        trials=trials,
+        seconds=[max(0.0, time - began) for time in times],
+        steps=steps,
+        values=values,
+        best=best,
+        leaders=leaders,
+    )
+
+
+def _incumbents(
+    trials: Sequence[int], values: Sequence[float], objective: Objective
+) -> tuple[list[float], list[int]]:
+    """The best value after each value that came in, and the trial that has it."""
     current: dict[int, float] = {}
-    leader: int | None = None
-    moments = []
-    for time, steps, trial, value in _values(sweep):
-        was = current.get(trial)
-        if objective.replaces(value, was):
+    leader, best, leaders = -1, [], []
+    for trial, value in zip(trials, values, strict=True):
+        if objective.replaces(value, current.get(trial)):
             current[trial] = value
-            leader = _leader(sweep, current, leader, trial)
-        if leader is not None:
-            moments.append(
-                Moment(
-                    trial=trial,
-                    seconds=max(0.0, time - began),
-                    steps=steps,
-                    value=value,
-                    best=current[leader],
-                    leader=leader,
-                )
-            )
-    return moments
-
-
-def changes(moments: Sequence[Moment]) -> list[Moment]:
-    """Those at which the best value changed."""
-    return [
-        now
-        for before, now in zip([None, *moments], moments, strict=False)
-        if before is None or now.best != before.best
-    ]
-
-
-def _leader(sweep: SweepResults, current: dict[int, float], leader: int | None, trial: int) -> int:
-    loss = sweep.objective.loss
-    if leader is None or loss(current[trial]) < loss(current[leader]):
-        return trial
-    if leader != trial:
-        return leader
-    return min(current, key=lambda number: loss(current[number]))  # the leader got worse
+            if leader == trial and objective.at == "last":  # it may have got worse
+                leader = min(current, key=lambda number: objective.loss(current[number]))
+            elif leader < 0 or objective.is_better(value, current[leader]):
+                leader = trial
+        best.append(current[leader])
+        leaders.append(leader)
+    return best, leaders
 
 
 def _began(sweep: SweepResults) -> float:
@@ -75,38 +76,33 @@ def _began(sweep: SweepResults) -> float:
     return first if sweep.trials.created is None else sweep.trials.created
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Point:
-    time: float
-    trial: int
-    step: int | None = None
-    value: float | None = None
-    exploits: bool = False
-    """It went on from another trial's checkpoint of this step."""
+_Point = tuple[float, int, int | None, float | None, bool]
+"""(time, trial, step, value, whether it goes on there from another trial's checkpoint)"""
 
 
-def _values(sweep: SweepResults) -> Iterator[tuple[float, int, int, float]]:
-    """(time, steps spent by then, trial, value), by time."""
+def _values(sweep: SweepResults) -> Iterator[tuple[int, float, int, float]]:
+    """(trial, time, steps spent by then, value), by time."""
     bad = (Status.FAILED, Status.DIVERGED)
     counted = {trial.number for trial in sweep.trials if sweep.status(trial) not in bad}
     points = [point for trial in sweep.trials for point in _points(trial)]
+    points.sort(key=itemgetter(0, 1))
     reached: dict[int, int] = {}
     spent = 0
-    for point in sorted(points, key=lambda p: (p.time, p.trial)):
-        if point.step is not None:
-            before = reached.get(point.trial, 0)
-            spent += 0 if point.exploits else max(0, point.step - before)
-            reached[point.trial] = point.step if point.exploits else max(point.step, before)
-        if point.trial in counted and point.value is not None and math.isfinite(point.value):
-            yield point.time, spent, point.trial, point.value
+    for time, trial, step, value, exploits in points:
+        if step is not None:
+            before = reached.get(trial, 0)
+            spent += 0 if exploits else max(0, step - before)
+            reached[trial] = step if exploits else max(step, before)
+        if trial in counted and value is not None and math.isfinite(value):
+            yield trial, time, spent, value
 
 
 def _points(trial: Trial) -> Iterator[_Point]:
     """Each report, or what it returned where it made none."""
     number = trial.number
     for start in trial.lineage:
-        yield _Point(time=start.time, trial=number, step=start.step, exploits=True)
+        yield start.time, number, start.step, None, True
     for report in (*trial.replaced, *trial.reports.values()):
-        yield _Point(time=report.time, trial=number, step=report.step, value=report.value)
+        yield report.time, number, report.step, report.value, False
     if not trial.reports and trial.ended is not None:
-        yield _Point(time=trial.ended, trial=number, value=trial.value)
+        yield trial.ended, number, None, trial.value, False

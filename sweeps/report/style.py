@@ -7,6 +7,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from sweeps.journal.objective import Objective
 from sweeps.journal.status import Status
 
 FONT = 'Inter, ui-sans-serif, system-ui, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif'
@@ -89,3 +90,13 @@ def styled(figure: go.Figure, **layout: Any) -> go.Figure:
         template=template(dark=False), title=None, **{"height": HEIGHT, "width": None, **layout}
     )
     return figure
+
+
+def objective_axis(objective: Objective) -> dict[str, Any]:
+    """An axis of the objective: its name, and which end is the better one."""
+    return {"title": {"text": f"{plain(objective.metric)} ({better(objective)})"}}
+
+
+def better(objective: Objective) -> str:
+    """Which way an objective is better."""
+    return "lower is better" if objective.mode == "min" else "higher is better"
