@@ -10,6 +10,7 @@ from operator import itemgetter
 from sweeps.journal.objective import Objective
 from sweeps.journal.status import Status
 from sweeps.journal.trials import Trial
+from sweeps.report.memo import once
 from sweeps.results import SweepResults
 
 
@@ -37,6 +38,7 @@ class History:
         return [*places, len(self) - 1] if places else []
 
 
+@once
 def history(sweep: SweepResults) -> History:
     """Every finite value of a trial that neither failed nor diverged."""
     points = list(_values(sweep))
