@@ -58,7 +58,7 @@ def _tick(value: float) -> str:
 
 def _scale(axis: Axis) -> str:
     if axis.one_minus:
-        return " (1 − x is log)"
+        return " (log of 1 - x)"
     return " (log)" if axis.log else ""
 
 

@@ -42,13 +42,13 @@ class History:
 def history(sweep: SweepResults) -> History:
     """Every finite value of a trial that neither failed nor diverged."""
     points = list(_values(sweep))
-    trials, times, steps, values = ([point[i] for point in points] for i in range(4))
+    trials, values = [point[0] for point in points], [point[3] for point in points]
     best, leaders = _incumbents(trials, values, sweep.objective)
     began = _began(sweep)
     return History(
         trials=trials,
-        seconds=[max(0.0, time - began) for time in times],
-        steps=steps,
+        seconds=[max(0.0, time - began) for _, time, _, _ in points],
+        steps=[steps for _, _, steps, _ in points],
         values=values,
         best=best,
         leaders=leaders,

@@ -1,4 +1,4 @@
-"""The values that came out: how they are distributed, and the Pareto front of several objectives."""
+"""The values that came out: how they are distributed, and the Pareto front of several."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sweeps.journal.objective import Objective
 from sweeps.render import number
 from sweeps.report.drawing import Drawing
 from sweeps.report.quiet import quiet
-from sweeps.report.studies import Readable, of_objective, readable, study_of
+from sweeps.report.studies import Readable, of_objective, readable
 from sweeps.report.style import BEST, BLUE, GREY, objective_axis, plain, styled
 from sweeps.report.thinning import sample
 from sweeps.results import SweepResults
@@ -56,7 +56,7 @@ def _distribution(sweep: SweepResults, objective: Objective, whole: Readable) ->
         return Drawing(title=title, about=_EDF_ABOUT, words=words)
     with quiet():
         figure = plot_edf(whole.study(), target_name=plain(objective.metric))
-    values = sorted(trial.value for trial in whole.trials)
+    values = sorted(trial.values[0] for trial in whole.trials)
     figure.update_traces(
         line={"color": BLUE, "width": 2.5, "shape": "hv"},
         fill="tozeroy",
@@ -76,8 +76,13 @@ def _distribution(sweep: SweepResults, objective: Objective, whole: Readable) ->
         f"{len(values)} trials with a value: best {number(objective.best(values))}, median "
         f"{number(middle)}. Trials that were stopped count with the best value they had."
     )
-    span = "half" if sweep.objective.others else "full"
-    return Drawing(title=title, about=_EDF_ABOUT, figure=figure, words=words, span=span)
+    return Drawing(
+        title=title,
+        about=_EDF_ABOUT,
+        figure=figure,
+        words=words,
+        span="half" if sweep.objective.others else "full",
+    )
 
 
 def _front(sweep: SweepResults, whole: Readable, i: int, j: int) -> Drawing:
@@ -88,13 +93,13 @@ def _front(sweep: SweepResults, whole: Readable, i: int, j: int) -> Drawing:
     trials = [trial for trial in whole.trials if trial.number in kept]
     with quiet():
         figure = plot_pareto_front(
-            study_of(trials, whole.directions),
+            whole.study(trials),
             target_names=[plain(x.metric), plain(y.metric)],
             targets=lambda trial: [trial.values[i], trial.values[j]],
         )
-    by_values = {(t.values[i], t.values[j]): t.number for t in trials}
+    numbers_at = {(t.values[i], t.values[j]): t.number for t in trials}
     for trace, colour, size in zip(figure.data, (GREY, BLUE), (6, 9), strict=True):
-        numbers = [by_values[point] for point in zip(trace.x, trace.y, strict=True)]
+        numbers = [numbers_at[point] for point in zip(trace.x, trace.y, strict=True)]
         trace.update(
             name="on the front" if colour == BLUE else "beaten by others",
             showlegend=True,

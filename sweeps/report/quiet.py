@@ -1,4 +1,4 @@
-"""Optuna tells of every study it makes, and of what it cannot plot: we say that in our own words."""
+"""Optuna tells of every study it makes and of what it cannot plot; we use our own words."""
 
 from __future__ import annotations
 

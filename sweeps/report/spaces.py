@@ -15,7 +15,7 @@ from sweeps.report.axes import axis_of
 from sweeps.report.drawing import Drawing
 from sweeps.report.importances import ranking
 from sweeps.report.quiet import quiet
-from sweeps.report.studies import Axis, Readable, of_first_objective, readable, snapped, study_of
+from sweeps.report.studies import Axis, Readable, of_first_objective, readable, snapped
 from sweeps.report.style import BEST, BLUE, objective_axis, plain, ramp, styled
 from sweeps.report.thinning import evenly, sample
 from sweeps.results import SweepResults
@@ -44,9 +44,9 @@ def parallel_coordinates(sweep: SweepResults) -> Drawing:
     )
     with quiet():
         figure = plot_parallel_coordinate(
-            study_of(trials, whole.directions),
+            whole.study(trials),
             params=[axis.name for axis in whole.varied],
-            **({} if sweep.objective.others else {"target_name": plain(sweep.objective.metric)}),
+            target_name=plain(sweep.objective.metric),
         )
     return Drawing(
         title=_PARALLEL,
@@ -157,12 +157,12 @@ def _slice(
     having = [trial for trial in trials if axis.name in trial.params]
     with quiet():
         figure = plot_slice(
-            study_of(having, whole.directions),
+            whole.study(having),
             params=[axis.name],
             target_name=plain(sweep.objective.metric),
         )
     points = figure.data[0]
-    numbers = [having[i].number for i in points.marker.color]
+    numbers = list(points.marker.color)
     texts = [f"trial {n}, {_trained(sweep, n)}" for n in numbers]
     if axis.is_choice:
         _boxes(figure, points, texts)
@@ -230,16 +230,16 @@ def _trained(sweep: SweepResults, trial: int) -> str:
 
 def _contour(sweep: SweepResults, x: Axis, y: Axis, whole: Readable) -> Drawing:
     both = [t for t in whole.trials if x.name in t.params and y.name in t.params]
-    title = f"{x.full} and {y.full}"
+    title, metric = f"{x.full} and {y.full}", sweep.objective.metric
     cells = [snapped(trial, (x, y)) for trial in both]
     if any(len({cell.params[axis.name] for cell in cells}) < 2 for axis in (x, y)):
         words = "They never had two values each in the same trials: nothing to draw."
         return Drawing(title=title, about="", words=words, span="half")
     with quiet():
         figure = plot_contour(
-            study_of(cells, whole.directions),
+            whole.study(cells),
             params=[x.name, y.name],
-            target_name=plain(sweep.objective.metric),
+            target_name=plain(metric),
         )
     x, y = sorted((x, y), key=lambda axis: axis.name)  # as Optuna places them
     kept = {t.number for t in sample(sweep, _own(sweep, both), _MOST_POINTS)}

@@ -73,9 +73,7 @@ def _said(sweep: SweepResults, ends: Sequence[int]) -> str:
     if len(rungs(sweep)) > 1:
         return ""
     name = sweep.record.scheduler.get("name")
-    return (
-        f"The scheduler, {name}, lays no rungs down: the bars are even parts of the longest trial."
-    )
+    return f"The scheduler {name} lays no rungs down: the bars are parts of the longest trial."
 
 
 def _bars(

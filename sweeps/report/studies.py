@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -85,13 +86,20 @@ class StudyOf(optuna.Study):
         with quiet():
             storage.create_new_study(directions, study_name="report")
             super().__init__(study_name="report", storage=storage)
-        self._shown = list(trials)
+        self._shown = [_with_id(i, trial) for i, trial in enumerate(trials)]
 
     def get_trials(
         self, deepcopy: bool = True, states: Container[TrialState] | None = None
     ) -> list[FrozenTrial]:
         """The trials, never copied."""
         return [t for t in self._shown if states is None or t.state in states]
+
+
+def _with_id(number: int, trial: FrozenTrial) -> FrozenTrial:
+    """A copy that a study tells from its others, also where a trial was drawn twice."""
+    twin = copy.copy(trial)
+    twin._trial_id = number
+    return twin
 
 
 @once
