@@ -114,7 +114,6 @@ def main() -> None:
 
 def _measure(place: Path, trials: int, scheduler: str, searcher: str) -> bool:
     from sweeps.report.page import write_report
-
     from sweeps.results import load_sweep
 
     folder = simulated_sweep(place, trials=trials, scheduler=scheduler, searcher=searcher)

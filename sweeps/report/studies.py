@@ -24,6 +24,7 @@ from sweeps.report.quiet import quiet
 from sweeps.report.style import plain
 from sweeps.results import SweepResults
 from sweeps.results.study import as_study
+from sweeps.secrets import is_secret
 from sweeps.space.domains import Float
 
 
@@ -180,7 +181,7 @@ def _axes(sweep: SweepResults, distributions: Mapping[str, BaseDistribution]) ->
         scales = {domain.scale for domain in domains if isinstance(domain, Float)}
         one_minus = f"1 - {full}" in distributions and "one_minus_log" in scales
         name = f"1 - {full}" if one_minus else full
-        if name in distributions:
+        if name in distributions and not is_secret(full):
             distribution = distributions[name]
             axes[name] = Axis(
                 name=plain(f"1 - {short[full]}" if one_minus else short[full]),
@@ -217,8 +218,9 @@ def _labelled(distribution: BaseDistribution, text: _Texts) -> BaseDistribution:
 def _shown(
     trial: FrozenTrial, axes: Mapping[str, Axis], texts: Mapping[str, _Texts]
 ) -> FrozenTrial:
-    params = {axes[n].name: texts[n](value) for n, value in trial.params.items()}
-    distributions = {axes[n].name: axes[n].distribution for n in trial.params}
+    there = [name for name in trial.params if name in axes]
+    params = {axes[name].name: texts[name](trial.params[name]) for name in there}
+    distributions = {axes[name].name: axes[name].distribution for name in there}
     return _complete(trial, params, distributions)
 
 
