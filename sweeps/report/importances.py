@@ -29,13 +29,13 @@ from sweeps.report.studies import (
     transformed,
     with_value,
 )
-from sweeps.report.style import AMBER, BLUE, plain, styled
+from sweeps.report.style import AMBER, BLUE, GREY, plain, styled
 from sweeps.results import SweepResults
 
 _TITLE = "Parameter importance"
 _ABOUT = (
     "The share of the objective's variation that each parameter explains (fANOVA), and how much it "
-    "decides whether a trial is among the best (PED-ANOVA); the bars' ends show one standard error."
+    "decides whether a trial is among the best (PED-ANOVA); the whiskers show one standard error."
 )
 _FEWEST = 10
 """Trials: fewer tell nothing about a parameter."""
@@ -194,7 +194,13 @@ def _add_bars(
         name=name,
         y=[plain(axis.full) for axis in shown],
         x=[of.mean[axis.name] for axis in shown],
-        error_x={"array": [of.error[axis.name] for axis in shown], "thickness": 1.2, "width": 4},
+        error_x={
+            "array": [of.error[axis.name] for axis in shown],
+            "arrayminus": [min(of.error[axis.name], of.mean[axis.name]) for axis in shown],
+            "color": GREY,
+            "thickness": 1.5,
+            "width": 4,
+        },
         marker={"color": colour},
         hovertemplate=f"%{{y}}, {name}: %{{x:.1%}} ± %{{error_x.array:.1%}}<extra></extra>",
     )

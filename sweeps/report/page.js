@@ -39,6 +39,17 @@ function draw(plot, { templates, figures }) {
   const { data, layout } = figures[plot.id];
   const template = templates[dark.matches ? "dark" : "light"];
   Plotly.newPlot(plot, data, { ...fitted(layout, plot.clientWidth), template }, CONFIG);
+  if (layout.meta?.lines) singleOut(plot);
+}
+
+// Where each line is a trial, the one that is pointed at stands out from the others.
+function singleOut(plot) {
+  const traces = () => [...plot.querySelectorAll(".scatterlayer .trace")];
+  plot.on("plotly_hover", ({ points }) => {
+    plot.classList.add("dimmed");
+    traces().forEach((trace, i) => trace.classList.toggle("lit", i === points[0].curveNumber));
+  });
+  plot.on("plotly_unhover", () => plot.classList.remove("dimmed"));
 }
 
 function drawnPlots() {
@@ -63,7 +74,7 @@ function follow(report) {
   addEventListener("beforeprint", () => {
     for (const plot of plots) {
       draw(plot, report);
-      const span = plot.parentElement.classList[0];
+      const span = plot.closest("figure").classList[0];
       Plotly.relayout(plot, { template: report.templates.light, width: PRINTED[span] });
     }
   });

@@ -114,8 +114,10 @@ def _add_drawing(
         spec["layout"].pop("template", None)
         figures[key] = spec
         label = " ".join(p for p in (f"Plot: {drawing.title}.", drawing.about, drawing.words) if p)
-        height = f"min-height:{spec['layout'].get('height', 400)}px"
-        add(box, "div", class_="plot", id=key, role="img", aria_label=label, style=height)
+        least = spec["layout"].get("meta", {}).get("minwidth", 0)
+        size = f"min-height:{spec['layout']['height']}px;min-width:{least}px"
+        scroll = add(box, "div", class_="scroll")
+        add(scroll, "div", class_="plot", id=key, role="img", aria_label=label, style=size)
     if drawing.words:
         add(box, "figcaption", drawing.words)
 

@@ -29,6 +29,7 @@ SECTIONS: tuple[Section, ...] = (
     Section(
         key="progress",
         title="Progress",
+        about="The line is the best value so far; each point is a value that came in.",
         drawings=_of(figures.incumbent_over_time, figures.incumbent_over_steps),
     ),
     Section(key="curves", title="Learning curves", drawings=_of(figures.learning_curves)),
@@ -57,7 +58,7 @@ SECTIONS: tuple[Section, ...] = (
         title="Pairs of parameters",
         about=(
             "The best value in each cell of a grid, and the trials as points; what lies between "
-            "is interpolated. The brighter, the better."
+            "is interpolated. The brighter, the better; the worst tenth shares one colour."
         ),
         drawings=figures.contours,
     ),

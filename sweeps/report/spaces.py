@@ -1,67 +1,37 @@
-"""The search space and what came of it: parallel coordinates, slices, contours."""
+"""The search space and what came of it: the objective over one and over two parameters."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from itertools import combinations
-from typing import Any
 
 import plotly.graph_objects as go
 from optuna.trial import FrozenTrial
-from optuna.visualization import plot_contour, plot_parallel_coordinate, plot_slice
+from optuna.visualization import plot_contour, plot_slice
 
+from sweeps.journal.trials import Trial
 from sweeps.render import number
 from sweeps.report.axes import axis_of
 from sweeps.report.drawing import Drawing
 from sweeps.report.importances import ranking
 from sweeps.report.quiet import quiet
 from sweeps.report.studies import Axis, Readable, of_first_objective, readable, snapped
-from sweeps.report.style import BEST, BLUE, objective_axis, plain, ramp, styled
-from sweeps.report.thinning import evenly, sample
+from sweeps.report.style import BLUE, plain, styled
+from sweeps.report.thinning import sample
 from sweeps.results import SweepResults
 
-_MOST_LINES = 150
 _MOST_POINTS = 400
 _MOST_SLICES = 12
-_MOST_TICKS = 12
 _CONTOURED = 3
-
-_PARALLEL = "Parallel coordinates"
-_PARALLEL_ABOUT = (
-    "One line a trial, through its value and its parameters; the better, the stronger its colour, "
-    "and the best is orange."
-)
-
-
-def parallel_coordinates(sweep: SweepResults) -> Drawing:
-    """Every trial's parameters beside its value."""
-    whole = readable(sweep)
-    if reason := _too_little(sweep, whole):
-        return Drawing(title=_PARALLEL, about=_PARALLEL_ABOUT, words=reason)
-    kept = {t.number for t in sample(sweep, _own(sweep, whole.trials), _MOST_LINES)}
-    trials = sorted(
-        (trial for trial in whole.trials if trial.number in kept), key=lambda t: t.number
-    )
-    with quiet():
-        figure = plot_parallel_coordinate(
-            whole.study(trials),
-            params=[axis.name for axis in whole.varied],
-            target_name=plain(sweep.objective.metric),
-        )
-    return Drawing(
-        title=_PARALLEL,
-        about=_PARALLEL_ABOUT,
-        figure=_parallel(sweep, figure),
-        words=" ".join(_left_out(len(trials), len(whole.trials), "lines")) + _constants(whole),
-    )
 
 
 def slices(sweep: SweepResults) -> list[Drawing]:
     """The objective against each parameter, the most important first."""
     whole = of_first_objective(readable(sweep))
-    if reason := _too_little(sweep, whole):
+    if reason := too_little(sweep, whole):
         return [Drawing(title="Slices", about="", words=reason)]
-    kept = {t.number for t in sample(sweep, _own(sweep, whole.trials), _MOST_POINTS)}
+    kept = {t.number for t in sample(sweep, own(sweep, whole.trials), _MOST_POINTS)}
     trials = [trial for trial in whole.trials if trial.number in kept]
     axes = ranking(sweep)
     drawn = [_slice(sweep, axis, whole, trials) for axis in axes[:_MOST_SLICES]]
@@ -75,7 +45,7 @@ def slices(sweep: SweepResults) -> list[Drawing]:
 def contours(sweep: SweepResults) -> list[Drawing]:
     """The objective over each pair of the most important parameters."""
     whole = of_first_objective(readable(sweep))
-    if reason := _too_little(sweep, whole):
+    if reason := too_little(sweep, whole):
         return [Drawing(title="Contours", about="", words=reason)]
     numeric = [axis for axis in ranking(sweep) if not axis.is_choice]
     if len(numeric) < 2:
@@ -84,7 +54,7 @@ def contours(sweep: SweepResults) -> list[Drawing]:
     return [_contour(sweep, x, y, whole) for x, y in combinations(numeric[:_CONTOURED], 2)]
 
 
-def _too_little(sweep: SweepResults, whole: Readable) -> str:
+def too_little(sweep: SweepResults, whole: Readable) -> str:
     """Why there is nothing to draw, if there is not."""
     if not len(sweep.trials):
         return "There is no trial yet."
@@ -105,50 +75,15 @@ def _all_bad(sweep: SweepResults) -> bool:
     return all(sweep.status(trial).is_final for trial in sweep.trials)
 
 
-def _own(sweep: SweepResults, trials: Sequence[FrozenTrial]) -> Iterator[Any]:
+def own(sweep: SweepResults, trials: Sequence[FrozenTrial]) -> Iterator[Trial]:
+    """The trials as the sweep has them."""
     return (sweep.trials[trial.number] for trial in trials)
 
 
-def _left_out(shown: int, of: int, what: str) -> Iterator[str]:
+def left_out(shown: int, of: int, what: str) -> Iterator[str]:
+    """What was thinned, in a sentence, if anything was."""
     if shown < of:
         yield f"{shown} of {of} {what} are shown: the best, and of the rest evenly."
-
-
-def _constants(whole: Readable) -> str:
-    varied = {axis.name for axis in whole.varied}
-    constant = [axis.full for axis in whole.axes if axis.name not in varied]
-    return f" Left out since it had one value in all trials: {', '.join(constant)}." * bool(
-        constant
-    )
-
-
-def _parallel(sweep: SweepResults, figure: go.Figure) -> go.Figure:
-    """Optuna's plot in the common colours: its lines know their value by their first place."""
-    lines = [trace for trace in figure.data if trace.mode == "lines"]
-    figure.data = lines
-    lower = sweep.objective.mode == "min"
-    goodness = [1 - line.y[0] if lower else line.y[0] for line in lines]
-    order = sorted(range(len(lines)), key=goodness.__getitem__)
-    for i in order:
-        lines[i].update(line={"color": ramp(goodness[i]), "width": 1.3}, opacity=0.6)
-    lines[order[-1]].update(line={"color": BEST, "width": 3}, opacity=1)
-    figure.data = [lines[i] for i in order]
-    _thin_ticks(figure)
-    figure.update_shapes(line={"color": "rgba(127,135,144,0.6)", "width": 1})
-    return styled(figure, plot_bgcolor=None, xaxis={"ticks": ""}, margin={"l": 64}, height=480)
-
-
-def _thin_ticks(figure: go.Figure) -> None:
-    """At most so many ticks an axis, and in the page's own colour."""
-    by_axis: dict[float, list[Any]] = {}
-    for annotation in figure.layout.annotations:
-        by_axis.setdefault(annotation.x, []).append(annotation)
-    kept = []
-    for ticks in by_axis.values():
-        kept += [ticks[i] for i in evenly(len(ticks), _MOST_TICKS)]
-    for annotation in kept:
-        annotation.font = {"size": 11}
-    figure.layout.annotations = kept
 
 
 def _slice(
@@ -186,11 +121,11 @@ def _slice(
         height=300,
         coloraxis={"showscale": False},
         xaxis=axis_of(axis, [trial.params[axis.name] for trial in having]),
-        yaxis=objective_axis(sweep.objective),
+        yaxis={"title": {"text": plain(sweep.objective.metric)}},
         margin={"t": 12},
     )
     have = len(whole.column(axis))
-    words = [*_left_out(len(having), have, "points")]
+    words = [*left_out(len(having), have, "points")]
     if have < len(whole.trials):
         words.append(f"{have} of {len(whole.trials)} trials have it: it is conditional.")
     return Drawing(title=axis.full, about="", figure=figure, words=" ".join(words), span="third")
@@ -228,13 +163,20 @@ def _trained(sweep: SweepResults, trial: int) -> str:
     return f"{status} at step {of.step}" if of.reports else str(status)
 
 
+def _ends(sweep: SweepResults, whole: Readable) -> tuple[float, float]:
+    """Of the colours: the worst tenth of the values shares one, or it would leave no other."""
+    values = sorted((t.values[0] for t in whole.trials), key=sweep.objective.loss)
+    ends = values[0], values[math.ceil(0.9 * (len(values) - 1))]
+    return min(ends), max(ends)
+
+
 def _contour(sweep: SweepResults, x: Axis, y: Axis, whole: Readable) -> Drawing:
     both = [t for t in whole.trials if x.name in t.params and y.name in t.params]
     title, metric = f"{x.full} and {y.full}", sweep.objective.metric
     cells = [snapped(trial, (x, y)) for trial in both]
     if any(len({cell.params[axis.name] for cell in cells}) < 2 for axis in (x, y)):
         words = "They never had two values each in the same trials: nothing to draw."
-        return Drawing(title=title, about="", words=words, span="half")
+        return Drawing(title=title, about="", words=words, span="third")
     with quiet():
         figure = plot_contour(
             whole.study(cells),
@@ -242,17 +184,24 @@ def _contour(sweep: SweepResults, x: Axis, y: Axis, whole: Readable) -> Drawing:
             target_name=plain(metric),
         )
     x, y = sorted((x, y), key=lambda axis: axis.name)  # as Optuna places them
-    kept = {t.number for t in sample(sweep, _own(sweep, both), _MOST_POINTS)}
+    kept = {t.number for t in sample(sweep, own(sweep, both), _MOST_POINTS)}
     shown = [trial for trial in both if trial.number in kept]
     figure.data = figure.data[:2]
     surface, points = figure.data
+    low, high = _ends(sweep, whole)
     surface.update(
         colorscale="Cividis",
         reversescale=sweep.objective.mode == "min",
         contours={"coloring": "heatmap", "showlines": False},
+        zmin=low,
+        zmax=high,
         colorbar={
-            "title": {"text": plain(sweep.objective.metric), "side": "right"},
-            "thickness": 12,
+            "title": {"text": plain(sweep.objective.metric), "side": "top"},
+            "orientation": "h",
+            "thickness": 8,
+            "y": 1.02,
+            "yanchor": "bottom",
+            "nticks": 5,
         },
         hovertemplate="%{z:.5g}<extra></extra>",
         hoverinfo=None,
@@ -271,10 +220,10 @@ def _contour(sweep: SweepResults, x: Axis, y: Axis, whole: Readable) -> Drawing:
     )
     styled(
         figure,
-        height=380,
+        height=400,
         xaxis=axis_of(x, [trial.params[x.name] for trial in both]),
         yaxis=axis_of(y, [trial.params[y.name] for trial in both]),
         margin={"t": 12},
     )
-    words = " ".join(_left_out(len(shown), len(both), "points"))
-    return Drawing(title=title, about="", figure=figure, words=words, span="half")
+    words = " ".join(left_out(len(shown), len(both), "points"))
+    return Drawing(title=title, about="", figure=figure, words=words, span="third")

@@ -52,6 +52,16 @@ class Axis:
         """Whether it is one of several values."""
         return isinstance(self.distribution, CategoricalDistribution)
 
+    @property
+    def is_numeric_choice(self) -> bool:
+        """Whether it is one of several numbers."""
+        of = self.distribution
+        return isinstance(of, CategoricalDistribution) and all(map(_is_number, of.choices))
+
+
+def _is_number(choice: Any) -> bool:
+    return type(choice) in (int, float)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Readable:
@@ -201,7 +211,7 @@ def _texts(distribution: BaseDistribution) -> _Texts:
     if not isinstance(distribution, CategoricalDistribution):
         return lambda value: value
     choices = distribution.choices
-    if all(type(choice) in (int, float) for choice in choices):
+    if all(map(_is_number, choices)):
         return lambda value: value
     texts = [plain(parameter(choice)) for choice in choices]
     if len(set(texts)) < len(texts):

@@ -52,6 +52,7 @@ def template(*, dark: bool) -> go.layout.Template:
         ("#e6e9ee", "#a8b0bb", "#2c333d") if dark else ("#1f2630", "#5a6472", "#e4e7eb")
     )
     steps = [[0, "#7f8790"], [1, "#56b4e9"]] if dark else [[0, "#a3abb5"], [1, "#00568a"]]
+    veil = "rgba(23,29,37,0.7)" if dark else "rgba(255,255,255,0.75)"
     hover, edge = ("#1c222b", "#3a434f") if dark else ("#ffffff", "#c9cfd6")
     axis = {
         "gridcolor": grid,
@@ -72,6 +73,7 @@ def template(*, dark: bool) -> go.layout.Template:
         "plot_bgcolor": "rgba(0,0,0,0)",
         "colorway": COLOURS,
         "coloraxis": {"colorscale": steps},
+        "annotationdefaults": {"bgcolor": veil, "borderpad": 1, "font": {"color": text}},
         "xaxis": axis,
         "yaxis": axis,
         "hoverlabel": {"bgcolor": hover, "bordercolor": edge, "font": {"color": text, "size": 12}},
