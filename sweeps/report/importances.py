@@ -7,7 +7,7 @@ import random
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import plotly.graph_objects as go
 from optuna.importance import (
@@ -76,7 +76,8 @@ def importance(sweep: SweepResults) -> Drawing:
         words = "Every trial has the same value, so no parameter made a difference."
         return Drawing(title=_TITLE, about=_ABOUT, words=words)
     everywhere = [axis for axis in axes if len(whole.column(axis)) == len(whole.trials)]
-    fanova = _estimate(whole, everywhere, _fanova, most=_MOST_TREES_TRIALS) if everywhere else None
+    trees = replace(whole, trials=[transformed(trial, everywhere) for trial in whole.trials])
+    fanova = _estimate(trees, everywhere, _fanova, most=_MOST_TREES_TRIALS) if everywhere else None
     ped = _estimate(whole, axes, _ped_anova)
     ranked = sorted(axes, key=lambda axis: -ped.mean[axis.name])
     shown = ranked[:_MOST_BARS]
@@ -153,7 +154,7 @@ def _estimate(
 ) -> Estimate:
     """A measure on trials drawn anew for each repeat, as many as the time allows."""
     names = [axis.name for axis in axes]
-    trials = [transformed(trial, axes) for trial in whole.trials]
+    trials = whole.trials
     count = min(len(trials), most or len(trials))
     found: list[dict[str, float]] = []
     deadline = time.monotonic() + _SECONDS
@@ -176,12 +177,15 @@ def _measure(
     names: Sequence[str],
 ) -> dict[str, float]:
     there = {name for trial in trials for name in trial.params}
-    with quiet():
-        found = get_param_importances(
-            whole.study(trials),
-            evaluator=evaluator,
-            params=[name for name in names if name in there],
-        )
+    try:
+        with quiet():
+            found = get_param_importances(
+                whole.study(trials),
+                evaluator=evaluator,
+                params=[name for name in names if name in there],
+            )
+    except RuntimeError:  # fANOVA's, where no tree saw two different values
+        return dict.fromkeys(names, 0.0)
     return {name: float(value) for name, value in found.items()}
 
 
@@ -207,7 +211,7 @@ def _add_bars(
 
 
 def _too_few(whole: Readable, step: int | None) -> str:
-    if whole.trials and not whole.varied:
+    if len(whole.trials) >= _FEWEST:
         return "Every parameter has one value in all trials, so none can matter."
     at = "" if step is None else f" at step {step}"
     count = len(whole.trials)

@@ -106,7 +106,7 @@ def _colour(
     for line, trial, share in zip(lines, trials, goodness, strict=True):
         line.update(
             line={"color": ramp(share), "width": 1.3},
-            opacity=0.6,
+            opacity=0.2 + 0.7 * share,
             hovertemplate=f"trial {trial.number}, {number(trial.values[0])}<br>"
             "%{customdata[0]}: %{customdata[1]}<extra></extra>",
         )

@@ -170,7 +170,11 @@ def _snap(axis: Axis, value: Any, cells: int) -> Any:
 
 
 def transformed(trial: FrozenTrial, axes: Sequence[Axis]) -> FrozenTrial:
-    """A trial of a readable study with the logarithm of what is searched on a log scale."""
+    """A trial for fANOVA, which integrates over the axes as they are.
+
+    What is searched on a log scale is its logarithm; a choice is its place among the choices, since
+    one column for each would take minutes where they are many.
+    """
     params: dict[str, Any] = {}
     distributions: dict[str, BaseDistribution] = {}
     for axis in axes:
@@ -179,6 +183,8 @@ def transformed(trial: FrozenTrial, axes: Sequence[Axis]) -> FrozenTrial:
         value, of = trial.params[axis.name], trial.distributions[axis.name]
         if isinstance(of, FloatDistribution | IntDistribution) and of.log:
             value, of = math.log(value), FloatDistribution(math.log(of.low), math.log(of.high))
+        elif isinstance(of, CategoricalDistribution):
+            value, of = of.choices.index(value) + 0.5, FloatDistribution(0, len(of.choices))
         params[axis.name], distributions[axis.name] = value, of
     return _complete(trial, params, distributions)
 

@@ -99,8 +99,8 @@ def styled(figure: go.Figure, **layout: Any) -> go.Figure:
 
 
 def ramp(share: float) -> str:
-    """From grey, at 0, to blue, at 1: what is better stands out on a light and a dark page."""
-    ends = [[int(colour[i : i + 2], 16) for i in (1, 3, 5)] for colour in ("#aab1b9", BLUE)]
+    """From grey, at 0, to blue, at 1."""
+    ends = [[int(colour[i : i + 2], 16) for i in (1, 3, 5)] for colour in (GREY, "#1a84cc")]
     mixed = (round(a + (b - a) * share) for a, b in zip(*ends, strict=True))
     return f"rgb({', '.join(map(str, mixed))})"
 
