@@ -1,10 +1,11 @@
-"""Size and seconds of a report: simulated sweeps of 1,000 trials of 81 steps.
+"""Size and seconds of a report: simulated sweeps of 1,000 trials of up to 81 steps.
 
-    python benchmarks/report.py [--trials 1000] [--scheduler asha] [--keep DIR]
+    python benchmarks/report.py [--trials 1000] [--schedulers none asha] [--keep DIR]
 
 The sweep is simulated under its real searcher and scheduler, with noisy saturating curves that
 diverge where the learning rate is too high, and written as a real journal. The clock runs from
-reading that journal to the file that is there; `caviar report` adds the start of Python.
+reading that journal to the file that is there; `caviar report` adds the start of Python. The limit
+is on the seconds of CPU: on an idle machine they are the wall's, and others do not disturb them.
 """
 
 from __future__ import annotations
@@ -122,18 +123,18 @@ def _measure(place: Path, trials: int, scheduler: str, searcher: str) -> bool:
     from sweeps.results import load_sweep
 
     folder = simulated_sweep(place, trials=trials, scheduler=scheduler, searcher=searcher)
-    began = time.perf_counter()
+    began, spent = time.perf_counter(), time.process_time()
     sweep = load_sweep(folder)
-    loaded = time.perf_counter()
+    reading = time.process_time() - spent
     report = write_report(sweep)
-    ended = time.perf_counter()
+    wall, spent = time.perf_counter() - began, time.process_time() - spent
     reports = sum(len(trial.reports) for trial in sweep.trials)
     size = report.stat().st_size
     print(
         f"{scheduler}: {trials} trials, {reports} reports: {size / 1e6:.2f} MB, "
-        f"{ended - began:.2f} s, of which reading {loaded - began:.2f} s"
+        f"{wall:.2f} s, {spent:.2f} s of CPU, of which reading {reading:.2f} s"
     )
-    return size > MOST_BYTES or ended - began > MOST_SECONDS
+    return size > MOST_BYTES or spent > MOST_SECONDS
 
 
 if __name__ == "__main__":

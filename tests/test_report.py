@@ -361,7 +361,7 @@ def test_a_large_sweep_is_thinned_and_says_so_and_keeps_its_best(make_sweep):
     said = report(made.folder)
     assert "150 of 420 curves are shown" in said.shown
     assert "400 of 420 points are shown" in said.shown
-    assert "150 of 420 lines are shown" in said.shown
+    assert "100 of 420 lines are shown" in said.shown
     assert "best: trial 333" in json.dumps(said.figures["curves-0"])
     assert "trial 333" in json.dumps(said.figures["parallel-0"])
     assert len(said.text) < 3e6

@@ -23,7 +23,7 @@ _ABOUT = (
     "One line a trial, through its value and its parameters; the better, the stronger its colour, "
     "and the best is orange. Point at a line to see it alone."
 )
-_MOST_LINES = 150
+_MOST_LINES = 100
 _MOST_TICKS = 10
 _AXIS_WIDTH = 84
 """Of each parameter, in pixels, at least: on a narrow screen the plot is scrolled."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import plotly.graph_objects as go
 
 from sweeps.render import number
@@ -62,13 +63,13 @@ def _drawing(
     shown, changes = evenly(len(past), _MOST_POINTS), past.changes()
     figure = go.Figure()
     figure.add_scatter(
-        x=[xs[i] for i in shown],
-        y=[past.values[i] for i in shown],
-        text=[f"trial {past.trials[i]}" for i in shown],
+        x=np.array([xs[i] for i in shown], dtype=float),
+        y=np.array([past.values[i] for i in shown]),
+        customdata=np.array([past.trials[i] for i in shown]),
         mode="markers",
         name="values",
         marker={"color": GREY, "size": 5, "opacity": 0.45},
-        hovertemplate="%{text}: %{y:.5g}<extra></extra>",
+        hovertemplate="trial %{customdata}: %{y:.5g}<extra></extra>",
     )
     figure.add_scatter(
         x=[xs[i] for i in changes],

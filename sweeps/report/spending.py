@@ -8,7 +8,6 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from sweeps.journal.trials import Trial
 from sweeps.report.drawing import Drawing
 from sweeps.report.rungs import rungs
 from sweeps.report.style import BLUE, GREEN, styled
@@ -38,17 +37,13 @@ def steps_per_rung(sweep: SweepResults) -> Drawing:
         return Drawing(title=title, about=about, words=_nothing(sweep), span="half")
     spent: Counter[int] = Counter()
     for trial in sweep.trials:
-        for step in trial.reports:
-            spent[min(bisect_left(ends, step), len(ends) - 1)] += _length(trial, step)
+        steps = sorted(trial.reports)
+        for before, step in zip([0, *steps], steps, strict=False):
+            spent[min(bisect_left(ends, step), len(ends) - 1)] += step - before
     total = sum(spent.values())
     figure = _bars(ends, [spent[i] for i in range(len(ends))], BLUE, "steps", sweep)
     words = f"{total} steps in all reports together, steps trained again included."
     return Drawing(title=title, about=about, figure=figure, words=words, span="half")
-
-
-def _length(trial: Trial, step: int) -> int:
-    """How many steps a report stands for: those since the report before it."""
-    return step - max((s for s in trial.reports if s < step), default=0)
 
 
 def _ends(sweep: SweepResults) -> list[int]:

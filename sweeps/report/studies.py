@@ -15,6 +15,7 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from sweeps.journal.status import Status
@@ -23,9 +24,11 @@ from sweeps.report.memo import once
 from sweeps.report.quiet import quiet
 from sweeps.report.style import plain
 from sweeps.results import SweepResults
-from sweeps.results.study import as_study
+from sweeps.results.study import frozen_trials
 from sweeps.secrets import is_secret
 from sweeps.space.domains import Float
+
+_DIRECTIONS = {"min": StudyDirection.MINIMIZE, "max": StudyDirection.MAXIMIZE}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +74,7 @@ class Readable:
     """In the space's order."""
     trials: Sequence[FrozenTrial]
     """Trials that failed or diverged are none of them; those that were stopped are."""
-    directions: Sequence[optuna.study.StudyDirection]
+    directions: Sequence[StudyDirection]
 
     @property
     def varied(self) -> list[Axis]:
@@ -90,9 +93,7 @@ class Readable:
 class StudyOf(optuna.Study):
     """A study of given trials: they keep their numbers, and are not copied into a storage."""
 
-    def __init__(
-        self, trials: Iterable[FrozenTrial], directions: Sequence[optuna.study.StudyDirection]
-    ) -> None:
+    def __init__(self, trials: Iterable[FrozenTrial], directions: Sequence[StudyDirection]) -> None:
         storage = optuna.storages.InMemoryStorage()
         with quiet():
             storage.create_new_study(directions, study_name="report")
@@ -116,8 +117,7 @@ def _with_id(number: int, trial: FrozenTrial) -> FrozenTrial:
 @once
 def readable(sweep: SweepResults) -> Readable:
     """The sweep's trials for the plots of its space and of its objective."""
-    source = as_study(sweep)
-    frozen = source.get_trials(deepcopy=False)
+    frozen = list(frozen_trials(sweep, reports=False))
     bad = (Status.FAILED, Status.DIVERGED)
     counted = [t for t in frozen if t.values and sweep.status(sweep.trials[t.number]) not in bad]
     distributions: dict[str, BaseDistribution] = {}
@@ -128,7 +128,7 @@ def readable(sweep: SweepResults) -> Readable:
     return Readable(
         axes=list(axes.values()),
         trials=[_shown(trial, axes, texts) for trial in counted],
-        directions=source.directions,
+        directions=[_DIRECTIONS[objective.mode] for objective in sweep.objective.all],
     )
 
 
