@@ -14,6 +14,7 @@ from sweeps.commands.export import EXPORT
 from sweeps.commands.jobs import LIST, LOGS, STATUS, STOP
 from sweeps.commands.report import REPORT
 from sweeps.commands.results import RESULTS
+from sweeps.commands.retest import RETEST
 from sweeps.commands.submit import SUBMIT
 from sweeps.commands.verb import Verb, say
 from sweeps.errors import ConfigError, SweepError, did_you_mean, exit_code
@@ -25,6 +26,7 @@ _VERBS: dict[str, Verb] = {
     "results": RESULTS,
     "report": REPORT,
     "export": EXPORT,
+    "retest": RETEST,
     "submit": SUBMIT,
     "list": LIST,
     "status": STATUS,

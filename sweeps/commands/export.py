@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 from sweeps.commands.verb import Verb, add_help, add_sweep, several
 
 if TYPE_CHECKING:
-    from sweeps.combine import Kind
+    from sweeps.export.combine import Kind
 
 
 def _export(parser: ArgumentParser, given: list[str]) -> int:
     options = _options(parser, given)
 
-    from sweeps.combine import export_combined
     from sweeps.driver.summary import print_export
     from sweeps.export import export_best
+    from sweeps.export.combine import export_combined
     from sweeps.render import make_console, working
     from sweeps.submission.found import find_any_sweep
 
@@ -26,7 +26,8 @@ def _export(parser: ArgumentParser, given: list[str]) -> int:
     with working(make_console(stderr=True)) as say:
         if kind is None:
             say("loading, evaluating and comparing")
-            result = export_best(folder, trial=options.trial, out=options.out)
+            by_retest = options.by == "retest"
+            result = export_best(folder, trial=options.trial, by_retest=by_retest, out=options.out)
         else:
             result = export_combined(
                 folder,
@@ -44,6 +45,11 @@ def _options(parser: ArgumentParser, given: list[str]) -> Namespace:
     add_sweep(parser)
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--trial", type=int, metavar="N", help="another trial than the best")
+    what.add_argument(
+        "--by",
+        choices=("sweep", "retest"),
+        help="the best by its value in the sweep (the default), or by its mean in `caviar retest`",
+    )
     what.add_argument(
         "--ensemble", type=several, metavar="K", help="the K best, their probabilities averaged"
     )
@@ -66,7 +72,7 @@ def _options(parser: ArgumentParser, given: list[str]) -> Namespace:
 EXPORT = Verb(
     run=_export,
     summary="take out a sweep's best model, verified",
-    usage="SWEEP [--trial N | --ensemble K | --soup K [--recipe NAME]] [--out DIR]",
+    usage="SWEEP [--trial N | --by retest | --ensemble K | --soup K [--recipe NAME]] [--out DIR]",
     about=(
         "Export the best trial's model, ready to use: weights, config, metrics, model card.\n"
         "It is loaded back and evaluated before it replaces an older export. An ensemble or a\n"
@@ -76,6 +82,7 @@ EXPORT = Verb(
     examples=(
         "outputs/sweeps/train-1",
         "outputs/sweeps/train-1 --trial 7 --out model",
+        "outputs/sweeps/train-1 --by retest",
         "outputs/sweeps/train-1 --ensemble 5",
         "outputs/sweeps/train-1 --soup 5 --recipe uniform",
     ),

@@ -164,6 +164,8 @@ def _facts(sweep: SweepResults, export: ExportResult | None) -> Iterator[Text]:
 
 def _export_facts(export: ExportResult) -> Iterator[Text]:
     yield fact("model", _exported(export))
+    if export.chosen is not None:
+        yield fact("chosen", export.chosen)
     if export.combined is not None:
         yield from _combined_facts(export, export.combined)
         return

@@ -101,6 +101,8 @@ def make_plan(
     name = settings.name or f"{title}-{datetime.now():%Y%m%d-%H%M%S}"
     folder = SweepFolder.at(settings.storage_path, name)
     settings = replace(settings, resume=_goes_on(settings, folder))
+    if settings.resume:
+        _refuse_retest(folder)
     if options["seed"] is None:
         settings = _with_recorded_seed(settings, folder)
     loader = hydra_context.config_loader
@@ -178,6 +180,16 @@ def _title(app: App, config: DictConfig) -> str:
     """What the sweep is of: the experiment where one is chosen, else the app."""
     experiment = config.hydra.runtime.choices.get("experiment")
     return experiment.replace("/", "-") if isinstance(experiment, str) else app.name
+
+
+def _refuse_retest(folder: SweepFolder) -> None:
+    """Its configurations are those of its roster, and not what a searcher says."""
+    folder.pull(folder.roster)
+    if folder.roster.exists():
+        raise ConfigError(
+            f"{folder.place} is the retest of a sweep: go on with it, or extend it, by "
+            f"caviar retest {folder.storage}"
+        )
 
 
 def _refuse_other_space(folder: SweepFolder, space: Space) -> None:

@@ -12,8 +12,8 @@ from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
 from sweeps.errors import SweepError
+from sweeps.export.trained import TrainedTrial
 from sweeps.journal.objective import Objective
-from sweeps.trained import TrainedTrial
 
 log = logging.getLogger(__name__)
 
@@ -115,6 +115,18 @@ def test_metrics(trainer: ModelTrainer, net: Any) -> dict[str, float] | None:
     except ValueError as error:  # there is no such split
         log.info("no test metrics: %s", error)
         return None
+
+
+def row_metrics(trainer: ModelTrainer, net: Any, split: str) -> Mapping[str, Any]:
+    """What each row adds to those metrics that are means, `[rows]`, where the trainer tells."""
+    by_row = getattr(trainer, "row_metrics", None)
+    if by_row is None:
+        return {}
+    try:
+        found: Mapping[str, Any] = by_row(net, split)
+    except Exception as error:
+        raise SweepError(f"nothing was exported: row_metrics of {split} fails: {error}") from error
+    return found
 
 
 def objective_of(objective: Objective, validation: Mapping[str, float]) -> float | None:

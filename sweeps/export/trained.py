@@ -41,6 +41,8 @@ class TrainedTrial:
     job: Path
     checkpoint: Path | None
     """The checkpoint of the best report while it is there, else the newest."""
+    chosen: str | None = None
+    """How it was chosen, where that was not as the best of the sweep's trials."""
 
     @classmethod
     def of(cls, sweep: SweepResults, trial: Trial) -> TrainedTrial:
@@ -50,6 +52,12 @@ class TrainedTrial:
         job = folder.job_of(name) if name is not None else _best_job(folder, trial)
         folder.pull_job(job, name)
         return cls(sweep=sweep, trial=trial, job=job, checkpoint=folder.resolve(name))
+
+    @property
+    def what(self) -> str:
+        """Such as `trial 7`."""
+        of = "" if self.chosen is None else f" of {self.sweep.record.name}"
+        return f"trial {self.trial.number}{of}"
 
     @cached_property
     def app(self) -> App:

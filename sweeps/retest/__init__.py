@@ -1,0 +1,1 @@
+"""A sweep's best configurations trained again with new seeds, and what that tells of them."""
