@@ -14,6 +14,7 @@ from sweeps.commands.export import EXPORT
 from sweeps.commands.jobs import LIST, LOGS, STATUS, STOP
 from sweeps.commands.predict import PREDICT
 from sweeps.commands.reproduce import REPRODUCE
+from sweeps.commands.report import REPORT
 from sweeps.commands.results import RESULTS
 from sweeps.commands.retest import RETEST
 from sweeps.commands.submit import SUBMIT
@@ -25,6 +26,7 @@ _VERBS: dict[str, Verb] = {
     "sweep": SWEEP,
     "resume": RESUME,
     "results": RESULTS,
+    "report": REPORT,
     "export": EXPORT,
     "predict": PREDICT,
     "retest": RETEST,

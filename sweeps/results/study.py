@@ -41,12 +41,20 @@ def as_study(sweep: SweepResults) -> optuna.Study:
             study_name=sweep.record.name,
             directions=[DIRECTIONS[objective.mode] for objective in sweep.objective.all],
         )
-    parameters = _parameters(sweep)
-    study.add_trials(_frozen(sweep, trial, parameters) for trial in sweep.trials)
+    study.add_trials(frozen_trials(sweep))
     return study
 
 
-def _frozen(sweep: SweepResults, trial: Trial, parameters: Mapping[str, Parameter]) -> FrozenTrial:
+def frozen_trials(sweep: SweepResults, *, reports: bool = True) -> Iterator[FrozenTrial]:
+    """The trials of that study; without their reports they are many times smaller."""
+    parameters = _parameters(sweep)
+    for trial in sweep.trials:
+        yield _frozen(sweep, trial, parameters, reports=reports and not sweep.objective.others)
+
+
+def _frozen(
+    sweep: SweepResults, trial: Trial, parameters: Mapping[str, Parameter], *, reports: bool
+) -> FrozenTrial:
     status = sweep.status(trial)
     state = TrialState.RUNNING if status is Status.RUNNING else STATES[status]
     values = sweep.values(trial)
@@ -63,7 +71,7 @@ def _frozen(sweep: SweepResults, trial: Trial, parameters: Mapping[str, Paramete
         distributions={p.optuna_name: p.distribution() for p in there},
         user_attrs={"status": status.value, **({"cause": trial.cause} if trial.cause else {})},
         system_attrs={},
-        intermediate_values={} if sweep.objective.others else _reports(trial),
+        intermediate_values=_reports(trial) if reports else {},
     )
 
 

@@ -167,6 +167,11 @@ class SweepFolder:
         return self.path / "tables"
 
     @property
+    def report(self) -> Path:
+        """The sweep as one page of plots and tables."""
+        return self.path / "report.html"
+
+    @property
     def best(self) -> Path:
         """The exported best model."""
         return self.path / "best"

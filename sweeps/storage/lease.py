@@ -141,6 +141,19 @@ class Lease:
                 self.renew()
 
 
+def seems_driven(place: Path | Bucket) -> bool:
+    """Whether a driver seems to write a sweep now, for a reader who does not wait.
+
+    Of another host's driver its heartbeat tells, as far as the clocks of both agree.
+    """
+    holder = _read(_Object(place.impatient) if isinstance(place, Bucket) else _File(place))
+    if holder is None:
+        return False
+    if holder["host"] == socket.gethostname():
+        return _is_process(holder["pid"], holder["started"])
+    return bool(time.time() - holder["heartbeat"] < _STALE_S)
+
+
 @dataclass(frozen=True)
 class _File:
     """A lease on a disk."""
