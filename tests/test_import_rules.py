@@ -34,6 +34,7 @@ NO_RAY = [
     "literals",
     "memory",
     "objective",
+    "optuna_words",
     "pareto",
     "records",
     "remote",

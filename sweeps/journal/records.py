@@ -34,6 +34,7 @@ from sweeps.journal.events import (
     Started,
 )
 from sweeps.journal.status import Decision, Status
+from sweeps.optuna_words import STATES
 
 FORMAT = 1
 """Version of the extra fields; a journal of a later version is refused."""
@@ -41,13 +42,6 @@ FORMAT = 1
 _WORKER = "caviar"
 _CREATE_STUDY, _STUDY_ATTR, _CREATE_TRIAL = 0, 2, 4
 _TRIAL_STATE, _TRIAL_VALUE, _TRIAL_ATTR, _TRIAL_SYSTEM_ATTR = 6, 7, 8, 9
-
-_OPTUNA_STATE = {
-    Status.COMPLETE: TrialState.COMPLETE,
-    Status.STOPPED: TrialState.PRUNED,
-    Status.DIVERGED: TrialState.PRUNED,
-    Status.FAILED: TrialState.FAIL,
-}
 
 
 def encode(event: Event) -> dict[str, Any]:
@@ -161,7 +155,7 @@ def _encode_ended(event: Ended) -> dict[str, Any]:
     return {
         "op_code": _TRIAL_STATE,
         "trial_id": event.trial,
-        "state": _OPTUNA_STATE[event.status].value,
+        "state": STATES[event.status].value,
         "values": [event.value, *event.others] if complete else None,
         "datetime_complete": _iso(event.time),
         "status": event.status.value,

@@ -29,19 +29,11 @@ from optuna.trial import FrozenTrial, TrialState
 from sweeps.journal.events import Asked, Created, Ended, Event, Known, Notes, Reported, Started
 from sweeps.journal.objective import Objective
 from sweeps.journal.status import Decision, Status
+from sweeps.optuna_words import DIRECTIONS, STATES
 from sweeps.space.space import Space
 
 _STUDY_ID = 0
 _STUDY_NAME = "sweep"
-_STATES = {
-    Status.COMPLETE: TrialState.COMPLETE,
-    Status.STOPPED: TrialState.PRUNED,
-    Status.DIVERGED: TrialState.PRUNED,
-    Status.FAILED: TrialState.FAIL,
-}
-
-
-_DIRECTIONS = {"min": StudyDirection.MINIMIZE, "max": StudyDirection.MAXIMIZE}
 _REDUNDANT = ("tpe:", "gp:")
 """TPE and GP note what they drew for a running trial, for drivers that see it before it has all of
 its parameters. Ours has them at once; and of the conditional ones these notes hold too many."""
@@ -59,7 +51,7 @@ class View(BaseStorage):
     """
 
     def __init__(self, objective: Objective) -> None:
-        self.directions = [_DIRECTIONS[o.mode] for o in objective.all]
+        self.directions = [DIRECTIONS[o.mode] for o in objective.all]
         self.diverged: set[int] = set()
         """The trials that diverged."""
         self.lens: Lens | None = None
@@ -150,7 +142,7 @@ class View(BaseStorage):
             parameters = [p for p in space.parameters if p.name in values]
             trial.params = {p.optuna_name: p.from_value(values[p.name]) for p in parameters}
             trial.distributions = self._distributions(trial.params)
-            trial.state = _STATES.get(Status(known["status"]), TrialState.PRUNED)
+            trial.state = STATES.get(Status(known["status"]), TrialState.PRUNED)
             if trial.state is TrialState.COMPLETE:
                 trial.values = known["values"]
             trial.intermediate_values = _reports_of(known) if len(self.directions) == 1 else {}
@@ -191,7 +183,7 @@ class View(BaseStorage):
     def _on_ended(self, event: Ended) -> None:
         self._replace(
             event.trial,
-            state=_STATES[event.status],
+            state=STATES[event.status],
             values=[event.value, *event.others] if event.status is Status.COMPLETE else None,
             datetime_complete=datetime.fromtimestamp(event.time),
         )

@@ -3,8 +3,7 @@
     sweep = load_sweep(find_sweep("mnist"))
     sweep.table().to_pandas()
 
-Works while the sweep runs as well as after it, and changes nothing in its folder but the two tables
-that `write_tables` writes.
+Works while the sweep runs as well as after it, and changes nothing in its folder.
 """
 
 from __future__ import annotations
@@ -12,10 +11,8 @@ from __future__ import annotations
 import json
 import math
 import os
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -32,7 +29,7 @@ from sweeps.journal.trials import Trial, Trials
 from sweeps.space.domains import Domain
 from sweeps.space.space import Space
 from sweeps.storage.checkpoints import best_left
-from sweeps.storage.folder import Record, SweepFolder, find_sweep, write_whole
+from sweeps.storage.folder import Record, SweepFolder, find_sweep
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -265,57 +262,6 @@ def load_sweep(folder: SweepFolder | str | os.PathLike[str]) -> SweepResults:
         trials=trials,
         elapsed=stopwatch.elapsed,
     )
-
-
-def write_tables(folder: SweepFolder) -> SweepResults:
-    """Write trials.parquet and metrics.parquet from the journal, each whole."""
-    sweep = load_sweep(folder)
-    write_parquet(sweep.table(), folder.trials_table)
-    write_parquet(sweep.metrics(), folder.metrics_table)
-    folder.push(folder.trials_table, folder.metrics_table)
-    return sweep
-
-
-def write_parquet(table: pa.Table, path: Path) -> None:
-    """Write a Parquet file so that a reader sees the old table or the new, never a part."""
-    import pyarrow.parquet as pq
-
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("wb") as file:
-        pq.write_table(table, file, compression="zstd")
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-
-
-def write_csv(table: pa.Table, path: Path | None) -> None:
-    """Write a table as CSV with a header: to a file, whole, or to standard output."""
-    import pyarrow as pa
-    import pyarrow.csv
-
-    buffer = pa.BufferOutputStream()
-    pyarrow.csv.write_csv(table, buffer)
-    _write_text(buffer.getvalue().to_pybytes().decode(), path)
-
-
-def write_json(table: pa.Table, path: Path | None) -> None:
-    """Write a table as a JSON list of objects; what is not finite is null, times are ISO 8601."""
-    rows = [{name: _plain(value) for name, value in row.items()} for row in table.to_pylist()]
-    _write_text(json.dumps(rows, indent=2, allow_nan=False) + "\n", path)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return value.isoformat()
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _write_text(text: str, path: Path | None) -> None:
-    if path is None:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    else:
-        write_whole(path, text)
 
 
 class _Stopwatch:

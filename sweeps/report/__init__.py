@@ -1,0 +1,1 @@
+"""A sweep as one self-contained HTML page of plots, tables and words."""
