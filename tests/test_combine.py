@@ -13,12 +13,12 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from sweeps.cli import main
-from sweeps.combine import export_combined
 from sweeps.errors import ConfigError, SweepError
 from sweeps.export import export_best
+from sweeps.export.combine import export_combined
+from sweeps.export.trained import TrainedTrial
 from sweeps.results import load_sweep
 from sweeps.storage.folder import SweepFolder
-from sweeps.trained import TrainedTrial
 
 ROOT = Path(__file__).resolve().parents[1]
 OVERRIDES = ["data=digits", "model=mlp", "model.depth=1", "trainer.device=cpu", "trainer.epochs=2"]

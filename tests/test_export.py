@@ -21,10 +21,10 @@ from models import Trainer
 from sweeps.driver.summary import print_export
 from sweeps.errors import ConfigError, SweepError
 from sweeps.export import export_best
+from sweeps.export.verify import TOLERANCE
 from sweeps.journal.status import Decision, Status
 from sweeps.render import number
 from sweeps.results import load_sweep
-from sweeps.verify import TOLERANCE
 
 ROOT = Path(__file__).resolve().parents[1]
 OVERRIDES = ["data=digits", "model=mlp", "model.width=16", "model.depth=1", "trainer.device=cpu"]

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
-from sweeps.card import Card
+from sweeps.export.card import Card
+from sweeps.export.trained import TrainedTrial
 from sweeps.results import load_sweep
-from sweeps.trained import TrainedTrial
 
 NETS = (
     "net=choice(mlp,convnet)",

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 from sweeps.commands.verb import Verb, add_help, add_sweep, several
 
 if TYPE_CHECKING:
-    from sweeps.combine import Kind
+    from sweeps.export.combine import Kind
 
 
 def _export(parser: ArgumentParser, given: list[str]) -> int:
     options = _options(parser, given)
 
-    from sweeps.combine import export_combined
     from sweeps.driver.summary import print_export
     from sweeps.export import export_best
+    from sweeps.export.combine import export_combined
     from sweeps.render import make_console, working
     from sweeps.submission.found import find_any_sweep
 

@@ -17,16 +17,11 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf, read_write
 
-from sweeps.calibration import Calibration, calibrate
-from sweeps.card import Card
 from sweeps.errors import ConfigError, SweepError
-from sweeps.journal.trials import Trial
-from sweeps.results import SweepResults, load_sweep
-from sweeps.secrets import MASK, is_secret
-from sweeps.storage.checkpoints import held
-from sweeps.storage.folder import SweepFolder
-from sweeps.trained import TrainedTrial, without_job
-from sweeps.verify import (
+from sweeps.export.calibration import Calibration, calibrate
+from sweeps.export.card import Card
+from sweeps.export.trained import TrainedTrial, without_job
+from sweeps.export.verify import (
     ModelTrainer,
     cannot_rebuild,
     check_recorded,
@@ -37,6 +32,11 @@ from sweeps.verify import (
     test_metrics,
     write,
 )
+from sweeps.journal.trials import Trial
+from sweeps.results import SweepResults, load_sweep
+from sweeps.secrets import MASK, is_secret
+from sweeps.storage.checkpoints import held
+from sweeps.storage.folder import SweepFolder
 
 _MARK = "metrics.json"
 

@@ -12,10 +12,8 @@ from typing import Any, Literal, Protocol, cast
 
 from omegaconf import DictConfig
 
-from sweeps.calibration import calibrate
-from sweeps.card import CombinedCard, Single
 from sweeps.errors import ConfigError, SweepError
-from sweeps.export import (
+from sweeps.export.best import (
     CombinedResult,
     ExportResult,
     hold,
@@ -24,12 +22,10 @@ from sweeps.export import (
     write_card,
     write_config,
 )
-from sweeps.journal.status import Status
-from sweeps.journal.trials import Trial
-from sweeps.results import SweepResults, load_sweep
-from sweeps.storage.folder import SweepFolder
-from sweeps.trained import TrainedTrial, part_by_itself, without_job
-from sweeps.verify import (
+from sweeps.export.calibration import calibrate
+from sweeps.export.card import CombinedCard, Single
+from sweeps.export.trained import TrainedTrial, part_by_itself, without_job
+from sweeps.export.verify import (
     OFFERS,
     ModelTrainer,
     Stored,
@@ -42,6 +38,10 @@ from sweeps.verify import (
     test_metrics,
     write,
 )
+from sweeps.journal.status import Status
+from sweeps.journal.trials import Trial
+from sweeps.results import SweepResults, load_sweep
+from sweeps.storage.folder import SweepFolder
 
 Kind = Literal["ensemble", "soup"]
 Say = Callable[[str], None]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
-from sweeps.verify import ModelTrainer, Stored
+from sweeps.export.verify import ModelTrainer, Stored
 
 log = logging.getLogger(__name__)
 

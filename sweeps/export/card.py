@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from sweeps import render
-from sweeps.calibration import Calibration
+from sweeps.export.calibration import Calibration
+from sweeps.export.trained import TrainedTrial
 from sweeps.journal.trials import Trial, Trials
 from sweeps.results import SweepResults
 from sweeps.secrets import masked
 from sweeps.storage.folder import Record
-from sweeps.trained import TrainedTrial
 
 _USE = """\
 In Python, from the folder that holds `{folder}/`:

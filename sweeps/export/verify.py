@@ -12,8 +12,8 @@ from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
 from sweeps.errors import SweepError
+from sweeps.export.trained import TrainedTrial
 from sweeps.journal.objective import Objective
-from sweeps.trained import TrainedTrial
 
 log = logging.getLogger(__name__)
 
