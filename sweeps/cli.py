@@ -14,6 +14,7 @@ from sweeps.commands.export import EXPORT
 from sweeps.commands.jobs import LIST, LOGS, STATUS, STOP
 from sweeps.commands.results import RESULTS
 from sweeps.commands.submit import SUBMIT
+from sweeps.commands.ui import UI
 from sweeps.commands.verb import Verb, say
 from sweeps.errors import ConfigError, SweepError, did_you_mean, exit_code
 
@@ -22,6 +23,7 @@ _VERBS: dict[str, Verb] = {
     "sweep": SWEEP,
     "resume": RESUME,
     "results": RESULTS,
+    "ui": UI,
     "export": EXPORT,
     "submit": SUBMIT,
     "list": LIST,

@@ -139,3 +139,20 @@ def _advance(position: _Position, key: str, data: bytes) -> tuple[list[bytes], _
         return lines[position.lines :], _Position(position.epoch, block + 1)
     seen = position.lines + len(lines)
     return lines, replace(position, appends=number + 1, lines=seen)
+
+
+def fingerprint(folder: SweepFolder) -> object:
+    """What differs once a sweep's record or journal has changed; cheaper than reading them.
+
+    Raises:
+        FileNotFoundError: One of them is not there.
+    """
+    if folder.remote is None:
+        return tuple(_stamp(path) for path in (folder.sweep_yaml, folder.journal))
+    sizes = journal_place(folder.remote).impatient.sizes()
+    return max(begun(sizes), default=""), len(sizes), sum(sizes.values())
+
+
+def _stamp(path: Path) -> tuple[int, int, int]:
+    found = path.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns

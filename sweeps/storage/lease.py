@@ -141,6 +141,19 @@ class Lease:
                 self.renew()
 
 
+def is_held(place: Path | Bucket) -> bool:
+    """Whether a driver seems to live, as far as one look tells.
+
+    Of one on another host its last heartbeat is believed, within what clocks may differ.
+    """
+    holder = _read(_Object(place.impatient) if isinstance(place, Bucket) else _File(place))
+    if holder is None:
+        return False
+    if holder["host"] == socket.gethostname():
+        return _is_process(holder["pid"], holder["started"])
+    return bool(abs(time.time() - holder["heartbeat"]) < 2 * _STALE_S)
+
+
 @dataclass(frozen=True)
 class _File:
     """A lease on a disk."""
