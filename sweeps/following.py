@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cluster.bucket import Bucket
+from sweeps.errors import SweepError
 from sweeps.journal.events import Event
 from sweeps.journal.file import decode_lines
 from sweeps.journal.segments import KEY, begun, in_order, journal_place, read_settled
@@ -156,3 +157,11 @@ def fingerprint(folder: SweepFolder) -> object:
 def _stamp(path: Path) -> tuple[int, int, int]:
     found = path.stat()
     return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def never_began(folder: SweepFolder) -> SweepError:
+    """Of a sweep that has no journal."""
+    return SweepError(
+        f"{folder.place} has no {folder.journal.name}: its sweep never began. "
+        f"Delete the folder, or restore that file from a copy."
+    )

@@ -251,8 +251,8 @@ def load_sweep(folder: SweepFolder | str | os.PathLike[str]) -> SweepResults:
     if not isinstance(folder, SweepFolder):
         folder = find_sweep(folder) if is_url(folder) else SweepFolder(Path(folder).resolve())
     record = Record.read(folder)
-    trials = Trials(objective_of(record))
-    stopwatch = Stopwatch()
+    trials = Trials(_objective(record))
+    stopwatch = _Stopwatch()
     for event in _events(folder):
         trials.apply(event)
         stopwatch.apply(event)
@@ -264,23 +264,20 @@ def load_sweep(folder: SweepFolder | str | os.PathLike[str]) -> SweepResults:
     )
 
 
-class Stopwatch:
+class _Stopwatch:
     """Adds up the time of drivers from the events alone; one that died, up to its last."""
 
     def __init__(self) -> None:
         self.elapsed = 0.0
-        self.last: float | None = None
-        """When the last event was."""
+        self._last: float | None = None
 
     def apply(self, event: Event) -> None:
-        """Count up to an event."""
-        if not isinstance(event, Opened) and self.last is not None:
-            self.elapsed += max(0.0, event.time - self.last)
-        self.last = event.time
+        if not isinstance(event, Opened) and self._last is not None:
+            self.elapsed += max(0.0, event.time - self._last)
+        self._last = event.time
 
 
-def objective_of(record: Record) -> Objective:
-    """What a sweep optimizes."""
+def _objective(record: Record) -> Objective:
     at = cast(At, record.options.get("objective_at", "best"))
     metrics, modes = _listed(record.metric), cast(list[Mode], _listed(record.mode))
     first, *others = (
@@ -300,15 +297,10 @@ def _events(folder: SweepFolder) -> Iterable[Event]:
             raise FileNotFoundError(folder.journal)
         yield from read_events(folder)
     except FileNotFoundError:
-        raise never_began(folder) from None
-
-
-def never_began(folder: SweepFolder) -> SweepError:
-    """Of a sweep without a journal."""
-    return SweepError(
-        f"{folder.place} has no {folder.journal.name}: its sweep never began. "
-        f"Delete the folder, or restore that file from a copy."
-    )
+        raise SweepError(
+            f"{folder.place} has no {folder.journal.name}: its sweep never began. "
+            f"Delete the folder, or restore that file from a copy."
+        ) from None
 
 
 def _diverged(trial: Trial) -> bool:

@@ -1,4 +1,4 @@
-"""A sweep in optuna-dashboard: it reads and writes a copy of the journal, which follows the sweep."""
+"""A sweep in optuna-dashboard, which gets a copy of the journal; the copy follows the sweep."""
 
 from __future__ import annotations
 
@@ -18,9 +18,8 @@ from optuna.storages.journal import JournalFileBackend
 
 from cluster.errors import ClusterError
 from sweeps.errors import SweepError
-from sweeps.following import Follower
+from sweeps.following import Follower, never_began
 from sweeps.journal.records import encode
-from sweeps.results.sweep import never_began
 from sweeps.storage.folder import SweepFolder
 from sweeps.storage.scratch import scratch
 

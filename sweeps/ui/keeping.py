@@ -10,7 +10,7 @@ from threading import Lock
 from typing import Any, TypeVar
 
 from sweeps.results import SweepResults
-from sweeps.results.live import LiveSweep
+from sweeps.ui.live import LiveSweep
 
 T = TypeVar("T")
 

@@ -11,6 +11,8 @@ from sweeps.ui.shelf import Shelf
 from sweeps.ui.views.sweep import show_sweep
 from sweeps.ui.views.sweeps import show_sweeps
 
+_STYLE = "<style>.stMainBlockContainer {padding-top: 3rem; padding-bottom: 3rem}</style>"
+
 
 def show(storage: str) -> None:
     """Lay out the page for one visitor.
@@ -19,6 +21,7 @@ def show(storage: str) -> None:
         storage: The folder or the URL below which the sweeps are.
     """
     st.set_page_config(page_title="caviar", layout="wide")
+    st.html(_STYLE)
     shelf = _shelf(storage)
     name = st.query_params.get("sweep")
     if name:

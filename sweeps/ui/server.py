@@ -68,6 +68,8 @@ def _options(address: str, port: int) -> dict[str, object]:
         "client.allowedOrigins": [url(address, port)],
         "client.showErrorLinks": False,
         "client.showErrorDetails": "type",
+        "theme.light.primaryColor": "#0072b2",
+        "theme.dark.primaryColor": "#4da6dd",
         "global.developmentMode": False,
         "logger.hideWelcomeMessage": True,
         "logger.level": "warning",

@@ -13,9 +13,9 @@ from cluster.bucket import Bucket
 from sweeps.following import fingerprint
 from sweeps.journal.status import Status
 from sweeps.results import SweepResults
-from sweeps.results.live import LiveSweep
 from sweeps.storage.folder import SweepFolder, list_sweeps
 from sweeps.storage.lease import is_held
+from sweeps.ui.live import LiveSweep
 
 State = Literal["running", "done", "interrupted", "failed", "no driver", "unreadable", "reading"]
 """How a sweep stands: as its driver closed it; still open, with a living driver or without."""

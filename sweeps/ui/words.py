@@ -13,6 +13,8 @@ from sweeps.render import duration
 _PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\^_])")
 
+_NOW_S, _LONG_S = 5.0, 2 * 86400.0
+
 
 def plain(text: object) -> str:
     """A text that Markdown shows as it is, in one line: no link, no image, no style."""
@@ -20,11 +22,13 @@ def plain(text: object) -> str:
 
 
 def ago(moment: float | None) -> str:
-    """How long ago something was."""
+    """How long ago something was; of what is long ago, when."""
     if moment is None:
         return ""
     seconds = time.time() - moment
-    return "just now" if seconds < 5 else f"{duration(seconds)} ago"
+    if seconds > _LONG_S:
+        return time.strftime("%Y-%m-%d %H:%M", time.localtime(moment))
+    return "just now" if seconds < _NOW_S else f"{duration(seconds)} ago"
 
 
 def terminal_text(raw: str) -> str:

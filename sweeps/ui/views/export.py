@@ -7,14 +7,15 @@ from typing import Literal
 import streamlit as st
 
 from sweeps.render import duration
-from sweeps.results.live import LiveSweep
 from sweeps.ui.exporting import Export
-from sweeps.ui.shared import exports
+from sweeps.ui.live import LiveSweep
+from sweeps.ui.shared import exports, telling
 
 _REFRESH_S = 1
 
 
 @st.fragment(run_every=_REFRESH_S)
+@telling
 def show_export(live: LiveSweep) -> None:
     """What to export, the button, and what came of it."""
     with live.reading() as sweep:

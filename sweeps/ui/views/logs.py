@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import streamlit as st
 
-from cluster.errors import ClusterError
 from sweeps.journal.status import Status
 from sweeps.results import SweepResults
-from sweeps.results.live import LiveSweep
+from sweeps.ui.live import LiveSweep
 from sweeps.ui.logs import Tail, tail
-from sweeps.ui.shared import keeper
+from sweeps.ui.shared import keeper, telling
 from sweeps.ui.words import plain
 
 _REFRESH_S = 2
@@ -33,6 +32,7 @@ def show_logs(live: LiveSweep) -> None:
 
 
 @st.fragment(run_every=_REFRESH_S)
+@telling
 def _output(live: LiveSweep, number: int, lines: int) -> None:
     with live.reading() as sweep:
         count = len(sweep.trials)
@@ -40,14 +40,8 @@ def _output(live: LiveSweep, number: int, lines: int) -> None:
             st.info(f"There is no trial {number} yet: the sweep has trials 0 to {count - 1}.")
             return
         status, error = sweep.status(sweep.trials[number]), sweep.trials[number].error
-    try:
-        found = keeper().often(
-            ("output", live.folder.place, number, lines),
-            lambda: tail(live.folder, number, lines=lines),
-        )
-    except (OSError, ClusterError) as problem:
-        st.error(plain(problem))
-        return
+    what = ("output", live.folder.place, number, lines)
+    found = keeper().often(what, lambda: tail(live.folder, number, lines=lines))
     st.caption(f"trial {number} is {status}" + (f"; {plain(found.path)}" if found.path else ""))
     _show(found)
     if error:

@@ -7,8 +7,8 @@ import streamlit as st
 from sweeps.report.drawing import Drawing
 from sweeps.report.sections import SECTIONS
 from sweeps.report.style import template
-from sweeps.results.live import LiveSweep
-from sweeps.ui.shared import dark, keeper
+from sweeps.ui.live import LiveSweep
+from sweeps.ui.shared import dark, keeper, telling
 from sweeps.ui.words import plain
 
 _REFRESH_S = 5
@@ -31,6 +31,7 @@ def show_plots(live: LiveSweep) -> None:
 
 
 @st.fragment(run_every=_REFRESH_S)
+@telling
 def _section(live: LiveSweep, key: str) -> None:
     section = next(section for section in SECTIONS if section.key == key)
     drawings = keeper().get(live, ("section", key), section.drawings)

@@ -7,18 +7,18 @@ from typing import Literal
 
 import streamlit as st
 
-from cluster.errors import ClusterError
-from sweeps.errors import SweepError
 from sweeps.render import duration, number
-from sweeps.results.live import LiveSweep
+from sweeps.ui.live import LiveSweep
+from sweeps.ui.shared import telling
 from sweeps.ui.shelf import Row, Shelf, row_of
 from sweeps.ui.views.export import show_export
 from sweeps.ui.views.logs import show_logs
 from sweeps.ui.views.plots import show_plots
-from sweeps.ui.views.trials import show_trials
+from sweeps.ui.views.trials import forget_other, show_trials
 from sweeps.ui.words import ago, plain
 
 _REFRESH_S = 2
+_RETRY_S = 3
 _COLOURS: dict[str, Literal["blue", "green", "red", "orange"]] = {
     "running": "blue",
     "done": "green",
@@ -36,16 +36,12 @@ _VIEWS: dict[str, Callable[[LiveSweep], None]] = {
 def show_sweep(shelf: Shelf, name: str) -> None:
     """The page of one sweep."""
     st.button("All sweeps", icon=":material/arrow_back:", type="tertiary", on_click=_close)
-    st.title(plain(name), anchor=False)
-    try:
-        if "/" in name or name in (".", "..") or name not in shelf:
-            raise SweepError(f"there is no sweep {name!r} in {shelf.storage}")
-        live = shelf.open(name)
-        with live.reading():
-            pass
-    except (SweepError, ClusterError, OSError, ValueError, LookupError, TypeError) as error:
-        st.error(plain(error))
+    st.header(plain(name), anchor=False)
+    live, _ = _open(shelf, name)
+    if live is None:
+        _wait(shelf, name)
         return
+    forget_other(name)
     _standing(live)
     tabs = st.tabs(list(_VIEWS), key="view", on_change="rerun", bind="query-params")
     for tab, show in zip(tabs, _VIEWS.values(), strict=True):
@@ -54,11 +50,33 @@ def show_sweep(shelf: Shelf, name: str) -> None:
                 show(live)
 
 
+def _open(shelf: Shelf, name: str) -> tuple[LiveSweep | None, str]:
+    """The sweep, or why it cannot be shown."""
+    try:
+        if name not in shelf:
+            return None, f"there is no sweep {name!r} in {shelf.storage}"
+        live = shelf.open(name)
+        with live.reading():
+            return live, ""
+    except Exception as error:  # noqa: BLE001 - whatever is wrong with it, the page says so
+        return None, str(error) or type(error).__name__
+
+
+@st.fragment(run_every=_RETRY_S)
+def _wait(shelf: Shelf, name: str) -> None:
+    """Say what is wrong, until it is mended."""
+    live, trouble = _open(shelf, name)
+    if live is not None:
+        st.rerun()
+    st.error(plain(trouble))
+
+
 def _close() -> None:
     st.query_params.clear()
 
 
 @st.fragment(run_every=_REFRESH_S)
+@telling
 def _standing(live: LiveSweep) -> None:
     row = row_of(live)
     with live.reading() as sweep:
@@ -67,10 +85,10 @@ def _standing(live: LiveSweep) -> None:
         st.badge(row.state, color=_COLOURS.get(row.state, "gray"))
         st.caption(f"last event {ago(row.last)}" if row.last else "no event yet", width="content")
     st.progress(row.share, text=_progress(row))
-    with st.container(horizontal=True, gap="large"):
+    with st.container(horizontal=True, gap="medium"):
         of = "" if best is None else f" (trial {best.number})"
         st.metric(plain(f"best {row.metric}{of}"), number(row.best), width="content")
-        st.metric("trained", duration(elapsed), width="content")
+        st.metric("time", duration(elapsed), width="content")
         if steps:
             st.metric("steps", f"{steps:,}", width="content")
     if row.state in ("interrupted", "no driver", "failed"):

@@ -19,7 +19,7 @@ _TABLE = "sweeps"
 
 def show_sweeps(shelf: Shelf) -> None:
     """The list; a click on a line opens its sweep."""
-    st.title("Sweeps", anchor=False)
+    st.header("Sweeps", anchor=False)
     st.caption(f"in {plain(shelf.storage)}")
     _list(shelf)
 
@@ -71,14 +71,13 @@ def _frame(rows: Sequence[Row]) -> pd.DataFrame:
         }
     )
     if any(row.trouble for row in rows):
-        frame.insert(2, "trouble", [row.trouble for row in rows])
+        frame["trouble"] = [row.trouble for row in rows]
     return frame
 
 
 _COLUMNS = {
     "name": st.column_config.TextColumn("sweep", pinned=True),
-    "state": st.column_config.TextColumn("status", width="small"),
-    "trouble": st.column_config.TextColumn("what is wrong", width="large"),
+    "state": st.column_config.TextColumn("status", width=95),
     "progress": st.column_config.ProgressColumn(
         "progress", width="small", min_value=0.0, max_value=1.0, format="percent"
     ),
@@ -88,6 +87,7 @@ _COLUMNS = {
     "metric": st.column_config.TextColumn("of"),
     "last": st.column_config.DatetimeColumn("last event", format="distance"),
     "began": st.column_config.DatetimeColumn("began", format="YYYY-MM-DD HH:mm"),
+    "trouble": st.column_config.TextColumn("what is wrong", width=330),
 }
 
 

@@ -13,20 +13,29 @@ from sweeps.journal.status import Status
 from sweeps.journal.trials import Trial
 from sweeps.report.style import template
 from sweeps.results import SweepResults
-from sweeps.results.live import LiveSweep
 from sweeps.ui.compare import curves, metric_names
 from sweeps.ui.configs import side_by_side
-from sweeps.ui.shared import dark, keeper
+from sweeps.ui.live import LiveSweep
+from sweeps.ui.shared import dark, keeper, telling
 from sweeps.ui.tables import ORDERS, labels, selected, trials_frame
 from sweeps.ui.words import plain
 
 _REFRESH_S = 2
-_TABLE, _SHOWN, _CHOSEN = "trials", "shown", "chosen"
+_TABLE, _SHOWN, _CHOSEN, _SWEEP = "trials", "shown", "chosen", "selected_in"
 _MOST_COMPARED = 12
 _ROW_PX, _MOST_ROWS = 35, 14
 
 
+def forget_other(name: str) -> None:
+    """Let go of what was selected in another sweep than this one."""
+    if st.session_state.get(_SWEEP) != name:
+        st.session_state.pop(_SHOWN, None)
+        st.session_state.pop(_CHOSEN, None)
+        st.session_state[_SWEEP] = name
+
+
 @st.fragment(run_every=_REFRESH_S)
+@telling
 def show_trials(live: LiveSweep) -> None:
     """The table, and below it what is selected."""
     frame = keeper().get(live, "trials", trials_frame)
@@ -66,18 +75,24 @@ def _filtered(frame: pd.DataFrame, named: dict[str, str]) -> pd.DataFrame:
 def _table(frame: pd.DataFrame, named: dict[str, str]) -> None:
     numbers = [int(number) for number in frame["trial"]]
     _keep_selection(numbers)
-    shown: Any = {name: st.column_config.Column(label) for name, label in named.items()}
+    shown: Any = {name: _column(frame[name], label) for name, label in named.items()}
     st.dataframe(
         frame.drop(columns="rank"),
         key=_TABLE,
         hide_index=True,
-        height=_ROW_PX * (2 + min(len(frame), _MOST_ROWS)),
+        height=_ROW_PX * (1 + min(len(frame), _MOST_ROWS)) + 3,
         on_select=_choose,
         selection_mode="multi-row",
         column_config={"trial": st.column_config.NumberColumn(pinned=True), **shown},
         placeholder="",
         alt="the sweep's trials",
     )
+
+
+def _column(values: pd.Series, label: str) -> Any:
+    if pd.api.types.is_float_dtype(values):
+        return st.column_config.NumberColumn(label, format="%.5g")
+    return st.column_config.Column(label)
 
 
 def _keep_selection(numbers: list[int]) -> None:

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import RLock
 
-from sweeps.following import Follower
+from sweeps.following import Follower, never_began
 from sweeps.journal.events import Event, Opened
 from sweeps.journal.trials import Trials
-from sweeps.results.sweep import Stopwatch, SweepResults, never_began, objective_of
+from sweeps.results.sweep import SweepResults, _objective, _Stopwatch
 from sweeps.storage.folder import Record, SweepFolder
 
 _SHARE = 0.1
@@ -74,7 +74,7 @@ class LiveSweep:
         results = self._results
         if results is None or gained.afresh:
             record = self._read_record()
-            self._trials, self._stopwatch = Trials(objective_of(record)), Stopwatch()
+            self._trials, self._stopwatch = Trials(_objective(record)), _Stopwatch()
             results = self._fold(record, [])
         new = list(gained.events)
         if new:
@@ -87,8 +87,8 @@ class LiveSweep:
         for event in events:
             self._trials.apply(event)
             self._stopwatch.apply(event)
+            self.last = event.time
         self.version += 1
-        self.last = self._stopwatch.last
         return SweepResults(
             folder=self.folder,
             record=record,
