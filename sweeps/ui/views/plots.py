@@ -24,6 +24,7 @@ def show_plots(live: LiveSweep) -> None:
         required=True,
         format_func=lambda key: sections[key].title,
         key="section",
+        wrap=True,
         bind="query-params",
         label_visibility="collapsed",
     )

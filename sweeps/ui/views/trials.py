@@ -60,6 +60,7 @@ def _filtered(frame: pd.DataFrame, named: dict[str, str]) -> pd.DataFrame:
             selection_mode="multi",
             default=None,
             key="statuses",
+            wrap=True,
         )
         text = st.text_input(
             "conditions", placeholder="lr<0.01 model=mlp", key="conditions", width=260
