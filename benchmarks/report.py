@@ -15,6 +15,7 @@ import random
 import tempfile
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,9 @@ from sweeps.storage.folder import Record, SweepFolder, environment
 
 MOST_BYTES, MOST_SECONDS = 5e6, 5.0
 STEPS = 81
+BEGAN = 1.76e9
+"""A simulated clock begins at 0; sweeps are of today."""
+
 OBJECTIVE = Objective(metric="val_accuracy", mode="max")
 SPACE, _ = parse_space(
     {
@@ -90,7 +94,8 @@ def simulated_sweep(place: Path, *, trials: int, scheduler: str, searcher: str) 
         options={},
         environment=environment(Path(__file__).parent),
     ).write(folder)
-    Journal(folder.journal).append(*simulate(curve, setup).events)
+    events = simulate(curve, setup).events
+    Journal(folder.journal).append(*(replace(e, time=e.time + BEGAN) for e in events))
     return folder
 
 
@@ -113,8 +118,7 @@ def main() -> None:
 
 
 def _measure(place: Path, trials: int, scheduler: str, searcher: str) -> bool:
-    from sweeps.report.page import write_report
-
+    from sweeps.report.write import write_report
     from sweeps.results import load_sweep
 
     folder = simulated_sweep(place, trials=trials, scheduler=scheduler, searcher=searcher)

@@ -12,6 +12,7 @@ from sweeps.commands.apps import RESUME, SWEEP, TRAIN
 from sweeps.commands.doctor import DOCTOR
 from sweeps.commands.export import EXPORT
 from sweeps.commands.jobs import LIST, LOGS, STATUS, STOP
+from sweeps.commands.report import REPORT
 from sweeps.commands.results import RESULTS
 from sweeps.commands.submit import SUBMIT
 from sweeps.commands.ui import UI
@@ -23,6 +24,7 @@ _VERBS: dict[str, Verb] = {
     "sweep": SWEEP,
     "resume": RESUME,
     "results": RESULTS,
+    "report": REPORT,
     "ui": UI,
     "export": EXPORT,
     "submit": SUBMIT,

@@ -108,6 +108,9 @@ def run(plan: Plan) -> float | None:
                 if has_journal(folder):
                     _hand_back(plan, export=False)
                 raise
+            except SweepError:
+                _keep_tables(folder, lease)
+                raise
             return _hand_back(plan, export=plan.settings.export)
     finally:
         folder.remove_if_empty()
@@ -126,6 +129,7 @@ def _drive(plan: Plan, lease: Lease, console: Console) -> None:
     ):
         lease.renew()
         from sweeps.driver.tune import run_lanes
+        from sweeps.results.live import LiveTables
 
         there = _with_nodes(plan, there, console, signalled)
         each = resources_of_a_trial(plan.settings, there)
@@ -141,8 +145,11 @@ def _drive(plan: Plan, lease: Lease, console: Console) -> None:
         )
         _write_record(plan)
         retention = Retention(plan.folder, keep=plan.settings.keep_checkpoints)
-        with contextlib.closing(open_journal(plan.folder, check=lease.check)) as journal:
-            engine = _engine(plan, journal, [retention, progress])
+        with (
+            contextlib.closing(open_journal(plan.folder, check=lease.check)) as journal,
+            LiveTables(plan.folder, history, check=lease.check) as tables,
+        ):
+            engine = _engine(plan, journal, [retention, progress, tables])
             engine.open(history, name=plan.folder.name, known=known)
             with _closing(engine) as close, progress:
                 close(run_lanes(plan, engine, each, interrupted=signalled, check=check_head))
@@ -254,6 +261,16 @@ def _hand_back(plan: Plan, *, export: bool) -> float | None:
     if sweep.best is None and sweep.is_over:
         raise SweepError(_nothing_usable(sweep.trials))
     return sweep.best.value if sweep.best is not None else None
+
+
+def _keep_tables(folder: SweepFolder, lease: Lease) -> None:
+    """Write the tables of a sweep that ends with an error, where that lets them be written."""
+    from sweeps.results import write_tables
+
+    with contextlib.suppress(SweepError, BucketError, OSError):  # what ended the sweep is told
+        lease.check()
+        if has_journal(folder.impatient):
+            write_tables(folder.impatient)
 
 
 def _nothing_usable(trials: Trials) -> str:

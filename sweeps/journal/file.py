@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from optuna.storages.journal import (
@@ -18,6 +20,11 @@ from sweeps.errors import SweepError
 from sweeps.journal.events import Event
 from sweeps.journal.records import decode, encode
 from sweeps.storage.disk import refusal
+
+_TAIL = 4096
+"""How much of a file's end is looked at first, in bytes."""
+_LINES_OF_TAIL = 2
+"""So many newlines hold a whole line between them; a torn one may follow."""
 
 
 class _LeaseIsTheLock(JournalFileOpenLock):
@@ -107,6 +114,35 @@ def decode_lines(lines: Iterable[bytes], name: str, *, first: int = 1) -> Iterat
                 f"{name}, line {number}, cannot be read ({type(error).__name__}: {error}). "
                 f"Restore the file from a copy, or cut it before that line to go on from there."
             ) from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mark:
+    """How far a journal goes: two are equal where nothing was appended or cut between them."""
+
+    size: int
+    """In bytes, a torn last line left out."""
+    last: str
+    """A digest of the last line, which says to the microsecond when it was written."""
+
+    @classmethod
+    def of(cls, size: int, line: bytes) -> Mark:
+        """Of a journal that ends with this line, given without its newline."""
+        return cls(size=size, last=hashlib.sha256(line).hexdigest()[:16])
+
+
+def mark_of(path: Path) -> Mark:
+    """How far a journal file goes, from its end alone."""
+    with path.open("rb") as file:
+        end = file.seek(0, os.SEEK_END)
+        tail, length = b"", 0
+        while length < end and tail.count(b"\n") < _LINES_OF_TAIL:
+            length = min(end, max(_TAIL, 2 * length))
+            file.seek(end - length)
+            tail = file.read(length)
+    whole = tail[: tail.rfind(b"\n") + 1]
+    size = end - len(tail) + len(whole)
+    return Mark.of(size, whole[:-1].rpartition(b"\n")[2])
 
 
 def _cut_torn_tail(path: Path) -> None:

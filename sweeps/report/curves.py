@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import plotly.graph_objects as go
 
@@ -24,6 +25,8 @@ _ABOUT = (
 )
 _MOST_CURVES = 150
 _MOST_POINTS = 60
+_LOG_FROM = 9
+"""Times that the last rung is the first: from there on the steps are shown on a log axis."""
 
 
 def learning_curves(sweep: SweepResults) -> Drawing:
@@ -45,7 +48,7 @@ def learning_curves(sweep: SweepResults) -> Drawing:
     styled(
         figure,
         height=520,
-        xaxis={"title": {"text": _step_name(sweep)}, "rangemode": "tozero"},
+        xaxis=_step_axis(sweep, marks),
         yaxis=objective_axis(sweep.objective),
     )
     return Drawing(title=_TITLE, about=_ABOUT, figure=figure, words=_words(curves, reported, marks))
@@ -140,9 +143,14 @@ def _what(sweep: SweepResults, trial: Trial, point: Reported) -> str | None:
     return "stopped" if sweep.status(trial) is Status.STOPPED else "paused"
 
 
-def _step_name(sweep: SweepResults) -> str:
+def _step_axis(sweep: SweepResults, marks: Sequence[int]) -> dict[str, Any]:
+    """Rungs that grow by a factor stand evenly on a log axis."""
     fidelity = sweep.record.options.get("fidelity")
-    return f"rung (of {plain(fidelity)})" if fidelity else "step"
+    name = f"rung of {plain(fidelity.get('name'))}" if fidelity else "step"
+    if len(marks) < 3 or marks[-1] < _LOG_FROM * marks[0]:
+        return {"title": {"text": name}, "rangemode": "tozero"}
+    shown = [*marks]
+    return {"title": {"text": f"{name} (log)"}, "type": "log", "tickvals": shown}
 
 
 def _nothing(sweep: SweepResults) -> str:

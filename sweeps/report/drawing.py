@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -19,3 +19,5 @@ class Drawing:
     figure: Figure | None = None
     words: str = ""
     """Instead of a figure: why there is none. Below one: what was left out of it."""
+    span: Literal["full", "half", "third"] = "full"
+    """How much of a wide page's width it takes."""

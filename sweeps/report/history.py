@@ -10,6 +10,7 @@ from operator import itemgetter
 from sweeps.journal.objective import Objective
 from sweeps.journal.status import Status
 from sweeps.journal.trials import Trial
+from sweeps.report.memo import once
 from sweeps.results import SweepResults
 
 
@@ -37,16 +38,17 @@ class History:
         return [*places, len(self) - 1] if places else []
 
 
+@once
 def history(sweep: SweepResults) -> History:
     """Every finite value of a trial that neither failed nor diverged."""
     points = list(_values(sweep))
-    trials, times, steps, values = ([point[i] for point in points] for i in range(4))
+    trials, values = [point[0] for point in points], [point[3] for point in points]
     best, leaders = _incumbents(trials, values, sweep.objective)
     began = _began(sweep)
     return History(
         trials=trials,
-        seconds=[max(0.0, time - began) for time in times],
-        steps=steps,
+        seconds=[max(0.0, time - began) for _, time, _, _ in points],
+        steps=[steps for _, _, steps, _ in points],
         values=values,
         best=best,
         leaders=leaders,

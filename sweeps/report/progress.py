@@ -13,7 +13,6 @@ from sweeps.report.style import BLUE, GREY, objective_axis, styled
 from sweeps.report.thinning import evenly
 from sweeps.results import SweepResults
 
-_ABOUT = "The line is the best value so far; each point is a value that came in."
 _MOST_POINTS = 1000
 _UNITS = ((2 * 86400.0, 86400.0, "days"), (2 * 3600.0, 3600.0, "hours"), (120.0, 60.0, "minutes"))
 
@@ -38,7 +37,7 @@ def incumbent_over_steps(sweep: SweepResults) -> Drawing:
     title, past = "Best value over spent steps", history(sweep)
     if len(past) and not sweep.trials.steps:
         words = "The trials reported no steps: each returned its value at its end."
-        return Drawing(title=title, about=_ABOUT, words=words)
+        return Drawing(title=title, about="", words=words)
     return _drawing(sweep, past, past.steps, title=title, axis="steps spent by all trials")
 
 
@@ -59,7 +58,7 @@ def _drawing(
     said: str = "",
 ) -> Drawing:
     if not len(past):
-        return Drawing(title=title, about=_ABOUT, words="No trial has a value yet.")
+        return Drawing(title=title, about="", words="No trial has a value yet.")
     shown, changes = evenly(len(past), _MOST_POINTS), past.changes()
     figure = go.Figure()
     figure.add_scatter(
@@ -83,10 +82,11 @@ def _drawing(
     )
     styled(
         figure,
+        height=380,
         xaxis={"title": {"text": axis}, "rangemode": "tozero"},
         yaxis=objective_axis(sweep.objective),
     )
     words = f"It ends at {number(past.best[-1])}, of trial {past.leaders[-1]}.{said}"
     if len(shown) < len(past):
         words += f" {len(shown)} of {len(past)} values are shown, evenly; the line has all."
-    return Drawing(title=title, about=_ABOUT, figure=figure, words=words)
+    return Drawing(title=title, about="", figure=figure, words=words, span="half")

@@ -34,6 +34,9 @@ STATUS_SYMBOLS = {
     Status.DIVERGED: "diamond",
     Status.FAILED: "cross",
 }
+BEST = ORANGE
+"""Of the best trial, wherever it is seen."""
+
 HEIGHT = 440
 """Of a figure that says nothing else, in pixels."""
 
@@ -48,6 +51,8 @@ def template(*, dark: bool) -> go.layout.Template:
     text, quiet, grid = (
         ("#e6e9ee", "#a8b0bb", "#2c333d") if dark else ("#1f2630", "#5a6472", "#e4e7eb")
     )
+    steps = [[0, "#7f8790"], [1, "#56b4e9"]] if dark else [[0, "#a3abb5"], [1, "#00568a"]]
+    veil = "rgba(23,29,37,0.7)" if dark else "rgba(255,255,255,0.75)"
     hover, edge = ("#1c222b", "#3a434f") if dark else ("#ffffff", "#c9cfd6")
     axis = {
         "gridcolor": grid,
@@ -67,7 +72,8 @@ def template(*, dark: bool) -> go.layout.Template:
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
         "colorway": COLOURS,
-        "colorscale": {"sequential": "Cividis"},
+        "coloraxis": {"colorscale": steps},
+        "annotationdefaults": {"bgcolor": veil, "borderpad": 1, "font": {"color": text}},
         "xaxis": axis,
         "yaxis": axis,
         "hoverlabel": {"bgcolor": hover, "bordercolor": edge, "font": {"color": text, "size": 12}},
@@ -90,6 +96,13 @@ def styled(figure: go.Figure, **layout: Any) -> go.Figure:
         template=template(dark=False), title=None, **{"height": HEIGHT, "width": None, **layout}
     )
     return figure
+
+
+def ramp(share: float) -> str:
+    """From grey, at 0, to blue, at 1."""
+    ends = [[int(colour[i : i + 2], 16) for i in (1, 3, 5)] for colour in (GREY, "#1a84cc")]
+    mixed = (round(a + (b - a) * share) for a, b in zip(*ends, strict=True))
+    return f"rgb({', '.join(map(str, mixed))})"
 
 
 def objective_axis(objective: Objective) -> dict[str, Any]:

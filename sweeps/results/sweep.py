@@ -1,4 +1,4 @@
-"""Tables of a sweep's trials and metrics, as Arrow, from its journal alone.
+"""A sweep as a reader sees it, from its record and its journal alone.
 
     sweep = load_sweep(find_sweep("mnist"))
     sweep.table().to_pandas()
@@ -8,33 +8,29 @@ Works while the sweep runs as well as after it, and changes nothing in its folde
 
 from __future__ import annotations
 
-import json
 import math
 import os
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from cluster.bucket import is_url
-from sweeps.columns import parameter_array
-from sweeps.errors import SweepError, headline
-from sweeps.journal.events import Event, Opened, Reported
-from sweeps.journal.objective import At, Mode, Objective
+from sweeps.errors import SweepError
+from sweeps.journal.events import Event
+from sweeps.journal.objective import Objective
 from sweeps.journal.pareto import Scalarization, pareto_front
 from sweeps.journal.segments import has_journal, read_events
 from sweeps.journal.status import Status
 from sweeps.journal.trials import Trial, Trials
+from sweeps.results.fold import Fold
 from sweeps.space.domains import Domain
 from sweeps.space.space import Space
-from sweeps.storage.checkpoints import best_left
 from sweeps.storage.folder import Record, SweepFolder, find_sweep
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-_METRICS_COLUMNS = ("trial", "run", "step", "time")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +42,19 @@ class SweepResults:
     trials: Trials
     elapsed: float
     """How long drivers have run the sweep, the time between them not counted."""
+    events: int
+    """How many events its journal held."""
+
+    @classmethod
+    def of(cls, folder: SweepFolder, record: Record, fold: Fold) -> SweepResults:
+        """A sweep whose journal is folded."""
+        return cls(
+            folder=folder,
+            record=record,
+            trials=fold.trials,
+            elapsed=fold.elapsed,
+            events=fold.events,
+        )
 
     @cached_property
     def space(self) -> Space:
@@ -128,38 +137,16 @@ class SweepResults:
         return sorted(self.trials, key=lambda t: (t.number not in front, *self._rank(t)))
 
     def table(self) -> pa.Table:
-        """One row a trial, by number."""
-        import pyarrow as pa
+        """One row a trial, by number; the columns are those of `sweeps.results.schema`."""
+        from sweeps.results.tables import trials_table
 
-        trials = list(self.trials)
-        columns = self._trial_columns(trials)
-        columns.update(self._parameter_columns(trials))
-        for name in _metric_order({n for t in trials for n in t.metrics}, self.objective):
-            returned = [_number(trial.metrics.get(name)) for trial in trials]
-            columns[f"returned.{name}"] = pa.array(returned, pa.float64())
-        return pa.table(columns).replace_schema_metadata(self._about)
+        return trials_table(self)
 
     def metrics(self) -> pa.Table:
-        """One row a report, by trial and step; one column a metric, empty where it is missing.
+        """One row a report, by trial and step."""
+        from sweeps.results.tables import metrics_table
 
-        A step has several where a trial trained it again from another trial's checkpoint: the
-        earlier ones first. A metric called as one of the other columns is found under
-        `metric.<name>`.
-        """
-        import pyarrow as pa
-
-        reports = [report for t in self.trials for report in _by_step(t)]
-        columns: dict[str, pa.Array] = {
-            "trial": pa.array([r.trial for r in reports], pa.int64()),
-            "run": pa.array([r.run for r in reports], pa.int64()),
-            "step": pa.array([r.step for r in reports], pa.int64()),
-            "time": _times(r.time for r in reports),
-        }
-        for name in _metric_order({n for r in reports for n in r.metrics}, self.objective):
-            column = f"metric.{name}" if name in _METRICS_COLUMNS else name
-            values = [_number(r.metrics.get(name)) for r in reports]
-            columns[column] = pa.array(values, pa.float64())
-        return pa.table(columns).replace_schema_metadata(self._about)
+        return metrics_table(self)
 
     def only(self, table: pa.Table, trials: Sequence[Trial]) -> pa.Table:
         """The rows of `table()` or `metrics()` that belong to these trials, in their order."""
@@ -176,71 +163,6 @@ class SweepResults:
         loss = 0.0 if trial.value is None else self.objective.loss(trial.value)
         return last, loss, trial is not self.best, trial.number
 
-    @property
-    def _about(self) -> dict[str, str]:
-        about = {"sweep": self.record.name, "metric": self.record.metric, "mode": self.record.mode}
-        return {"caviar": json.dumps(about)}
-
-    def _trial_columns(self, trials: Sequence[Trial]) -> dict[str, pa.Array]:
-        import pyarrow as pa
-
-        def column(value: Callable[[Trial], Any], kind: pa.DataType) -> pa.Array:
-            return pa.array([value(trial) for trial in trials], kind)
-
-        there = self.folder.finder()
-        return {
-            "number": column(lambda t: t.number, pa.int64()),
-            "status": column(lambda t: self.status(t).value, pa.string()),
-            "value": column(lambda t: _number(t.value), pa.float64()),
-            **self._other_objectives(trials),
-            "best_step": column(lambda t: t.best.step if t.best else None, pa.int64()),
-            "step": column(lambda t: t.step, pa.int64()),
-            "promotions": column(lambda t: t.promotions, pa.int64()),
-            "losses": column(lambda t: t.losses, pa.int64()),
-            "preemptions": column(lambda t: t.preemptions, pa.int64()),
-            "exploits": column(lambda t: len(t.lineage), pa.int64()),
-            "schedule": column(self._schedule, pa.string()),
-            "retries": column(lambda t: len(t.failures), pa.int64()),
-            "duration_s": column(lambda t: t.seconds, pa.float64()),
-            "started": _times(t.started for t in trials),
-            "ended": _times(t.ended for t in trials),
-            "cause": column(lambda t: t.cause, pa.string()),
-            "error": column(lambda t: headline(t.error), pa.string()),
-            "checkpoint": column(lambda t: best_left(there, t), pa.string()),
-        }
-
-    def _other_objectives(self, trials: Sequence[Trial]) -> dict[str, pa.Array]:
-        """One column an objective after the first, and whether the trial is on the front."""
-        import pyarrow as pa
-
-        if not self.objective.others:
-            return {}
-        front = {trial.number for trial in self.front}
-        columns = {"pareto": pa.array([t.number in front for t in trials], pa.bool_())}
-        for i, objective in enumerate(self.objective.others, start=1):
-            values = [t.values[i] if t.values else None for t in trials]
-            columns[f"value.{objective.metric}"] = pa.array(values, pa.float64())
-        return columns
-
-    def _schedule(self, trial: Trial) -> str | None:
-        """As JSON, where parameters changed on the way to the trial's best model."""
-        if len(trial.best_schedule) < 2:
-            return None
-        stretches = zip(trial.best_schedule, self.schedule(trial), strict=True)
-        return json.dumps(
-            [
-                {"step": step, "trial": stretch.trial, "params": values}
-                for stretch, (step, values) in stretches
-            ]
-        )
-
-    def _parameter_columns(self, trials: Sequence[Trial]) -> dict[str, pa.Array]:
-        values = [self.values(trial) for trial in trials]
-        return {
-            f"params.{name}": parameter_array(domains, [row.get(name) for row in values])
-            for name, domains in self.parameters.items()
-        }
-
 
 def load_sweep(folder: SweepFolder | str | os.PathLike[str]) -> SweepResults:
     """Read a sweep's record and journal.
@@ -251,44 +173,10 @@ def load_sweep(folder: SweepFolder | str | os.PathLike[str]) -> SweepResults:
     if not isinstance(folder, SweepFolder):
         folder = find_sweep(folder) if is_url(folder) else SweepFolder(Path(folder).resolve())
     record = Record.read(folder)
-    trials = Trials(_objective(record))
-    stopwatch = _Stopwatch()
+    fold = Fold(record)
     for event in _events(folder):
-        trials.apply(event)
-        stopwatch.apply(event)
-    return SweepResults(
-        folder=folder,
-        record=record,
-        trials=trials,
-        elapsed=stopwatch.elapsed,
-    )
-
-
-class _Stopwatch:
-    """Adds up the time of drivers from the events alone; one that died, up to its last."""
-
-    def __init__(self) -> None:
-        self.elapsed = 0.0
-        self._last: float | None = None
-
-    def apply(self, event: Event) -> None:
-        if not isinstance(event, Opened) and self._last is not None:
-            self.elapsed += max(0.0, event.time - self._last)
-        self._last = event.time
-
-
-def _objective(record: Record) -> Objective:
-    at = cast(At, record.options.get("objective_at", "best"))
-    metrics, modes = _listed(record.metric), cast(list[Mode], _listed(record.mode))
-    first, *others = (
-        Objective(metric=metric, mode=mode, at=at)
-        for metric, mode in zip(metrics, modes, strict=True)
-    )
-    return replace(first, others=tuple(others))
-
-
-def _listed(given: str | list[str]) -> list[str]:
-    return given if isinstance(given, list) else [given]
+        fold.apply(event)
+    return SweepResults.of(folder, record, fold)
 
 
 def _events(folder: SweepFolder) -> Iterable[Event]:
@@ -307,23 +195,3 @@ def _diverged(trial: Trial) -> bool:
     """Whether it paused since it diverged, and there was no other to go on from."""
     value = trial.last.value if trial.last is not None else None
     return value is not None and not math.isfinite(value)
-
-
-def _by_step(trial: Trial) -> list[Reported]:
-    return sorted([*trial.replaced, *trial.reports.values()], key=lambda r: r.step)
-
-
-def _metric_order(names: Iterable[str], objective: Objective) -> list[str]:
-    """The objective first, the others by name."""
-    return sorted(names, key=lambda name: (name != objective.metric, name))
-
-
-def _number(value: Any) -> float | None:
-    return None if value is None else float(value)
-
-
-def _times(times: Iterable[float | None]) -> pa.Array:
-    import pyarrow as pa
-
-    ms = [None if time is None else round(time * 1000) for time in times]
-    return pa.array(ms, pa.timestamp("ms", tz="UTC"))

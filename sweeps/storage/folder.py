@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -137,6 +138,43 @@ class SweepFolder:
         """One row a report."""
         return self.path / "metrics.parquet"
 
+    def table(self, name: str) -> Path:
+        """`trials` or `metrics`."""
+        return {"trials": self.trials_table, "metrics": self.metrics_table}[name]
+
+    def part(self, table: str, first: int, last: int) -> Path:
+        """A table's rows of some trials, first to last, of a sweep that runs or was cut off."""
+        return self._parts / f"{table}-{first:06d}-{last:06d}.parquet"
+
+    def parts(self, table: str) -> dict[tuple[int, int], Path]:
+        """The parts of a table that there are, by their first and last trial."""
+        if self.remote is None:
+            names = [path.name for path in self._parts.glob("*.parquet")]
+        else:
+            below = self.remote.place.sizes(self._parts.name)
+            names = [key.rpartition("/")[2] for key in below]
+        found = sorted(filter(None, map(_PART.fullmatch, names)), key=lambda match: match[0])
+        return {
+            (int(match[2]), int(match[3])): self._parts / match[0]
+            for match in found
+            if match[1] == table
+        }
+
+    def discard_parts(self) -> None:
+        """Delete the parts of both tables."""
+        shutil.rmtree(self._parts, ignore_errors=True)
+        if self.remote is not None:
+            self.remote.place.delete_below(self._parts.name)
+
+    @property
+    def _parts(self) -> Path:
+        return self.path / "tables"
+
+    @property
+    def report(self) -> Path:
+        """The sweep as one page of plots and tables."""
+        return self.path / "report.html"
+
     @property
     def best(self) -> Path:
         """The exported best model."""
@@ -234,6 +272,7 @@ class SweepFolder:
             self.path.rmdir()
 
 
+_PART = re.compile(r"(\w+)-(\d+)-(\d+)\.parquet")
 _JOB = re.compile(r"(\d+)(?:\.(\d+))?(?:-(\d+))?/(?:rung-(\d+))?")
 
 

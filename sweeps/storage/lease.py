@@ -141,17 +141,17 @@ class Lease:
                 self.renew()
 
 
-def is_held(place: Path | Bucket) -> bool:
-    """Whether a driver seems to live, as far as one look tells.
+def seems_driven(place: Path | Bucket) -> bool:
+    """Whether a driver seems to write a sweep now, for a reader who does not wait.
 
-    Of one on another host its last heartbeat is believed, within what clocks may differ.
+    Of another host's driver its heartbeat tells, as far as the clocks of both agree.
     """
     holder = _read(_Object(place.impatient) if isinstance(place, Bucket) else _File(place))
     if holder is None:
         return False
     if holder["host"] == socket.gethostname():
         return _is_process(holder["pid"], holder["started"])
-    return bool(abs(time.time() - holder["heartbeat"]) < 2 * _STALE_S)
+    return bool(time.time() - holder["heartbeat"] < _STALE_S)
 
 
 @dataclass(frozen=True)

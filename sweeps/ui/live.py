@@ -9,8 +9,8 @@ from threading import RLock
 
 from sweeps.following import Follower, never_began
 from sweeps.journal.events import Event, Opened
-from sweeps.journal.trials import Trials
-from sweeps.results.sweep import SweepResults, _objective, _Stopwatch
+from sweeps.results import SweepResults
+from sweeps.results.fold import Fold
 from sweeps.storage.folder import Record, SweepFolder
 
 _SHARE = 0.1
@@ -74,7 +74,7 @@ class LiveSweep:
         results = self._results
         if results is None or gained.afresh:
             record = self._read_record()
-            self._trials, self._stopwatch = Trials(_objective(record)), _Stopwatch()
+            self._folded = Fold(record)
             results = self._fold(record, [])
         new = list(gained.events)
         if new:
@@ -85,16 +85,10 @@ class LiveSweep:
 
     def _fold(self, record: Record, events: list[Event]) -> SweepResults:
         for event in events:
-            self._trials.apply(event)
-            self._stopwatch.apply(event)
+            self._folded.apply(event)
             self.last = event.time
         self.version += 1
-        return SweepResults(
-            folder=self.folder,
-            record=record,
-            trials=self._trials,
-            elapsed=self._stopwatch.elapsed,
-        )
+        return SweepResults.of(self.folder, record, self._folded)
 
     def _read_record(self) -> Record:
         """A sweep that is resumed may ask for more."""

@@ -14,7 +14,7 @@ from sweeps.following import fingerprint
 from sweeps.journal.status import Status
 from sweeps.results import SweepResults
 from sweeps.storage.folder import SweepFolder, list_sweeps
-from sweeps.storage.lease import is_held
+from sweeps.storage.lease import seems_driven
 from sweeps.ui.live import LiveSweep
 
 State = Literal["running", "done", "interrupted", "failed", "no driver", "unreadable", "reading"]
@@ -180,7 +180,7 @@ def state_of(sweep: SweepResults) -> State:
     """How a sweep stands; of one that its driver did not close, whether a driver lives."""
     closed = sweep.trials.closed
     if closed is None:
-        return "running" if is_held(sweep.folder.lease) else "no driver"
+        return "running" if seems_driven(sweep.folder.lease) else "no driver"
     known: dict[str, State] = {"done": "done", "failed": "failed"}
     return known.get(closed.reason, "interrupted")
 
