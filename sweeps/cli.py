@@ -12,8 +12,10 @@ from sweeps.commands.apps import RESUME, SWEEP, TRAIN
 from sweeps.commands.doctor import DOCTOR
 from sweeps.commands.export import EXPORT
 from sweeps.commands.jobs import LIST, LOGS, STATUS, STOP
+from sweeps.commands.predict import PREDICT
 from sweeps.commands.report import REPORT
 from sweeps.commands.results import RESULTS
+from sweeps.commands.retest import RETEST
 from sweeps.commands.submit import SUBMIT
 from sweeps.commands.ui import UI
 from sweeps.commands.verb import Verb, say
@@ -27,6 +29,8 @@ _VERBS: dict[str, Verb] = {
     "report": REPORT,
     "ui": UI,
     "export": EXPORT,
+    "predict": PREDICT,
+    "retest": RETEST,
     "submit": SUBMIT,
     "list": LIST,
     "status": STATUS,

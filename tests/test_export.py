@@ -116,6 +116,8 @@ def test_an_export_holds_weights_config_metrics_and_a_card(sweep):
         "config.yaml",
         "metrics.json",
         "README.md",
+        "signature.json",
+        "source",
     }
     assert safetensors.torch.load_file(result.folder / "weights.safetensors")
     preprocessing = json.loads((result.folder / "model.json").read_text())["preprocessing"]

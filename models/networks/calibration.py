@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -77,5 +78,26 @@ def confidence_gaps(probabilities: Tensor, y: Tensor, *, bins: int = 15) -> Tens
     """|B_m| * (acc(B_m) - conf(B_m)) of each bin, `[bins]`: those of parts add up to the whole."""
     confidence, predicted = probabilities.double().max(1)
     gap = (predicted == y).double() - confidence
-    bin_of = (confidence * bins).ceil().long().clamp(1, bins) - 1
-    return gap.new_zeros(bins).index_add(0, bin_of, gap)
+    return gap.new_zeros(bins).index_add(0, _bin_of(confidence, bins), gap)
+
+
+class ReliabilityBin(NamedTuple):
+    """Rows of similar confidence: of a calibrated model both shares agree."""
+
+    rows: int
+    confidence: float
+    """Mean of the largest probability."""
+    accuracy: float
+
+
+def reliability(probabilities: Tensor, y: Tensor, *, bins: int = 15) -> list[ReliabilityBin]:
+    """The reliability diagram (Guo et al. 2017, section 2), without bins that have no row."""
+    confidence, predicted = probabilities.double().max(1)
+    right = (predicted == y).double()
+    bin_of = _bin_of(confidence, bins)
+    found = [(confidence[bin_of == b], right[bin_of == b]) for b in sorted({*bin_of.tolist()})]
+    return [ReliabilityBin(len(c), float(c.mean()), float(r.mean())) for c, r in found]
+
+
+def _bin_of(confidence: Tensor, bins: int) -> Tensor:
+    return (confidence * bins).ceil().long().clamp(1, bins) - 1

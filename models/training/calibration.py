@@ -9,7 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from models.data import Split, Stream
-from models.networks.calibration import expected_calibration_error, fit_temperature
+from models.networks.calibration import (
+    ReliabilityBin,
+    expected_calibration_error,
+    fit_temperature,
+    reliability,
+)
 from models.networks.predict import predict_logits
 from models.training.export import Best
 
@@ -21,6 +26,8 @@ class Calibrated:
     best: Best
     ece: dict[str, tuple[float, float]]
     """By split: the expected calibration error without the temperature, and with it."""
+    reliability: dict[str, list[ReliabilityBin]]
+    """By split: the reliability diagram with the temperature."""
 
     @property
     def temperature(self) -> float:
@@ -43,6 +50,9 @@ def calibrate(best: Best, splits: Mapping[str, Split | Stream]) -> Calibrated:
     return Calibrated(
         best=replace(best, temperature=temperature),
         ece={name: (ece(z, y, 1.0), ece(z, y, temperature)) for name, (z, y) in said.items()},
+        reliability={
+            name: reliability((z / temperature).softmax(1), y) for name, (z, y) in said.items()
+        },
     )
 
 

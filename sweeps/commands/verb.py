@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
 from collections.abc import Callable
@@ -60,6 +61,14 @@ def positive(text: str) -> int:
 def several(text: str) -> int:
     """A flag's number above 1."""
     return _above(1, text)
+
+
+def at_least_0(text: str) -> float:
+    """A flag's number of 0 or more, whole or not."""
+    with suppress(ValueError):
+        if 0 <= float(text) < math.inf:
+            return float(text)
+    raise ArgumentTypeError(f"{text!r} is not a number of 0 or more")
 
 
 def _above(least: int, text: str) -> int:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
@@ -50,22 +50,31 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 """SIGUSR1 is how Slurm warns of a job's time limit."""
 
 _NODES_EVERY_S = 0.5
+T = TypeVar("T")
+
 _INTERRUPT_S = 15.0
 """Where a signal ended Ray too, its client would wait a minute for it: end without it then."""
 
 
-_PLANNED: ContextVar[list[Plan] | None] = ContextVar("planned", default=None)
+_TAKER: ContextVar[Callable[[Plan], object] | None] = ContextVar("taker", default=None)
+
+
+@contextlib.contextmanager
+def handing_over(take: Callable[[Plan], object]) -> Iterator[None]:
+    """Within it a sweep is planned, with all checks, and handed over in the place of being run."""
+    before = _TAKER.set(take)
+    try:
+        yield
+    finally:
+        _TAKER.reset(before)
 
 
 @contextlib.contextmanager
 def planning() -> Iterator[list[Plan]]:
     """Within it a sweep is planned and handed over, with all checks; nothing is run."""
     plans: list[Plan] = []
-    before = _PLANNED.set(plans)
-    try:
+    with handing_over(plans.append):
         yield plans
-    finally:
-        _PLANNED.reset(before)
 
 
 def run_from_hydra(
@@ -84,8 +93,8 @@ def run_from_hydra(
         KeyboardInterrupt: It was interrupted; what it has is kept.
     """
     plan = make_plan(task_function, hydra_context, config, options, arguments)
-    if (planned := _PLANNED.get()) is not None:
-        planned.append(plan)
+    if (take := _TAKER.get()) is not None:
+        take(plan)
         return None
     if plan.settings.dry_run:
         preview.show(plan, make_console())
@@ -95,6 +104,24 @@ def run_from_hydra(
 
 def run(plan: Plan) -> float | None:
     """Run a plan to its end, or go on with the sweep that it names; the best objective."""
+    return run_between(plan, begin=_announce, hand_back=_hand_back)
+
+
+def run_between(
+    plan: Plan,
+    *,
+    begin: Callable[[Plan, Sequence[Event], Console], None],
+    hand_back: Callable[..., T],
+) -> T:
+    """Run a plan with other first and last words.
+
+    Args:
+        plan: To run to its end, or to go on with.
+        begin: Says what begins, given the plan, the journal so far and where to. The lease is held,
+            and nothing is started yet.
+        hand_back: What to make of what came, given the plan and whether to `export`; its answer.
+            Asked too where the run was interrupted.
+    """
     folder = plan.folder
     if plan.settings.resume:
         check_resumable(plan)
@@ -103,24 +130,24 @@ def run(plan: Plan) -> float | None:
     try:
         with _telling_refusals(folder.path), Lease(folder.lease) as lease, _log_to(folder):
             try:
-                _drive(plan, lease, make_console(stderr=True))
+                _drive(plan, lease, make_console(stderr=True), begin)
             except KeyboardInterrupt:
                 if has_journal(folder):
-                    _hand_back(plan, export=False)
+                    hand_back(plan, export=False)
                 raise
             except SweepError:
                 _keep_tables(folder, lease)
                 raise
-            return _hand_back(plan, export=plan.settings.export)
+            return hand_back(plan, export=plan.settings.export)
     finally:
         folder.remove_if_empty()
 
 
-def _drive(plan: Plan, lease: Lease, console: Console) -> None:
+def _drive(plan: Plan, lease: Lease, console: Console, begin: Callable[..., None]) -> None:
     """Open the journal, connect to Ray and run lanes until the sweep is over."""
     history = list(read_events(plan.folder)) if has_journal(plan.folder) else []
     check_grows(plan.num_samples, sum(isinstance(event, Asked) for event in history))
-    _announce(plan, history, console)
+    begin(plan, history, console)
     known = [] if history else plan.known
     with (
         _connected(console) as there,

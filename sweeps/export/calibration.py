@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from sweeps.export.verify import ModelTrainer, Stored
@@ -20,13 +20,16 @@ class Calibration:
     """What `predict` divides the logits by."""
     ece: Mapping[str, tuple[float, float]]
     """By split: the expected calibration error before and after."""
+    reliability: Mapping[str, Sequence[tuple[int, float, float]]] = field(default_factory=dict)
+    """By split, where the trainer tells: rows, mean confidence and accuracy of each bin, after."""
 
     def metrics(self) -> dict[str, Any]:
         """As metrics.json has it."""
         before_and_after = {
             split: {"before": before, "after": after} for split, (before, after) in self.ece.items()
         }
-        return {"temperature": self.temperature, "ece": before_and_after}
+        bins = {split: [list(row) for row in rows] for split, rows in self.reliability.items()}
+        return {"temperature": self.temperature, "ece": before_and_after, "reliability": bins}
 
 
 class Calibrated(Protocol):
@@ -67,4 +70,10 @@ def calibrate(trainer: ModelTrainer, stored: Stored) -> tuple[Stored, Calibratio
         log.warning("the model is exported without a temperature: %s", error)
         return stored, None
     ece = {name: (float(before), float(after)) for name, (before, after) in found.ece.items()}
-    return found.best, Calibration(temperature=float(found.temperature), ece=ece)
+    bins = {
+        split: [
+            (int(rows), float(confidence), float(accuracy)) for rows, confidence, accuracy in of
+        ]
+        for split, of in getattr(found, "reliability", {}).items()
+    }
+    return found.best, Calibration(temperature=float(found.temperature), ece=ece, reliability=bins)

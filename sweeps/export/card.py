@@ -2,35 +2,26 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from omegaconf import DictConfig
+
 from sweeps import render
-from sweeps.export.calibration import Calibration
+from sweeps.export.card_model import data_section, retest_section, task_section
+from sweeps.export.card_use import formats_section, use_section
+from sweeps.export.interval import Interval
+from sweeps.export.markdown import table
+from sweeps.export.source import FOLDER
 from sweeps.export.trained import TrainedTrial
+from sweeps.export.writing import Facts, finite
 from sweeps.journal.trials import Trial, Trials
 from sweeps.results import SweepResults
+from sweeps.retest.looks import said_looks
 from sweeps.secrets import masked
 from sweeps.storage.folder import Record
-
-_USE = """\
-In Python, from the folder that holds `{folder}/`:
-
-```python
-from hydra.utils import instantiate
-from omegaconf import OmegaConf
-
-parts = instantiate(OmegaConf.load("{folder}/config.yaml"), _convert_="all")
-best = parts["trainer"].load("{folder}", parts)
-print(best.net)
-```
-
-`parts["trainer"].predict(best.net, rows)` then gives what the network says of raw rows, and
-`parts["trainer"].evaluate(best.net, "test")` its metrics. Nothing here is unpickled: the weights
-are safetensors, the rest is text."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,12 +31,9 @@ class Card:
     trained: TrainedTrial
     folder: Path
     """Where the export will lie."""
-    epoch: int | None = None
-    validation: Mapping[str, float] | None = None
-    test: Mapping[str, float] | None = None
-    calibration: Calibration | None = None
-    unverified: str | None = None
-    """Why the export was not verified."""
+    facts: Facts
+    config: DictConfig
+    """As it is exported."""
 
     @property
     def sweep(self) -> SweepResults:
@@ -62,30 +50,46 @@ class Card:
         sections = [
             f"# {self.sweep.record.name}, {self._what}",
             self._lead(),
-            f"## Metrics\n\n{self._metrics_table()}",
+            *self._task(),
+            *data_section(self.config, self.facts),
+            f"## Metrics\n\n{self._metrics()}",
             *self._calibration(),
+            *retest_section(self.sweep.folder),
             f"## Use\n\n{self._use()}",
+            *formats_section(self.facts.deployed),
             f"## Configuration\n\n{self._configuration()}",
             f"## Search\n\n{self._search()}",
-            f"## Provenance\n\n{_table(('', ''), self._provenance())}",
+            f"## Provenance\n\n{table(('', ''), self._provenance())}",
         ]
         return "\n\n".join(sections) + "\n"
 
     def metrics(self) -> dict[str, Any]:
         """metrics.json."""
+        objective = self.sweep.objective
         return {
             "sweep": self.sweep.record.name,
             "trial": self.trial.number,
-            "verified": self.unverified is None,
+            "verified": self.facts.unverified is None,
             "objective": {
-                "metric": self.sweep.objective.metric,
-                "mode": self.sweep.objective.mode,
+                "metric": objective.metric,
+                "mode": objective.mode,
                 "recorded": self.trial.value,
             },
             "step": self._step,
-            "validation": _finite(self.validation),
-            "test": _finite(self.test),
-            "calibration": self.calibration and self.calibration.metrics(),
+            **self._measured(),
+        }
+
+    def _measured(self) -> dict[str, Any]:
+        facts = self.facts
+        return {
+            "validation": finite(facts.validation),
+            "test": finite(facts.test),
+            "intervals": {
+                split: {name: asdict(interval) for name, interval in of.items()}
+                for split, of in facts.intervals.items()
+            },
+            "calibration": facts.calibration and facts.calibration.metrics(),
+            "formats": {graph.format: asdict(graph) for graph in facts.deployed.graphs},
         }
 
     @property
@@ -94,45 +98,77 @@ class Card:
 
     @property
     def _step(self) -> int | None:
-        if self.epoch is not None:
-            return self.epoch
+        if self.facts.epoch is not None:
+            return self.facts.epoch
         return self.trial.best.step if self.trial.best else None
 
     def _lead(self) -> str:
         metric, value = self.sweep.objective.metric, self.trial.value
         said = f"The model of trial {self.trial.number}, with {metric} {render.number(value)}"
         said += f" at step {self._step}." if self._step is not None else "."
-        if self.unverified is None:
+        if self.facts.unverified is None:
             return f"{said} Verified: loaded from this folder alone, it gives that {metric} again."
-        return f"{said}\n\n**Not verified:** {self.unverified}. This is what the trial left."
+        return f"{said}\n\n**Not verified:** {self.facts.unverified}. This is what the trial left."
 
-    def _metrics_table(self) -> str:
-        if self.validation is None:
+    def _task(self) -> Iterable[str]:
+        if self.facts.deployed.signature is not None:
+            yield task_section(self.facts.deployed.signature)
+
+    def _metrics(self) -> str:
+        if self.facts.validation is None:
             best = self.trial.best.metrics if self.trial.best else self.trial.metrics
             rows = [(name, render.number(value)) for name, value in best.items()]
-            return _table(("metric", "reported"), rows)
-        test = self.test or {}
-        names = dict.fromkeys([*self.validation, *test])
-        rows_of_both = [
-            (n, render.number(self.validation.get(n)), render.number(test.get(n))) for n in names
-        ]
-        return _table(("metric", "validation", "test"), rows_of_both)
+            return table(("metric", "reported"), rows)
+        return f"{self._metrics_table()}\n\n{self._about_metrics()}"
 
-    def _calibration(self) -> Iterable[str]:
-        if self.calibration is None:
-            return
-        temperature = render.number(self.calibration.temperature)
-        rows = [(name, *map(render.number, ece)) for name, ece in self.calibration.ece.items()]
-        table = _table(("expected calibration error", "before", "after"), rows)
-        yield (
-            f"## Calibration\n\nThe temperature is {temperature}, fitted to the validation rows "
-            f"(Guo et al. 2017, arXiv:1706.04599): `predict` divides the logits by it. No class "
-            f"changes, and the metrics above are without it.\n\n{table}"
+    def _metrics_table(self) -> str:
+        validation, test = self.facts.validation or {}, self.facts.test or {}
+        rows = [
+            (
+                name,
+                render.number(validation.get(name)),
+                self._interval("validation", name),
+                render.number(test.get(name)),
+                self._interval("test", name),
+            )
+            for name in dict.fromkeys([*validation, *test])
+        ]
+        return table(("metric", "validation", "95%", "test", "95%"), rows)
+
+    def _interval(self, split: str, name: str) -> str:
+        interval = self.facts.intervals.get(split, {}).get(name)
+        if interval is None:
+            return ""
+        return f"{render.number(interval.low)} to {render.number(interval.high)}"
+
+    def _about_metrics(self) -> str:
+        chosen = (
+            f"This model was chosen on the validation rows among {len(self.sweep.trials)} trials, "
+            f"so that what is measured on them flatters it."
+        )
+        return " ".join(
+            [*_about_intervals(self.facts.intervals), chosen, said_looks(self.sweep.folder)]
         )
 
+    def _calibration(self) -> Iterable[str]:
+        calibration = self.facts.calibration
+        if calibration is None:
+            return
+        temperature = render.number(calibration.temperature)
+        rows = [(name, *map(render.number, ece)) for name, ece in calibration.ece.items()]
+        errors = table(("expected calibration error", "before", "after"), rows)
+        yield (
+            f"## Calibration\n\nThe temperature is {temperature}, fitted to the validation rows "
+            f"(Guo et al. 2017, arXiv:1706.04599): the logits are divided by it for every "
+            f"probability that this export gives. No class changes, and the metrics above are "
+            f"without it.\n\n{errors}"
+        )
+        for split, bins in list(calibration.reliability.items())[-1:]:
+            yield f"Its confidence against what came true, on {split} rows:\n\n{_bins(bins)}"
+
     def _use(self) -> str:
-        if self.unverified is None:
-            return _USE.format(folder=self.folder.name)
+        if self.facts.unverified is None:
+            return use_section(self.folder.name, self.facts.deployed)
         if self.trained.checkpoint is None:
             return "`config.yaml` is the trial's configuration; it reported no checkpoint."
         return (
@@ -142,7 +178,7 @@ class Card:
 
     def _configuration(self) -> str:
         rows = [(f"`{group}`", f"`{name}`") for group, name in self.trained.choices().items()]
-        groups = _table(("group", "choice"), rows) + "\n\n" if rows else ""
+        groups = table(("group", "choice"), rows) + "\n\n" if rows else ""
         return f"{groups}In full in `config.yaml`."
 
     def _search(self) -> str:
@@ -152,9 +188,9 @@ class Card:
             (f"`{p.name}`", f"`{p.describe()}`", f"`{values[p.name]}`" if p.name in values else "")
             for p in self.sweep.space.parameters
         ]
-        budget = _budget(record, trials)
-        table = _table(("parameter", "searched", "this trial"), rows)
-        return "\n\n".join(part for part in (table, self._schedule(), budget) if part)
+        budget = budget_said(record, trials)
+        parameters = table(("parameter", "searched", "this trial"), rows)
+        return "\n\n".join(part for part in (parameters, self._schedule(), budget) if part)
 
     def _schedule(self) -> str:
         """Where parameters changed while this model was trained: which, and after which step."""
@@ -163,7 +199,7 @@ class Card:
         if not changed:
             return ""
         rows = [(str(step), *(f"`{v.get(n)}`" for n in changed)) for step, v in schedule]
-        return _table(("after step", *(f"`{n}`" for n in changed)), rows)
+        return table(("after step", *(f"`{n}`" for n in changed)), rows)
 
     def _provenance(self) -> Iterable[Sequence[str]]:
         record, environment = self.sweep.record, self.sweep.record.environment
@@ -181,104 +217,16 @@ class Card:
         for package, version in (environment.get("versions") or {}).items():
             if version is not None:
                 yield package, str(version)
+        if self.facts.sources:
+            yield "source", f"{self.facts.sources} files in `{FOLDER}/`, with their hashes"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Single:
-    """How good the best trial is alone."""
-
-    trial: int
-    validation: Mapping[str, float]
-    test: Mapping[str, float] | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class CombinedCard(Card):
-    """The card of several trials' models as one; `trained` is the best in it."""
-
-    kind: str
-    """`ensemble` or `soup`."""
-    members: Sequence[Trial]
-    """What is in it, best first."""
-    left_out: Mapping[int, str]
-    """By trial: why it is not in it."""
-    single: Single
-
-    def metrics(self) -> dict[str, Any]:
-        """metrics.json."""
-        return {
-            "sweep": self.sweep.record.name,
-            "kind": self.kind,
-            "trials": [trial.number for trial in self.members],
-            "verified": True,
-            "objective": {
-                "metric": self.sweep.objective.metric,
-                "mode": self.sweep.objective.mode,
-            },
-            "validation": _finite(self.validation),
-            "test": _finite(self.test),
-            "calibration": self.calibration and self.calibration.metrics(),
-            "single": {
-                "trial": self.single.trial,
-                "validation": _finite(self.single.validation),
-                "test": _finite(self.single.test),
-            },
-        }
-
-    @property
-    def _what(self) -> str:
-        return f"{self.kind} of trials {', '.join(str(trial.number) for trial in self.members)}"
-
-    def _lead(self) -> str:
-        how = {
-            "ensemble": "It averages the class probabilities of their models.",
-            "soup": "It is one network with the average of their weights "
-            "(Wortsman et al. 2022, arXiv:2203.05482), batch norms re-estimated on training rows.",
-        }[self.kind]
-        left_out = "".join(
-            f"\n\nTrial {trial} is left out: {why}." for trial, why in self.left_out.items()
-        )
-        return (
-            f"The {self._what}, the best of the sweep. {how} Verified: each of them gives what its "
-            f"trial recorded, and loaded from this folder alone the {self.kind} gives the metrics "
-            f"below.{left_out}"
-        )
-
-    def _metrics_table(self) -> str:
-        alone, test = f"trial {self.single.trial} alone", self.test or {}
-        validation, single_test = self.validation or {}, self.single.test or {}
-        columns = (validation, self.single.validation, test, single_test)
-        rows = [
-            (name, *(render.number(column.get(name)) for column in columns))
-            for name in dict.fromkeys(name for column in columns for name in column)
-        ]
-        header = ("metric", "validation", f"validation, {alone}", "test", f"test, {alone}")
-        return _table(header, rows)
-
-    def _search(self) -> str:
-        record, trials, metric = self.sweep.record, self.sweep.trials, self.sweep.objective.metric
-        names = [*self.sweep.parameters]
-        rows = []
-        for trial in self.members:
-            values = self.sweep.values(trial)
-            cells = [f"`{values[name]}`" if name in values else "" for name in names]
-            rows.append((str(trial.number), render.number(trial.value), *cells))
-        table = _table(("trial", metric, *(f"`{name}`" for name in names)), rows)
-        return f"{table}\n\n{_budget(record, trials)}"
-
-
-def _budget(record: Record, trials: Trials) -> str:
+def budget_said(record: Record, trials: Trials) -> str:
+    """What the search took."""
     return (
         f"{len(trials)} trials, {trials.steps} steps; searcher {_named(record.searcher)}, "
         f"scheduler {_named(record.scheduler)}."
     )
-
-
-def _finite(metrics: Mapping[str, float] | None) -> dict[str, float | None] | None:
-    """Metrics as JSON has them: what is not finite is null."""
-    if metrics is None:
-        return None
-    return {name: value if math.isfinite(value) else None for name, value in metrics.items()}
 
 
 def _named(choice: Mapping[str, Any]) -> str:
@@ -286,7 +234,13 @@ def _named(choice: Mapping[str, Any]) -> str:
     return f"{choice.get('name')} ({options})" if options else str(choice.get("name"))
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    escaped = [[str(cell).replace("|", "\\|") for cell in line] for line in lines]
-    return "\n".join(f"| {' | '.join(line)} |" for line in escaped)
+def _about_intervals(intervals: Mapping[str, Mapping[str, Interval]]) -> Iterable[str]:
+    of = [interval for split in intervals.values() for interval in split.values()]
+    if of:
+        methods = " and ".join(dict.fromkeys(interval.method for interval in of))
+        yield f"The intervals ({methods}) are what other rows of the same kind would give."
+
+
+def _bins(bins: Sequence[tuple[int, float, float]]) -> str:
+    rows = [(str(n), f"{confidence:.3f}", f"{accuracy:.3f}") for n, confidence, accuracy in bins]
+    return table(("rows", "mean confidence", "accuracy"), rows)

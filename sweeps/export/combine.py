@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,17 +12,12 @@ from typing import Any, Literal, Protocol, cast
 from omegaconf import DictConfig
 
 from sweeps.errors import ConfigError, SweepError
-from sweeps.export.best import (
-    CombinedResult,
-    ExportResult,
-    hold,
-    published,
-    replacing,
-    write_card,
-    write_config,
-)
-from sweeps.export.calibration import calibrate
-from sweeps.export.card import CombinedCard, Single
+from sweeps.export.best import published
+from sweeps.export.card_combined import CombinedCard, Single
+from sweeps.export.formats import WEIGHTS, Formats
+from sweeps.export.place import hold, replacing
+from sweeps.export.ranking import best_trials, numbers
+from sweeps.export.result import CombinedResult, ExportResult
 from sweeps.export.trained import TrainedTrial, part_by_itself, without_job
 from sweeps.export.verify import (
     OFFERS,
@@ -31,21 +25,16 @@ from sweeps.export.verify import (
     Stored,
     cannot_rebuild,
     check_recorded,
-    check_reloaded,
     evaluate,
     load,
     objective_of,
     test_metrics,
-    write,
 )
-from sweeps.journal.status import Status
-from sweeps.journal.trials import Trial
-from sweeps.results import SweepResults, load_sweep
+from sweeps.export.writing import Metrics, Model, Say, write_card, write_model
+from sweeps.results import SweepResults
 from sweeps.storage.folder import SweepFolder
 
 Kind = Literal["ensemble", "soup"]
-Say = Callable[[str], None]
-Metrics = Mapping[str, float]
 
 _NEEDED: Mapping[Kind, tuple[str, ...]] = {
     "ensemble": ("ensemble", "ensemble_model"),
@@ -130,6 +119,7 @@ def export_combined(
     count: int,
     recipe: str = "greedy",
     out: Path | None = None,
+    formats: Formats = WEIGHTS,
     say: Say = lambda text: None,
 ) -> ExportResult:
     """Export the best `count` trials as one model, verified.
@@ -144,6 +134,7 @@ def export_combined(
         count: How many of the best trials, 2 or more.
         recipe: Of a soup: `uniform` takes them all, `greedy` those that do not make it worse.
         out: The folder to write; `ensemble/` or `soup/` of the sweep where it is not given.
+        formats: What to write beside the weights.
         say: Told what is being done.
 
     Raises:
@@ -154,7 +145,10 @@ def export_combined(
     if count < 2:
         raise ConfigError(f"--{kind} is {count}; it takes 2 trials or more")
     place = (out or folder.combined(kind)).resolve()
-    with replacing(place) as partial, hold(lambda: _top(folder, kind, count), place) as top:
+    with (
+        replacing(place) as partial,
+        hold(lambda: best_trials(folder, count, flag=f"--{kind}"), place) as top,
+    ):
         members = []
         for i, trained in enumerate(top):
             say(f"loading and evaluating trial {trained.trial.number} ({i + 1} of {count})")
@@ -164,47 +158,9 @@ def export_combined(
                 combined = _ensemble(members, say)
             else:
                 combined = _soup(members, recipe, say)
-            say(f"writing the {kind}, loading it back and comparing")
-            result = _write(combined, kind, members[0], partial, place)
+            say(f"writing the {kind}")
+            result = _write(combined, kind, members[0], partial, place, formats=formats, say=say)
     return published(result, folder)
-
-
-def _top(folder: SweepFolder, kind: Kind, count: int) -> list[TrainedTrial]:
-    """The best trials, best first, each with a checkpoint."""
-    sweep = load_sweep(folder)
-    ranked = [trial for trial in sweep.ranked() if _has_value(trial)]
-    ranked.sort(key=lambda trial: trial is not sweep.best)
-    if len(ranked) < count:
-        raise SweepError(
-            f"--{kind} is {count}; of {len(sweep.trials)} trials {len(ranked)} have a value"
-        )
-    found = [TrainedTrial.of(sweep, trial) for trial in ranked[:count]]
-    there = [trained.checkpoint is not None for trained in found]
-    if not all(there):
-        raise SweepError(_too_few(sweep, kind, found, there))
-    return found
-
-
-def _has_value(trial: Trial) -> bool:
-    bad = trial.status in (Status.FAILED, Status.DIVERGED)
-    return not bad and trial.value is not None and math.isfinite(trial.value)
-
-
-def _too_few(
-    sweep: SweepResults, kind: Kind, found: Sequence[TrainedTrial], there: Sequence[bool]
-) -> str:
-    count, leading = len(found), there.index(False)
-    left = [trained.trial for trained, is_there in zip(found, there, strict=True) if is_there]
-    which = f" (trial {_numbers(left)})" if left else ""
-    fewer = f"; or ask for --{kind} {leading}" if leading >= 2 else ""
-    return (
-        f"--{kind} is {count}, and of the {count} best trials {len(left)} have their checkpoint on "
-        f"disk{which}: sweep with hydra.sweeper.keep_checkpoints={count} or more{fewer}"
-    )
-
-
-def _numbers(trials: Iterable[Trial]) -> str:
-    return ", ".join(str(trial.number) for trial in trials)
 
 
 def _load_member(trained: TrainedTrial, kind: Kind) -> Member:
@@ -270,7 +226,7 @@ def _refusal(kind: Kind, members: Sequence[Member]) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        trials = _numbers(member.trained.trial for member in members)
+        trials = numbers(member.trained.trial for member in members)
         raise SweepError(f"nothing was exported: no {kind} of trials {trials}: {error}") from error
 
 
@@ -285,38 +241,49 @@ def _objective(sweep: SweepResults, metrics: Metrics) -> float:
 
 
 def _write(
-    combined: Combined, kind: Kind, best: Member, partial: Path, place: Path
+    combined: Combined,
+    kind: Kind,
+    best: Member,
+    partial: Path,
+    place: Path,
+    *,
+    formats: Formats,
+    say: Say,
 ) -> ExportResult:
     trainer: ModelTrainer = combined.parts["trainer"]
-    validation = evaluate(trainer, combined.stored.net)
-    stored, calibration = calibrate(trainer, combined.stored)
-    write(trainer, stored, partial)
-    write_config(partial, combined.config)
-    check_reloaded(combined.members[0].trained, partial, validation)
-    test = test_metrics(trainer, stored.net)
+    trained = combined.members[0].trained
+    model = Model(
+        trained=trained,
+        trainer=trainer,
+        stored=combined.stored,
+        config=combined.config,
+        validation=evaluate(trainer, combined.stored.net),
+        what=f"{kind} of trials {numbers(member.trained.trial for member in combined.members)}",
+    )
+    facts = write_model(model, partial, formats, say)
     single_test = test_metrics(best.trainer, best.stored.net)
-    single = Single(trial=best.number, validation=best.validation, test=single_test)
     card = CombinedCard(
-        trained=combined.members[0].trained,
+        trained=trained,
         folder=place,
-        validation=validation,
-        test=test,
-        calibration=calibration,
+        facts=facts,
+        config=combined.config,
         kind=kind,
         members=[member.trained.trial for member in combined.members],
         left_out=combined.left_out,
-        single=single,
+        single=Single(trial=best.number, validation=best.validation, test=single_test),
     )
-    write_card(partial, card)
+    write_card(partial, card.text(), card.metrics())
     sweep = best.trained.sweep
-    value, alone = _objective(sweep, validation), _objective(sweep, best.validation)
+    value, alone = _objective(sweep, model.validation), _objective(sweep, best.validation)
     return ExportResult(
         folder=place,
         trial=best.number,
         verified=True,
         validation=value,
-        test=test,
-        calibration=calibration,
+        test=facts.test,
+        calibration=facts.calibration,
+        graphs=facts.deployed.graphs,
+        left_out=facts.deployed.left_out,
         combined=CombinedResult(
             kind=kind,
             trials=tuple(member.number for member in combined.members),

@@ -117,6 +117,18 @@ def test_metrics(trainer: ModelTrainer, net: Any) -> dict[str, float] | None:
         return None
 
 
+def row_metrics(trainer: ModelTrainer, net: Any, split: str) -> Mapping[str, Any]:
+    """What each row adds to those metrics that are means, `[rows]`, where the trainer tells."""
+    by_row = getattr(trainer, "row_metrics", None)
+    if by_row is None:
+        return {}
+    try:
+        found: Mapping[str, Any] = by_row(net, split)
+    except Exception as error:
+        raise SweepError(f"nothing was exported: row_metrics of {split} fails: {error}") from error
+    return found
+
+
 def objective_of(objective: Objective, validation: Mapping[str, float]) -> float | None:
     """The objective among the metrics of `evaluate`: itself, or without what means validation."""
     metric = objective.metric

@@ -254,7 +254,7 @@ def journal_mark(folder: SweepFolder) -> Mark:
     """How far a sweep's journal goes by now; far cheaper than reading it."""
     if folder.remote is None:
         return mark_of(folder.journal)
-    return Segments(_place(folder.remote)).mark()
+    return Segments(journal_place(folder.remote)).mark()
 
 
 def has_journal(folder: SweepFolder) -> bool:

@@ -141,6 +141,10 @@ class Composer:
         self._groups = tuple(p for p in space.parameters if _is_group(p.name, names_in))
         self._bases: OrderedDict[tuple[str, ...], Base] = OrderedDict()
 
+    def over(self, fixed: Sequence[str], space: Space) -> Composer:
+        """Of the same app, with other fixed overrides and another space."""
+        return Composer(self._loader, self._master, fixed, space)
+
     def base(self, values: Values) -> Base:
         """The base for the group choices among `values`, composed at its first use.
 

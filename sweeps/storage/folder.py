@@ -180,6 +180,29 @@ class SweepFolder:
         """The exported best model."""
         return self.path / "best"
 
+    @property
+    def retests(self) -> SweepFolder:
+        """The best configurations trained again with other seeds: a sweep of its own, within."""
+        inner = self.path / "retest"
+        if self.remote is None:
+            return SweepFolder(inner)
+        return SweepFolder(inner, Remote(self.remote.place / inner.name, inner))
+
+    @property
+    def roster(self) -> Path:
+        """Of a retest: which configurations and seeds; see `sweeps.retest.roster`."""
+        return self.path / "retest.yaml"
+
+    @property
+    def looks(self) -> Path:
+        """When the test data was looked at; in a bucket a folder. See `sweeps.retest.looks`."""
+        return self.path / ("looks.jsonl" if self.remote is None else "looks")
+
+    @property
+    def top(self) -> Path:
+        """The exported best few models, a folder each."""
+        return self.path / "top"
+
     def combined(self, kind: str) -> Path:
         """The exported `ensemble` or `soup` of the best models."""
         return self.path / kind
