@@ -18,6 +18,7 @@ from sweeps.commands.report import REPORT
 from sweeps.commands.results import RESULTS
 from sweeps.commands.retest import RETEST
 from sweeps.commands.submit import SUBMIT
+from sweeps.commands.ui import UI
 from sweeps.commands.verb import Verb, say
 from sweeps.errors import ConfigError, SweepError, did_you_mean, exit_code
 
@@ -27,6 +28,7 @@ _VERBS: dict[str, Verb] = {
     "resume": RESUME,
     "results": RESULTS,
     "report": REPORT,
+    "ui": UI,
     "export": EXPORT,
     "predict": PREDICT,
     "retest": RETEST,

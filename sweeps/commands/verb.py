@@ -76,3 +76,11 @@ def _above(least: int, text: str) -> int:
         if int(text) > least:
             return int(text)
     raise ArgumentTypeError(f"{text!r} is not a number above {least}")
+
+
+def port(text: str) -> int:
+    """A flag's TCP port."""
+    with suppress(ValueError):
+        if 0 < int(text) < 65536:
+            return int(text)
+    raise ArgumentTypeError(f"{text!r} is no port: 1 to 65535")

@@ -96,14 +96,15 @@ def read_journal(path: Path) -> Iterator[Event]:
         yield from decode_lines(file, str(path))
 
 
-def decode_lines(lines: Iterable[bytes], name: str) -> Iterator[Event]:
+def decode_lines(lines: Iterable[bytes], name: str, *, first: int = 1) -> Iterator[Event]:
     """The events of a journal's lines; as `read_journal`.
 
     Args:
         lines: Each with its newline; a last one without is passed over.
         name: Of the journal, for the message.
+        first: The number of the first of these lines.
     """
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(lines, start=first):
         if not line.endswith(b"\n"):
             return
         try:

@@ -36,9 +36,10 @@ BLOCK = 256
 _READS = 5
 """So often a reader begins again where a driver merges objects under its hands."""
 
-T = TypeVar("T")
+KEY = re.compile(r"(?P<epoch>\d{6}-\w+)/(?P<block>\d{6})(/(?P<number>\d{3}))?\.log")
+"""What an object is called; without a number it holds a whole block."""
 
-_KEY = re.compile(r"(?P<epoch>\d{6}-\w+)/(?P<block>\d{6})(/(?P<number>\d{3}))?\.log")
+T = TypeVar("T")
 
 
 class Segments(BaseJournalBackend):
@@ -62,7 +63,7 @@ class Segments(BaseJournalBackend):
         number = 1 + max((int(epoch[:6]) for epoch in before), default=0)
         self._epoch = f"{number:06d}-{uuid.uuid4().hex[:8]}"
         self._place.put(f"{self._epoch}/{0:06d}.log", data)
-        if max(_epochs(self._place.sizes())) != self._epoch:
+        if max(begun(self._place.sizes())) != self._epoch:
             raise SweepError(f"{self._place} was opened by another driver too: let one resume it")
         for epoch in before:
             self._place.delete_below(epoch)
@@ -101,18 +102,18 @@ class Segments(BaseJournalBackend):
 
     def exists(self) -> bool:
         """Whether there is a journal."""
-        return bool(_epochs(self._place.sizes()))
+        return bool(begun(self._place.sizes()))
 
     def mark(self) -> Mark:
         """How far it goes, at the cost of a listing and of one object."""
-        return self._again(self._mark_once)
+        return read_settled(self._place, self._mark_once)
 
     def _mark_once(self) -> Mark:
         keys = self._place.sizes()
-        epochs = _epochs(keys)
+        epochs = begun(keys)
         if not epochs:
             return Mark.of(0, b"")
-        order = _in_order(keys, max(epochs))
+        order = in_order(keys, max(epochs))
         end = self._place.get(order[-1])
         return Mark.of(sum(keys[key] for key in order), end.splitlines()[-1] if end else b"")
 
@@ -122,46 +123,51 @@ class Segments(BaseJournalBackend):
         Raises:
             SweepError: An object is missing although later ones are there.
         """
-        return self._again(self._read_once)
-
-    def _again(self, read: Callable[[], T]) -> T:
-        """Read, and once more where a driver merges objects meanwhile."""
-        failure: Exception | None = None
-        for again in range(_READS):
-            try:
-                return read()
-            except (FileNotFoundError, _GapError) as error:  # merged or replaced meanwhile
-                failure = error
-            time.sleep(0.05 * 2**again)
-        raise SweepError(
-            f"{self._place} cannot be read: {failure}. Restore that object from a version or a "
-            f"copy, or delete those after it to go on from there."
-        ) from failure
+        return read_settled(self._place, self._read_once)
 
     def _read_once(self) -> bytes:
         keys = self._place.sizes()
-        epochs = _epochs(keys)
+        epochs = begun(keys)
         if not epochs:
             return b""
-        data = b"".join(self._place.get_all(_in_order(keys, max(epochs))))
+        data = b"".join(self._place.get_all(in_order(keys, max(epochs))))
         return data[: data.rfind(b"\n") + 1]
 
 
-class _GapError(Exception):
+def read_settled(place: Bucket, read: Callable[[], T]) -> T:
+    """Read, again where a driver merges or replaces objects meanwhile.
+
+    Raises:
+        SweepError: An object is missing although later ones are there.
+    """
+    failure: Exception | None = None
+    for again in range(_READS):
+        try:
+            return read()
+        except (FileNotFoundError, GapError) as error:
+            failure = error
+        time.sleep(0.05 * 2**again)
+    raise SweepError(
+        f"{place} cannot be read: {failure}. Restore that object from a version or a "
+        f"copy, or delete those after it to go on from there."
+    ) from failure
+
+
+class GapError(Exception):
     """An object is missing in the middle."""
 
 
-def _epochs(keys: Iterable[str]) -> set[str]:
+def begun(keys: Iterable[str]) -> set[str]:
     """Those that have begun: their first object, the copy of the one before, is there."""
-    matches = [match for key in keys if (match := _KEY.fullmatch(key))]
+    matches = [match for key in keys if (match := KEY.fullmatch(key))]
     return {m["epoch"] for m in matches if m["number"] is None and int(m["block"]) == 0}
 
 
-def _in_order(keys: Iterable[str], epoch: str) -> list[str]:
+def in_order(keys: Iterable[str], epoch: str) -> list[str]:
     """The objects that hold an epoch's lines, each once."""
     merged, single = dict[int, str](), dict[tuple[int, int], str]()
     for key in keys:
-        match = _KEY.fullmatch(key)
+        match = KEY.fullmatch(key)
         if match is None or match["epoch"] != epoch:
             continue
         if match["number"] is None:
@@ -181,7 +187,7 @@ def _whole(epoch: str, merged: dict[int, str], single: dict[tuple[int, int], str
         expected = BLOCK if block < last else len(numbers)
         missing = sorted(set(range(max([expected, *(n + 1 for n in numbers)]))) - set(numbers))
         if missing:
-            raise _GapError(f"{epoch}/{block:06d}/{missing[0]:03d}.log is missing")
+            raise GapError(f"{epoch}/{block:06d}/{missing[0]:03d}.log is missing")
         yield from (single[block, number] for number in numbers)
 
 
@@ -233,14 +239,14 @@ def open_journal(folder: SweepFolder, *, check: Callable[[], None]) -> Journal |
     """A sweep's journal, for its one writer."""
     if folder.remote is None:
         return Journal(folder.journal)
-    return BucketJournal(_place(folder.remote), check=check)
+    return BucketJournal(journal_place(folder.remote), check=check)
 
 
 def read_events(folder: SweepFolder) -> Iterator[Event]:
     """Every event of a sweep's journal; as `read_journal`."""
     if folder.remote is None:
         return read_journal(folder.journal)
-    place = _place(folder.remote)
+    place = journal_place(folder.remote)
     return decode_lines(Segments(place).lines(), str(place))
 
 
@@ -248,15 +254,16 @@ def journal_mark(folder: SweepFolder) -> Mark:
     """How far a sweep's journal goes by now; far cheaper than reading it."""
     if folder.remote is None:
         return mark_of(folder.journal)
-    return Segments(_place(folder.remote)).mark()
+    return Segments(journal_place(folder.remote)).mark()
 
 
 def has_journal(folder: SweepFolder) -> bool:
     """Whether the sweep ever began."""
     if folder.remote is None:
         return folder.journal.exists()
-    return Segments(_place(folder.remote)).exists()
+    return Segments(journal_place(folder.remote)).exists()
 
 
-def _place(remote: Remote) -> Bucket:
+def journal_place(remote: Remote) -> Bucket:
+    """Where a sweep's journal lies in its bucket."""
     return remote.place / "journal"

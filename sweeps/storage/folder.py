@@ -355,8 +355,15 @@ def list_sweeps(storage: Path | Bucket = DEFAULT_STORAGE) -> list[str]:
     if isinstance(storage, Bucket):
         written = storage.changed(f"{name}/sweep.yaml" for name in storage.folders())
         return [key.partition("/")[0] for key in sorted(written, key=written.__getitem__)]
-    found = sorted(storage.glob("*/sweep.yaml"), key=lambda path: path.stat().st_mtime)
-    return [path.parent.name for path in found]
+    return [path.parent.name for path in sorted(storage.glob("*/sweep.yaml"), key=_written)]
+
+
+def _written(path: Path) -> float:
+    """When a file was written; of one that goes meanwhile, long ago."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -1,0 +1,1 @@
+"""What a page shows, a file a part; they lay out what other modules compute."""

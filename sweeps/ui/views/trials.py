@@ -1,0 +1,154 @@
+"""The trials of a sweep: a table to filter, and those that are selected in it side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from sweeps.errors import ConfigError
+from sweeps.journal.status import Status
+from sweeps.journal.trials import Trial
+from sweeps.report.style import template
+from sweeps.results import SweepResults
+from sweeps.ui.compare import curves, metric_names
+from sweeps.ui.configs import side_by_side
+from sweeps.ui.live import LiveSweep
+from sweeps.ui.shared import dark, keeper, telling
+from sweeps.ui.tables import ORDERS, labels, selected, trials_frame
+from sweeps.ui.words import plain
+
+_REFRESH_S = 2
+_TABLE, _SHOWN, _CHOSEN, _SWEEP = "trials", "shown", "chosen", "selected_in"
+_MOST_COMPARED = 12
+_ROW_PX, _MOST_ROWS = 35, 14
+
+
+def forget_other(name: str) -> None:
+    """Let go of what was selected in another sweep than this one."""
+    if st.session_state.get(_SWEEP) != name:
+        st.session_state.pop(_SHOWN, None)
+        st.session_state.pop(_CHOSEN, None)
+        st.session_state[_SWEEP] = name
+
+
+@st.fragment(run_every=_REFRESH_S)
+@telling
+def show_trials(live: LiveSweep) -> None:
+    """The table, and below it what is selected."""
+    frame = keeper().get(live, "trials", trials_frame)
+    if frame.empty:
+        st.info("No trial has begun yet. The first is shown by itself.")
+        return
+    with live.reading() as sweep:
+        named = labels(sweep)
+    _table(_filtered(frame, named), named)
+    chosen = _chosen(live)
+    if not chosen:
+        st.caption("Tick trials to compare them: their curves and their configs, side by side.")
+        return
+    _compare(live, chosen)
+
+
+def _filtered(frame: pd.DataFrame, named: dict[str, str]) -> pd.DataFrame:
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        statuses = st.pills(
+            "status",
+            [status.value for status in Status],
+            selection_mode="multi",
+            default=None,
+            key="statuses",
+            wrap=True,
+        )
+        text = st.text_input(
+            "conditions", placeholder="lr<0.01 model=mlp", key="conditions", width=260
+        )
+        order = st.selectbox("order", ORDERS, key="order", width=160)
+    try:
+        return selected(frame, named, statuses=statuses, text=text or "", order=order)
+    except ConfigError as error:
+        st.warning(plain(error))
+        return selected(frame, named, statuses=statuses, text="", order=order)
+
+
+def _table(frame: pd.DataFrame, named: dict[str, str]) -> None:
+    numbers = [int(number) for number in frame["trial"]]
+    _keep_selection(numbers)
+    shown: Any = {name: _column(frame[name], label) for name, label in named.items()}
+    st.dataframe(
+        frame.drop(columns="rank"),
+        key=_TABLE,
+        hide_index=True,
+        height=_ROW_PX * (1 + min(len(frame), _MOST_ROWS)) + 3,
+        on_select=_choose,
+        selection_mode="multi-row",
+        column_config={"trial": st.column_config.NumberColumn(pinned=True), **shown},
+        placeholder="",
+        alt="the sweep's trials",
+    )
+
+
+def _column(values: pd.Series, label: str) -> Any:
+    if pd.api.types.is_float_dtype(values):
+        return st.column_config.NumberColumn(label, format="%.5g")
+    return st.column_config.Column(label)
+
+
+def _keep_selection(numbers: list[int]) -> None:
+    """A selection is of rows: where trials have moved, let it move with them."""
+    before = st.session_state.get(_SHOWN, [])
+    st.session_state[_SHOWN] = numbers
+    place = {number: row for row, number in enumerate(numbers)}
+    chosen = st.session_state.get(_CHOSEN, [])
+    rows = sorted(place[number] for number in chosen if number in place)
+    was = sorted(row for row, number in enumerate(before) if number in set(chosen))
+    if rows != was:
+        st.session_state[_TABLE] = {"selection": {"rows": rows, "columns": [], "cells": []}}
+
+
+def _choose() -> None:
+    """Take over what was ticked; trials that the filter hides stay chosen."""
+    shown = st.session_state[_SHOWN]
+    ticked = [shown[row] for row in st.session_state[_TABLE]["selection"]["rows"]]
+    hidden = set(st.session_state.get(_CHOSEN, [])) - set(shown)
+    st.session_state[_CHOSEN] = sorted({*hidden, *ticked})
+
+
+def _chosen(live: LiveSweep) -> list[int]:
+    numbers: list[int] = st.session_state.get(_CHOSEN, [])
+    return numbers[:_MOST_COMPARED]
+
+
+def _compare(live: LiveSweep, chosen: Sequence[int]) -> None:
+    with live.reading() as sweep:
+        trials = [sweep.trials[number] for number in chosen if number < len(sweep.trials)]
+        left, right = st.columns([3, 2], gap="medium")
+        with left:
+            _curves(sweep, trials)
+        with right:
+            _configs(live, trials)
+
+
+def _curves(sweep: SweepResults, trials: Sequence[Trial]) -> None:
+    names = metric_names(sweep)
+    metric = st.selectbox("metric", names, key="metric", format_func=str)
+    figure = curves(sweep, trials, metric)
+    if figure is None:
+        st.info("None of these trials has reported it.")
+        return
+    figure.update_layout(template=template(dark=dark()), uirevision="kept")
+    st.plotly_chart(figure, key="curves", theme=None, config={"displaylogo": False})
+
+
+def _configs(live: LiveSweep, trials: Sequence[Trial]) -> None:
+    differences = st.toggle("only what differs", value=True, key="differences")
+    what = ("configs", differences, tuple(trial.number for trial in trials))
+    frame = keeper().get(
+        live, what, lambda sweep: side_by_side(sweep, trials, differences=differences)
+    )
+    if frame.empty:
+        st.info("These trials have the same config.")
+        return
+    st.dataframe(frame, key="configs", placeholder="", alt="the configs of the selected trials")
