@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sweeps.secrets import is_masked, masked
+from sweeps.secrets import is_masked, masked, masked_text, masked_values
 
 
 @pytest.mark.parametrize(
@@ -32,3 +32,53 @@ from sweeps.secrets import is_masked, masked
 def test_the_values_of_secret_looking_keys_are_masked(given: str, told: str) -> None:
     assert masked(given) == told
     assert is_masked(masked(given)) == (given != told)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("api_key: sk-1\n", "api_key: ***\n"),
+        ('+API_KEY = "sk-1"', '+API_KEY = "***"'),
+        ("-export HF_TOKEN=abc", "-export HF_TOKEN=***"),
+        ('"password": "it\'s", "n": 1', '"password": "***", "n": 1'),
+        ('os.environ["API_KEY"] = "x1"', 'os.environ["API_KEY"] = "***"'),
+        ('f(api_key="abc", b=2)', 'f(api_key="***", b=2)'),
+        ('token: str = "abc"', 'token: str = "***"'),
+        ("{token: abc, n: 1}", "{token: ***, n: 1}"),
+        ('run("sweep hf_token=abc")', 'run("sweep hf_token=***")'),
+        ('url = "postgres://me:pw@host"', 'url = "postgres://me:***@host"'),
+        ("Authorization: Bearer abcdefghijk", "Authorization: Bearer ***"),
+        ("x = ghp_abcdefghijklmnopqrstuvwx", "x = ***"),
+        ("-----BEGIN PRIVATE KEY-----\nMII\n-----END PRIVATE KEY-----", None),
+        ("api_key: ${oc.env:KEY}", "api_key: ${oc.env:KEY}"),
+        ("token = tokenizer.next()", "token = tokenizer.next()"),
+        ("self.token = token", "self.token = token"),
+        ("def f(token: str, n: int)", "def f(token: str, n: int)"),
+        ("password = getpass()", "password = getpass()"),
+        ("max_tokens=512, monkey: 1", "max_tokens=512, monkey: 1"),
+    ],
+)
+def test_text_is_masked_line_by_line_and_stays_otherwise(given: str, told: str | None) -> None:
+    if told is None:
+        told = "-----BEGIN PRIVATE KEY-----***-----END PRIVATE KEY-----"
+    assert masked_text(given) == told
+    assert masked_text(told) == told
+
+
+def test_a_config_hides_a_secret_wherever_it_stands() -> None:
+    config = {
+        "hub": {"api_key": "sk-123456", "url": "https://h?k=sk-123456", "token": None},
+        "reference": {"api_key": "${oc.env:KEY}"},
+        "pin": {"password": 1234},
+        "overrides": ["hub.api_key=sk-123456", "+db={password: pw, n: 2}", "lr=0.1"],
+        "override_dirname": "token=ab,lr=0.1",
+        "secrets": ["one", "two"],
+    }
+    assert masked_values(config) == {
+        "hub": {"api_key": "***", "url": "https://h?k=***", "token": None},
+        "reference": {"api_key": "${oc.env:KEY}"},
+        "pin": {"password": "***"},
+        "overrides": ["hub.api_key=***", "+db={password: ***, n: 2}", "lr=0.1"],
+        "override_dirname": "token=***,lr=0.1",
+        "secrets": ["***", "***"],
+    }

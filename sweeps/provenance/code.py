@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -27,6 +28,8 @@ _CODE_FILE_BYTES = 256 << 10
 """An untracked file of such a name that is longer is data rather than code."""
 _OUTPUTS = {"outputs", "multirun", ".hydra", "mlruns", "wandb", "lightning_logs", "node_modules"}
 _SWEEP = "sweep.yaml"
+_HASHES = re.compile(r"^index [0-9a-f]+\.\.[0-9a-f]+.*\n", re.MULTILINE)
+"""Of the files before and after, by which a secret in them could be guessed."""
 _SECONDS = 20
 
 
@@ -34,14 +37,14 @@ def code_state(folder: Path) -> dict[str, Any] | None:
     """The commit of the checkout around a folder, and its uncommitted difference; None without git.
 
     `diff` is what `git apply` takes on that commit, secrets masked: what git tracks, and untracked
-    files that are code (by their names, at most 256 KB each). `untracked` names those, and
-    `sha256` is the hash of the difference as it is, before masking.
+    files that are code (by their names, at most 256 KB each). `untracked` names those. `sha256` is
+    the hash of that: of what is masked not even a hash is kept.
     """
     try:
         root = Path(_git(folder, "rev-parse", "--show-toplevel").strip())
         commit = _git(root, "rev-parse", "HEAD").strip()
         untracked = _untracked_code(root)
-        diff = _difference(root, untracked)
+        diff = masked_text(_HASHES.sub("", _difference(root, untracked)))
     except (OSError, subprocess.SubprocessError):
         return None
     return {
@@ -49,7 +52,7 @@ def code_state(folder: Path) -> dict[str, Any] | None:
         "branch": _branch(root),
         "sha256": hashlib.sha256(diff.encode()).hexdigest() if diff else None,
         "untracked": untracked,
-        "diff": masked_text(diff) if len(diff) <= MOST_BYTES else "",
+        "diff": diff if len(diff) <= MOST_BYTES else "",
     }
 
 
