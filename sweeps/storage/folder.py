@@ -142,6 +142,10 @@ class SweepFolder:
         """The exported best model."""
         return self.path / "best"
 
+    def tracking(self, name: str) -> Path:
+        """A file or folder of what trackers keep: what they were sent, their logs, their files."""
+        return self.path / "tracking" / name
+
     def combined(self, kind: str) -> Path:
         """The exported `ensemble` or `soup` of the best models."""
         return self.path / kind
