@@ -116,7 +116,7 @@ def main() -> None:
     folder = _folder(task)
     path = folder.tracking(task.ledger)
     folder.pull(path)
-    ledger = Ledger(path)
+    ledger = Ledger(path)  # let go of when this process ends
     sweep = SweepResults(
         folder=folder, record=Record.read(folder), trials=Trials(task.objective), elapsed=0.0
     )

@@ -28,6 +28,7 @@ from sweeps.journal.records import encode
 from sweeps.journal.trials import Trials
 from sweeps.render import working
 from sweeps.tracking.task import Task
+from sweeps.tracking.trackers import describe
 
 if TYPE_CHECKING:
     from sweeps.planning.plan import Plan
@@ -195,6 +196,7 @@ class Feeds:
             )
             errors = folder.tracking(f"{tracking.name}.log")
             self._feeds.append(Feed(task, errors, self._tell))
+            self._console.print(Text(f"tracking: {describe(task, folder)}", "dim"), soft_wrap=True)
 
     def __call__(self, event: Event, trials: Trials) -> None:
         """Let the trackers know of an event that took effect."""

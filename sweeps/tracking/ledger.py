@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import fcntl
 import json
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sweeps.errors import SweepError
 from sweeps.journal.status import Status
+
+_WAIT_S = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,13 +28,22 @@ class Sent:
 
 
 class Ledger:
-    """One tracker's, with one writer: it waits until a process of an earlier driver has ended."""
+    """One tracker's, with one writer."""
 
     def __init__(self, path: Path) -> None:
+        """Open it, once a process of an earlier driver has let it go.
+
+        Raises:
+            SweepError: That one does not end.
+        """
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
         self._file = path.open("a+", encoding="utf-8")
-        fcntl.flock(self._file, fcntl.LOCK_EX)
+        try:
+            self._lock()
+        except SweepError:
+            self._file.close()
+            raise
         self._sent: dict[int, Sent] = {}
         self._read()
 
@@ -48,6 +61,24 @@ class Ledger:
         line = json.dumps([trial, sent.points, sent.status, sent.id], separators=(",", ":"))
         self._file.write(f"{line}\n")
         self._file.flush()
+
+    def close(self) -> None:
+        """Let the next writer have it."""
+        self._file.close()
+
+    def _lock(self) -> None:
+        deadline = time.monotonic() + _WAIT_S
+        while True:
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise SweepError(
+                        f"{self.path} is held by the process of an earlier driver, which does not "
+                        f"end: end it, and resume the sweep"
+                    ) from None
+            time.sleep(0.1)
 
     def _read(self) -> None:
         """Take in what is there; a torn last line, of a machine that went down, is cut off."""

@@ -162,7 +162,5 @@ def _checked(name: str, given: Any) -> dict[str, Any]:
     options = typed({**asdict(schema()), **(given or {})}, schema, key=key)
     mode = options.get("mode")
     if mode is not None and mode not in _MODES:
-        raise ConfigError(
-            f"{key}.mode is {mode!r}; choose {' or '.join(_MODES)}{did_you_mean(mode, _MODES)}"
-        )
+        raise ConfigError(f"{key}.mode is {mode!r}; choose {' or '.join(_MODES)}")
     return options
