@@ -211,7 +211,7 @@ def show(tmp_path: Path) -> Callable[..., Any]:
                 sweep=lambda: sweep_of(record, runs),
                 on_failure=errors.append,
             )
-            follower.follow(lambda _: next(rounds), lambda: None)
+            follower.follow(lambda _: next(rounds))
         if errors:
             raise errors[0]
         return runs

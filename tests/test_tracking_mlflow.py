@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +52,8 @@ class Server:
 
 
 @pytest.fixture
-def server(database: str, request: pytest.FixtureRequest) -> Iterator[Server]:
-    yield Server(database, request.node.name)
+def server(database: str, request: pytest.FixtureRequest) -> Server:
+    return Server(database, request.node.name)
 
 
 def test_a_trial_is_a_run_below_the_sweeps(make_sweep: Any, show: Show, server: Server) -> None:
@@ -145,5 +145,5 @@ def test_a_server_that_is_away_is_an_error_in_seconds(
     made = make_sweep()
     made.ask(0, lr=0.1)
     tracker = Server("http://127.0.0.1:9", "e").tracker()
-    with pytest.raises(Exception, match="127.0.0.1"):
+    with pytest.raises(Exception, match=r"127\.0\.0\.1"):
         show(made, tracker)

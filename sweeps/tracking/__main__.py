@@ -129,8 +129,9 @@ def main() -> None:
         ledger,
         sweep=lambda: sweep_of(sweep.record, runs),
         on_failure=lambda error: telling.say(failed=in_one_line(error)),
+        tick=telling.tick,
     )
-    follower.follow(inbox.over.wait, telling.tick)
+    follower.follow(inbox.over.wait)
     if inbox.failure is not None:
         raise inbox.failure
     telling.end(runs)

@@ -15,10 +15,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.text import Text
@@ -35,10 +35,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_STALLED_S = 30.0
+_STALLED_S = 60.0
 """A tracker that gets nothing further for so long after the sweep's end is given up."""
 _INTERRUPTED_S = 10.0
 _SAY_AFTER_S = 2.0
+_COMMAND = [sys.executable, "-P", "-m", "sweeps.tracking"]
 _ROOT = str(Path(__file__).resolve().parents[2])
 
 
@@ -131,17 +132,9 @@ class Feed:
         """Take in what it says, until it has ended."""
         pipe = self._process.stdout
         assert pipe is not None
-        for line in pipe:
-            self._heard = time.monotonic()
-            words = json.loads(line)
-            if "failed" in words and not self._has_failed:
-                self._has_failed = True
-                self._tell(
-                    f"{self.name} cannot be sent anything ({words['failed']}); the sweep goes on, "
-                    f"and it is tried again"
-                )
-            if "trials" in words:
-                self._left = (words["trials"], words["points"])
+        with pipe:
+            for line in pipe:
+                self._on_words(json.loads(line))
         code = self._process.wait()
         if not self._is_finishing:
             self._tell(
@@ -149,14 +142,25 @@ class Feed:
                 f"{self._errors}. The sweep goes on; caviar resume sends what is missing"
             )
 
+    def _on_words(self, words: Mapping[str, Any]) -> None:
+        self._heard = time.monotonic()
+        if "failed" in words and not self._has_failed:
+            self._has_failed = True
+            self._tell(
+                f"{self.name} cannot be sent anything ({words['failed']}); the sweep goes on, and "
+                f"it is tried again"
+            )
+        if "trials" in words:
+            self._left = (words["trials"], words["points"])
+
 
 def _start(errors: Path) -> subprocess.Popen[bytes]:
     """The process of a tracker; a session of its own, since Ctrl-C is the driver's to answer."""
     errors.parent.mkdir(parents=True, exist_ok=True)
     path = os.pathsep.join(filter(None, (_ROOT, os.environ.get("PYTHONPATH"))))
     with errors.open("ab") as file:
-        return subprocess.Popen(
-            [sys.executable, "-P", "-m", "sweeps.tracking"],
+        return subprocess.Popen(  # noqa: S603 - our own module
+            _COMMAND,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=file,

@@ -34,6 +34,7 @@ class Follower:
         *,
         sweep: Callable[[], Sweep],
         on_failure: Callable[[Exception], None],
+        tick: Callable[[], None] = lambda: None,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
         """Nothing is connected yet.
@@ -44,6 +45,7 @@ class Follower:
             ledger: What the tracker has been sent.
             sweep: What to tell of the sweep as a whole; asked once something has happened.
             on_failure: Told each error of the tracker's.
+            tick: Called whenever something was done.
             sleep: Wait so many seconds.
         """
         self._tracker = tracker
@@ -51,6 +53,7 @@ class Follower:
         self._ledger = ledger
         self._sweep = sweep
         self._on_failure = on_failure
+        self._tick = tick
         self._sleep = sleep
         self._is_open = False
         self._begun: set[int] = set()
@@ -58,25 +61,24 @@ class Follower:
         self._failures = 0
         """In a row."""
 
-    def follow(self, wait: Callable[[float], bool], tick: Callable[[], None]) -> None:
+    def follow(self, wait: Callable[[float], bool]) -> None:
         """Follow the sweep to its end.
 
         Args:
             wait: Wait so many seconds, or until no more events will come; whether that is so.
-            tick: Called after each trial.
         """
         pause = 0.0
         while not wait(pause):
-            pause = self._backoff if self._round(tick) else _ROUND_S
+            pause = self._backoff if self._round() else _ROUND_S
         if self._runs.ending is not None:
-            self._catch_up(tick)
+            self._catch_up()
         if self._is_open:
             self._attempt(lambda: self._tracker.close(self._runs.ending))
 
-    def _catch_up(self, tick: Callable[[], None]) -> None:
+    def _catch_up(self) -> None:
         """Show the rest; a tracker that fails several times in a row now gets no more."""
         self._failures = 0
-        while self._round(tick) and self._failures < _LAST_TRIES:
+        while self._round() and self._failures < _LAST_TRIES:
             self._sleep(self._backoff)
 
     @property
@@ -84,13 +86,13 @@ class Follower:
         first, most = _BACKOFF_S
         return min(most, first * 2.0 ** max(0, self._failures - 1))
 
-    def _round(self, tick: Callable[[], None]) -> bool:
+    def _round(self) -> bool:
         """Show all that is new; whether that failed."""
         while (number := self._runs.take()) is not None:
             done = self._attempt(partial(self._show, number))
             if not done:
                 self._runs.touch(number)
-            tick()
+            self._tick()
             if not done:
                 return True
         return False
@@ -115,6 +117,7 @@ class Follower:
         if not self._is_open:
             self._tracker.open(self._sweep())
             self._is_open, self._begun = True, set()
+            self._tick()
         if number not in self._begun:
             name = self._tracker.begin(run, sent.id)
             sent = self._note(number, Sent(id=name, points=sent.points, status=sent.status))
