@@ -15,11 +15,11 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import psutil
 import pytest
@@ -39,11 +39,17 @@ from sweeps.journal.events import (
     Started,
 )
 from sweeps.journal.file import Journal, read_journal
+from sweeps.journal.objective import Mode, Objective
 from sweeps.journal.status import Decision, Status
 from sweeps.journal.trials import Trials
-from sweeps.results import load_sweep
+from sweeps.results import SweepResults, load_sweep
 from sweeps.space.space import Space, parse_space
 from sweeps.storage.folder import Record, SweepFolder
+from sweeps.tracking.follower import Follower
+from sweeps.tracking.ledger import Ledger
+from sweeps.tracking.runs import Runs
+from sweeps.tracking.task import sweep_of
+from sweeps.tracking.tracker import Tracker
 
 APPS = Path(__file__).parent / "apps"
 
@@ -64,6 +70,11 @@ class MadeSweep:
         Journal(self.folder.journal).append(event)
         self.events.append(event)
         return event
+
+    def opened_again(self) -> None:
+        """The next driver takes it up."""
+        self.run += 1
+        self.add(Opened, run=self.run)
 
     def ask(self, trial: int, **values: Any) -> None:
         params = self.space.optuna_params(values)
@@ -177,6 +188,35 @@ def make_sweep(tmp_path: Path) -> Callable[..., MadeSweep]:
 def make_sweep_in() -> Callable[..., MadeSweep]:
     """The same in a given folder, for sweeps that many tests share."""
     return _make_sweep
+
+
+@pytest.fixture
+def show(tmp_path: Path) -> Callable[..., Any]:
+    """Brings a tracker to where a made sweep stands; what it has been sent lies in a ledger."""
+
+    def show(made: MadeSweep, tracker: Tracker, *, ledger: str = "ledger.jsonl") -> Runs:
+        record = Record.read(made.folder)
+        objective = Objective(metric=str(record.metric), mode=cast(Mode, record.mode))
+        trials = Trials(objective)
+        runs = Runs(SweepResults(folder=made.folder, record=record, trials=trials, elapsed=0.0))
+        for event in made.events:
+            runs.apply(event)
+        errors: list[Exception] = []
+        rounds = iter([False, True])  # one round while it lives, then the end
+        with closing(Ledger(tmp_path / ledger)) as kept:
+            follower = Follower(
+                tracker,
+                runs,
+                kept,
+                sweep=lambda: sweep_of(record, runs),
+                on_failure=errors.append,
+            )
+            follower.follow(lambda _: next(rounds))
+        if errors:
+            raise errors[0]
+        return runs
+
+    return show
 
 
 # Sweeps that really run

@@ -58,6 +58,7 @@ class RayTuneConf:
     teardown_timeout_s: float = 30.0
     keep_checkpoints: int = 1
     export: bool = True
+    tracking: Any = None  # tensorboard, mlflow, wandb: one, a list, or a mapping to their options
     dry_run: bool = False
     resume: Any = False  # true: go on with the sweep; auto: where there is one, else begin it
 

@@ -16,6 +16,7 @@ from sweeps.core.fidelity import Fidelity
 from sweeps.errors import ConfigError, did_you_mean
 from sweeps.journal.objective import Objective
 from sweeps.journal.pareto import Scalarization
+from sweeps.tracking.options import Tracking, parse_tracking
 
 _RETIRED = {
     "n_trials": "num_samples",
@@ -55,6 +56,7 @@ class Settings:
     storage_path: Path | Bucket
     resources: str | Mapping[str, float]
     teardown_timeout_s: float
+    tracking: Sequence[Tracking]
     export: bool
     dry_run: bool
     resume: bool | Literal["auto"]
@@ -101,6 +103,7 @@ class Settings:
             storage_path=_storage(options["storage_path"]),
             resources=_resources(options["resources"]),
             teardown_timeout_s=_at_least(options, "teardown_timeout_s", 0),
+            tracking=parse_tracking(options["tracking"]),
             export=bool(options["export"]),
             dry_run=bool(options["dry_run"]),
             resume=_resume(options),

@@ -45,6 +45,8 @@ from sweeps.schedulers.brackets import Synchronous
 from sweeps.storage.disk import is_refusal, refusal
 from sweeps.storage.folder import Record, SweepFolder
 from sweeps.storage.lease import Lease
+from sweeps.tracking.feeds import following
+from sweeps.tracking.options import check_installed
 from sweeps.worker.adopt import adopting
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
@@ -97,6 +99,7 @@ def run_from_hydra(
     if (take := _TAKER.get()) is not None:
         take(plan)
         return None
+    check_installed(plan.settings.tracking)
     if plan.settings.dry_run:
         preview.show(plan, make_console())
         return None
@@ -151,6 +154,7 @@ def _drive(plan: Plan, lease: Lease, console: Console, begin: Callable[..., None
     begin(plan, history, console)
     known = [] if history else plan.known
     with (
+        following(plan, console) as feeds,
         _connected(console) as there,
         _noting_signals() as signalled,
         watching_head(_head(), end=end_process) as check_head,
@@ -172,12 +176,13 @@ def _drive(plan: Plan, lease: Lease, console: Console, begin: Callable[..., None
             cannot_pause=_cannot_pause(plan),
         )
         _write_record(plan, run=1 + sum(isinstance(event, Opened) for event in history))
+        feeds.start(len(history))
         retention = Retention(plan.folder, keep=plan.settings.keep_checkpoints)
         with (
             contextlib.closing(open_journal(plan.folder, check=lease.check)) as journal,
             LiveTables(plan.folder, history, check=lease.check) as tables,
         ):
-            engine = _engine(plan, journal, [retention, progress, tables])
+            engine = _engine(plan, journal, [retention, progress, tables, feeds])
             engine.open(history, name=plan.folder.name, known=known)
             with _closing(engine) as close, progress:
                 close(run_lanes(plan, engine, each, interrupted=signalled, check=check_head))

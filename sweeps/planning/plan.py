@@ -25,6 +25,7 @@ from sweeps.searchers.base import DEFAULT_NUM_SAMPLES
 from sweeps.secrets import masked
 from sweeps.space.space import Space, parse_space
 from sweeps.storage.folder import Record, SweepFolder
+from sweeps.tracking.options import check_folders
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,6 +139,7 @@ def make_plan(
         folder=folder,
     )
     check_together(settings, scheduler)
+    check_folders(settings.tracking, in_bucket=folder.remote is not None)
     plan.limit  # noqa: B018 - builds the searcher, so that wrong options are answered now
     plan.composer.validate()
     _check_fidelity(plan)
@@ -330,6 +332,7 @@ def make_record(plan: Plan) -> Record:
             "initial": [dict(point) for point in settings.initial],
             "warm_start": list(settings.warm_start),
             "budget": asdict(settings.budget),
+            "tracking": [tracking.name for tracking in settings.tracking],
         },
         environment=environment(plan.app.folder),
     )

@@ -211,6 +211,10 @@ class SweepFolder:
         """Which of them a job's segments were trained on, with which seed, flags and data."""
         return job / "provenance.json"
 
+    def tracking(self, name: str) -> Path:
+        """A file or folder of what trackers keep: what they were sent, their logs, their files."""
+        return self.path / "tracking" / name
+
     def combined(self, kind: str) -> Path:
         """The exported `ensemble` or `soup` of the best models."""
         return self.path / kind
