@@ -140,7 +140,9 @@ def schema_rows(name: str) -> list[tuple[str, str, str]]:
     for place, node in enumerate(tree.body):
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
             key = node.target.id
-            if not key.startswith("_") and key not in ("defaults", "name"):
+            if not key.startswith("_") and not (
+                key == "defaults" or (key == "name" and name != "RayTuneConf")
+            ):
                 rows.append((f"`{key}`", _default(node.value), _documented(tree.body[place + 1 :])))
     return rows
 

@@ -35,16 +35,13 @@ def _steps(block: Block) -> list[str]:
         folder = shlex.quote(str(Path(block.title).parent))
         text = f"{block.text}\n"
         return [f"mkdir -p {folder}", f"printf %s {shlex.quote(text)} > {shlex.quote(block.title)}"]
-    steps = []
-    for command in block.commands:
-        steps.append(f"echo {shlex.quote(f'{block} $ {command}')}")
-        last = command is block.commands[-1]
-        steps.append(_ends_with(block.exits, command) if last and block.exits else command)
-    return steps
+    said = [f"echo {shlex.quote(f'{block} $ {command}')}" for command in block.commands]
+    done = [*block.commands[:-1], *(_ends_with(block.exits, c) for c in block.commands[-1:])]
+    return [step for pair in zip(said, done, strict=True) for step in pair]
 
 
 def _ends_with(code: int, command: str) -> str:
-    return f"ended=0; {command} || ended=$?; test $ended = {code}"
+    return f"ended=0; {command} || ended=$?; test $ended = {code}" if code else command
 
 
 @pytest.fixture
@@ -130,7 +127,7 @@ $ caviar submit
 $ python a/app.py \\
     more
 it's
-$ exit 3
+$ sh -c 'exit 3'
 ```
 """
     made = tmp_path / page.name
@@ -138,8 +135,11 @@ $ exit 3
     found = [Block(**{**vars(block), "page": page}) for block in blocks(made)]
     steps = [step for block in found for step in _steps(block)]
     done = subprocess.run(
-        ["bash", "-c", "\n".join(steps)], cwd=tmp_path, capture_output=True, text=True, check=False
+        ["bash", "-c", "\n".join(["set -e", *steps])], cwd=tmp_path, capture_output=True, text=True
     )
     assert "submit" not in done.stdout
     assert done.stdout.count("it's\n") == 1
-    assert done.returncode == 3
+    assert done.returncode == 0
+
+    other = "\n".join(["set -e", *steps]).replace("exit 3", "exit 4")
+    assert subprocess.run(["bash", "-c", other], cwd=tmp_path, capture_output=True).returncode != 0
