@@ -33,7 +33,11 @@ def commands() -> str:
 
 def sweeper() -> str:
     """The keys of `hydra.sweeper` with their defaults, by the schema's groups."""
-    return _table(("key", "default", "what it is"), schema_rows("RayTuneConf"))
+    chosen = {"`searcher`": "`tpe`", "`scheduler`": "`none`"}
+    rows = [
+        (key, chosen.get(key, default), said) for key, default, said in schema_rows("RayTuneConf")
+    ]
+    return _table(("key", "default", "what it is"), rows)
 
 
 def searchers() -> str:
@@ -174,10 +178,11 @@ def _choices(part: str, table: Mapping[str, Callable[..., Any]]) -> str:
 def _choice(part: str, name: str, factory: Callable[..., Any], schema: Any) -> str:
     words, options = _parsed(factory)
     rows = [
-        (f"`hydra.sweeper.{part}.{key.strip('`')}`", default, options.get(key.strip("`"), ""))
+        (key, default, options.get(key.strip("`"), ""))
         for key, default, _ in schema_rows(schema.__name__)
     ]
-    shown = _table(("option", "default", "what it is"), rows) if rows else "It has no options."
+    header = (f"under `hydra.sweeper.{part}`", "default", "what it is")
+    shown = _table(header, rows) if rows else "It has no options."
     module = inspect.getdoc(inspect.getmodule(factory)) or ""
     return "\n\n".join(
         [

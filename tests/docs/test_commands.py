@@ -19,6 +19,15 @@ HOW_TO = ("your_app", "early_stopping", "resume", "searching", "networks", "clus
 RUN = [ROOT / "README.md", *(DOCS / f"{name}.md" for name in ("tutorial", *HOW_TO))]
 CHECKOUT = ("conf", "sweeps", "models", "cluster", "hydra_plugins", "pyproject.toml")
 LIMIT_S = 900
+SKIPPED = {
+    "make ": "sets up an environment, which takes gigabytes",
+    "pip install": "the same",
+    "python app.py": "docs/your_app.md has such an app",
+    "--cluster gpus": "needs a cluster",
+    "logs -f app-ann": "needs a cluster",
+    "data.path=": "needs data from elsewhere",
+}
+"""Of the README: what a command has in it that is not run, and why."""
 
 
 def script(page: Path) -> str:
@@ -35,8 +44,10 @@ def _steps(block: Block) -> list[str]:
         folder = shlex.quote(str(Path(block.title).parent))
         text = f"{block.text}\n"
         return [f"mkdir -p {folder}", f"printf %s {shlex.quote(text)} > {shlex.quote(block.title)}"]
-    said = [f"echo {shlex.quote(f'{block} $ {command}')}" for command in block.commands]
-    done = [*block.commands[:-1], *(_ends_with(block.exits, c) for c in block.commands[-1:])]
+    skipped = SKIPPED if block.page.name == "README.md" else {}
+    commands = [c for c in block.commands if not any(part in c for part in skipped)]
+    said = [f"echo {shlex.quote(f'{block} $ {command}')}" for command in commands]
+    done = [*commands[:-1], *(_ends_with(block.exits, c) for c in commands[-1:])]
     return [step for pair in zip(said, done, strict=True) for step in pair]
 
 
