@@ -1,9 +1,9 @@
-"""Draw docs/images/ from a real sweep: what the terminal shows while it runs and at its end.
+"""Draw docs/images/ from a real sweep: the terminal, the report and the live page.
 
     python docs/make_screenshots.py
 
-It sweeps `experiment=digits_asha` in a folder of its own, which takes half a minute, and draws from
-what that left, with the code that drew it on the terminal.
+It sweeps `experiment=digits_asha` in a folder of its own, which takes half a minute. The terminal
+is drawn by the code that drew it, from what the sweep left; Chromium looks at the pages.
 """
 
 from __future__ import annotations
@@ -12,12 +12,16 @@ import contextlib
 import io
 import os
 import re
+import shutil
+import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from PIL import Image
+from playwright.sync_api import Page, sync_playwright
 from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console, RenderableType
 
@@ -37,28 +41,28 @@ NAME = "digits"
 WIDTH = 136
 SEEN_AT = 0.55
 """The share of the sweep's events after which the live display is drawn."""
+PAGE = {"width": 1280, "height": 1000}
+COLOURS = 128
+"""Of a PNG: its size is a third of a true-coloured one's."""
 
 
 def main() -> None:
     """Sweep, and draw."""
     with tempfile.TemporaryDirectory() as place, contextlib.chdir(place):
-        sweep()
+        caviar(*COMMAND.split()[1:], f"hydra.sweeper.name={NAME}").wait()
         folder = find_sweep(NAME)
         draw("live.svg", COMMAND, lambda console: console.print(live(folder)))
         draw("sweep.svg", COMMAND, lambda console: end(folder, console))
+        with chromium() as page:
+            picture_report(folder, page)
+            picture_ui(page)
 
 
-def sweep() -> None:
-    """Run the sweep here."""
-    command = [
-        sys.executable,
-        "-m",
-        "sweeps.cli",
-        *COMMAND.split()[1:],
-        f"hydra.sweeper.name={NAME}",
-    ]
+def caviar(*arguments: str, **how: object) -> subprocess.Popen[str]:
+    """Run a command here."""
+    command = [sys.executable, "-m", "sweeps.cli", *arguments]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    subprocess.run(command, check=True, env=environment)  # noqa: S603 - our own
+    return subprocess.Popen(command, env=environment, text=True, **how)  # type: ignore[call-overload]  # noqa: S603
 
 
 def live(folder: SweepFolder) -> RenderableType:
@@ -95,6 +99,48 @@ def draw(name: str, title: str, show: Callable[[Console], object]) -> None:
     show(console)
     plain = re.sub(r"@font-face \{\{.*?\}\}", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
     console.save_svg(str(IMAGES / name), title=title, code_format=plain)
+
+
+@contextlib.contextmanager
+def chromium() -> Iterator[Page]:
+    """A page of a browser without a window."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"))
+        yield browser.new_page(viewport=PAGE)  # type: ignore[arg-type]
+        browser.close()
+
+
+def picture_report(folder: SweepFolder, page: Page) -> None:
+    """What `caviar report` writes: its top, and the first of its plots."""
+    if caviar("report", NAME, "-o", "report.html").wait() != 0:
+        raise SystemExit("caviar report failed")
+    page.goto(Path("report.html").resolve().as_uri())
+    page.locator(".js-plotly-plot .main-svg").first.wait_for()
+    shoot(page, "report.png")
+    page.get_by_role("heading", name="Progress").evaluate("heading => heading.scrollIntoView()")
+    page.wait_for_timeout(1000)
+    shoot(page, "report_plots.png")
+
+
+def picture_ui(page: Page) -> None:
+    """The plots that `caviar ui` shows of the sweep."""
+    server = caviar("ui", f"outputs/sweeps/{NAME}", stderr=subprocess.PIPE)
+    try:
+        assert server.stderr is not None
+        said = next(filter(None, (re.search(r"http://\S+", line) for line in server.stderr)))
+        page.goto(f"{said[0]}&view=Plots")
+        page.locator(".js-plotly-plot .main-svg").first.wait_for(timeout=120_000)
+        page.wait_for_timeout(3000)  # what is further down comes in after the first plot
+        shoot(page, "ui.png")
+    finally:
+        server.send_signal(signal.SIGINT)
+        server.wait(timeout=30)
+
+
+def shoot(page: Page, name: str) -> None:
+    """Write what is in sight, in few colours."""
+    taken = Image.open(io.BytesIO(page.screenshot()))
+    taken.convert("RGB").quantize(COLOURS).save(IMAGES / name, optimize=True)
 
 
 if __name__ == "__main__":
