@@ -13,8 +13,8 @@ from sweeps.commands.doctor import DOCTOR
 from sweeps.commands.export import EXPORT
 from sweeps.commands.jobs import LIST, LOGS, STATUS, STOP
 from sweeps.commands.predict import PREDICT
-from sweeps.commands.reproduce import REPRODUCE
 from sweeps.commands.report import REPORT
+from sweeps.commands.reproduce import REPRODUCE
 from sweeps.commands.results import RESULTS
 from sweeps.commands.retest import RETEST
 from sweeps.commands.submit import SUBMIT
