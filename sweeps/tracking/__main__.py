@@ -118,7 +118,11 @@ def main() -> None:
     folder.pull(path)
     ledger = Ledger(path)  # let go of when this process ends
     sweep = SweepResults(
-        folder=folder, record=Record.read(folder), trials=Trials(task.objective), elapsed=0.0
+        folder=folder,
+        record=Record.read(folder),
+        trials=Trials(task.objective),
+        elapsed=0.0,
+        events=0,
     )
     runs = Runs(sweep)
     inbox = _Inbox(runs, islice(read_events(folder), task.history), sys.stdin)
