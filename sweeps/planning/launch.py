@@ -21,7 +21,7 @@ from sweeps.storage.folder import Record, SweepFolder
 
 SWEEPER = "hydra/sweeper=ray_tune"
 _BUNDLED = "sweeps.train"
-CHECKOUT = Path(__file__).resolve().parents[1]
+CHECKOUT = Path(__file__).resolve().parents[2]
 """Where caviar's own app is, if this is a checkout."""
 
 # Hydra's flags
