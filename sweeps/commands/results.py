@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweeps.commands.verb import Verb, add_help, positive
+from sweeps.commands.verb import Verb, add_help, positive, say
 from sweeps.errors import SweepError
 
 if TYPE_CHECKING:
@@ -158,10 +158,14 @@ def _compare(sweeps: list[Sweep], options: Namespace) -> None:
 
 def _diff(sweep: Sweep, options: Namespace) -> None:
     from sweeps.render import make_console
-    from sweeps.results.diff import diff
+    from sweeps.results.diff import config_of, diff
     from sweeps.results.screen import side_by_side
 
-    rows = diff(sweep.results, *options.diff)
+    results = sweep.results
+    rows = diff(results, *options.diff)
+    lost = [str(n) for n in options.diff if config_of(results, results.trials[n]) is None]
+    if lost:
+        say(f"no config is left of trial {' and '.join(lost)}: parameters alone are compared")
     labels = [f"trial {number}" for number in options.diff]
     if options.format is not None:
         _write(_as_table(rows, labels), options)
