@@ -224,8 +224,11 @@ def test_two_trials_differ_in_keys_of_their_whole_configs(caviar, sweep):
     assert rows["val_loss"].split()[-2:] == ["0.7", "0.1"]
 
 
-def test_trials_without_a_config_are_compared_by_their_parameters(caviar):
+def test_trials_without_a_config_are_compared_by_their_parameters(caviar, sweep, capsys):
+    write_config(sweep, 0, "model: mlp\n")
     rows = json.loads(caviar("sweep", "--diff", "0", "4", "--json"))
+    main(["results", "sweep", "--diff", "0", "4"])
+    assert "no config is left of trial 4: parameters alone" in capsys.readouterr().err
     shown = {row["key"]: (row["trial 0"], row["trial 4"]) for row in rows}
     assert shown["model"] == ("mlp", "convnet")
     assert shown["→ status"] == ("complete", "failed")

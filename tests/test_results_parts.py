@@ -152,6 +152,18 @@ def test_parts_of_ended_trials_stay_as_a_killed_driver_left_them(make_sweep):
     same(made.folder)
 
 
+def test_tables_of_a_journal_that_was_cut_by_hand_go_with_the_next_driver(sweep):
+    written(sweep).write()
+    write_tables(sweep.folder)
+    lines = sweep.folder.journal.read_bytes().splitlines(keepends=True)
+    sweep.folder.journal.write_bytes(b"".join(lines[:-2]))
+    del sweep.events[-2:]
+    parts = written(sweep)
+    assert read_tables(sweep.folder).trials.num_rows == 0
+    parts.write()
+    same(sweep.folder)
+
+
 @pytest.mark.parametrize("crash", ["before metrics", "before trials", "before parts go"])
 def test_a_crash_while_the_parts_become_one_file_is_seen_as_nothing(sweep, monkeypatch, crash):
     written(sweep).write()

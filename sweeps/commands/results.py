@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweeps.commands.verb import Verb, add_help, positive
+from sweeps.commands.verb import Verb, add_help, positive, say
 from sweeps.errors import SweepError
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ def _results(parser: ArgumentParser, given: list[str]) -> int:
 
     options = _options(parser, given)
     sweeps = [load(name) for name in options.sweeps]
+    _read(sweeps, options)
     if options.diff:
         _diff(sweeps[0], options)
     elif options.format is not None:
@@ -34,6 +35,18 @@ def _results(parser: ArgumentParser, given: list[str]) -> int:
     else:
         _print_trials(sweeps[0], options)
     return 0
+
+
+def _read(sweeps: list[Sweep], options: Namespace) -> None:
+    """Read what is shown; of a large sweep that takes seconds, which a terminal says."""
+    from contextlib import nullcontext
+
+    from sweeps.render import make_console
+
+    console = make_console(stderr=True)
+    with console.status("reading") if console.is_terminal else nullcontext():
+        for sweep in sweeps:
+            _ = sweep.arrow if options.format and not options.diff else sweep.results
 
 
 def _options(parser: ArgumentParser, given: list[str]) -> Namespace:
@@ -94,7 +107,14 @@ def _check(parser: ArgumentParser, options: Namespace) -> None:
     if options.diff:
         if len(options.sweeps) > 1:
             parser.error("--diff is of two trials of one sweep")
-        if options.metrics or options.filter or options.sort or options.columns or options.top:
+        if (
+            options.metrics
+            or options.filter
+            or options.sort
+            or options.columns
+            or options.top
+            or options.all
+        ):
             parser.error("--diff goes with --csv, --json, --parquet, --xlsx and -o alone")
 
 
@@ -138,10 +158,14 @@ def _compare(sweeps: list[Sweep], options: Namespace) -> None:
 
 def _diff(sweep: Sweep, options: Namespace) -> None:
     from sweeps.render import make_console
-    from sweeps.results.diff import diff
+    from sweeps.results.diff import config_of, diff
     from sweeps.results.screen import side_by_side
 
-    rows = diff(sweep.results, *options.diff)
+    results = sweep.results
+    rows = diff(results, *options.diff)
+    lost = [str(n) for n in options.diff if config_of(results, results.trials[n]) is None]
+    if lost:
+        say(f"no config is left of trial {' and '.join(lost)}: parameters alone are compared")
     labels = [f"trial {number}" for number in options.diff]
     if options.format is not None:
         _write(_as_table(rows, labels), options)

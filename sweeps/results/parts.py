@@ -22,6 +22,7 @@ TRIALS = 100
 """Of a part."""
 
 _ROWS = 20_000
+_TABLES = ("trials", "metrics")
 
 
 class Parts:
@@ -64,18 +65,25 @@ class Parts:
                 self._touch(event.trial // TRIALS)
 
     def find_written(self) -> None:
-        """Look at what an earlier driver wrote, after its events were taken in."""
+        """Look at what an earlier driver wrote, after its events were taken in.
+
+        Where that is more than the journal holds, the journal was cut since: it is deleted.
+        """
         from sweeps.results.stored import events_in
 
         if not self._touched:
             return
-        tables = "trials", "metrics"
-        whole = min(events_in(self._folder, self._folder.table(name)) for name in tables)
-        there = {name: self._folder.parts(name) for name in tables}
+        whole = [events_in(self._folder, self._folder.table(name)) for name in _TABLES]
+        there = {name: self._folder.parts(name) for name in _TABLES}
+        parts = {
+            part: [events_in(self._folder, there[name].get(self._span(part))) for name in _TABLES]
+            for part in self._touched
+        }
+        if max(map(max, (whole, *parts.values()))) > self._fold.events:
+            self._folder.discard_tables()
+            return
         for part, events in self._touched.items():
-            spans = [there[name].get(self._span(part)) for name in tables]
-            written = min(0 if p is None else events_in(self._folder, p) for p in spans)
-            if max(whole, written) >= events:
+            if max(min(whole), min(parts[part])) >= events:
                 self._unwritten.pop(part, None)
 
     def write(self) -> None:

@@ -63,8 +63,10 @@ def fresh_table(folder: SweepFolder, table: TableName) -> pa.Table | None:
     return pq.read_table(path)
 
 
-def events_in(folder: SweepFolder, path: Path) -> int:
+def events_in(folder: SweepFolder, path: Path | None) -> int:
     """How many of the journal's events a file of a table takes in; 0 where there is none."""
+    if path is None:
+        return 0
     folder.pull(path)
     if not path.exists():
         return 0
@@ -104,12 +106,8 @@ def _events(table: pa.Table) -> int:
 
 def _without(table: pa.Table, key: str, spans: Iterable[tuple[int, int]]) -> pa.Table:
     """The rows of other trials than these."""
-    number = table[key]
-    for first, last in spans:
-        other = pc.or_(pc.less(number, first), pc.greater(number, last))
-        table = table.filter(other)
-        number = table[key]
-    return table
+    gone = [number for first, last in spans for number in range(first, last + 1)]
+    return table.filter(pc.invert(pc.is_in(table[key], pa.array(gone, pa.int64()))))
 
 
 def _united(table: TableName, pieces: list[pa.Table]) -> pa.Table:

@@ -162,6 +162,14 @@ class SweepFolder:
         if self.remote is not None:
             self.remote.place.delete_below(self._parts.name)
 
+    def discard_tables(self) -> None:
+        """Delete both tables, whole and in parts."""
+        for path in (self.trials_table, self.metrics_table):
+            path.unlink(missing_ok=True)
+            if self.remote is not None:
+                self.remote.place.delete(path.name)
+        self.discard_parts()
+
     @property
     def _parts(self) -> Path:
         return self.path / "tables"
