@@ -8,7 +8,8 @@ from sweeps.session import (
     checkpoint_folder,
     get_checkpoint,
     in_sweep,
+    record_data,
     report,
 )
 
-__all__ = ["TrialEnded", "checkpoint_folder", "get_checkpoint", "in_sweep", "report"]
+__all__ = ["TrialEnded", "checkpoint_folder", "get_checkpoint", "in_sweep", "record_data", "report"]

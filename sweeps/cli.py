@@ -12,6 +12,8 @@ from sweeps.commands.apps import RESUME, SWEEP, TRAIN
 from sweeps.commands.doctor import DOCTOR
 from sweeps.commands.export import EXPORT
 from sweeps.commands.jobs import LIST, LOGS, STATUS, STOP
+from sweeps.commands.predict import PREDICT
+from sweeps.commands.reproduce import REPRODUCE
 from sweeps.commands.results import RESULTS
 from sweeps.commands.retest import RETEST
 from sweeps.commands.submit import SUBMIT
@@ -24,7 +26,9 @@ _VERBS: dict[str, Verb] = {
     "resume": RESUME,
     "results": RESULTS,
     "export": EXPORT,
+    "predict": PREDICT,
     "retest": RETEST,
+    "reproduce": REPRODUCE,
     "submit": SUBMIT,
     "list": LIST,
     "status": STATUS,

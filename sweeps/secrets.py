@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 MASK = "***"
 _SECRET = re.compile(
-    r"(?i)(api|access|private)_?key|secret|passw(or)?d|credential"
+    r"(?i)(api|access|account|auth|encryption|private|signing|ssh)[_-]?key|secret|passw(or)?d"
+    r"|passphrase|credential|(^|[_.-])(aws|gcp|azure|auth)[_-]?pass$"
     r"|(?<!pad_)(?<!bos_)(?<!eos_)(?<!unk_)(?<!sep_)(?<!cls_)(?<!mask_)token$"
 )
 """A `token` ends the name, and is none of a tokenizer's: `max_tokens` and `pad_token` are none."""
@@ -16,6 +19,30 @@ _IN_A_MAPPING = re.compile(
     r"""([\w.-]+)(["']?\s*:\s*)((?:\$\{[^{}]*\}|"[^"]*"|'[^']*'|[^,{}\[\]"'])+)"""
 )
 _IN_A_URL = re.compile(r"(://[^/@:\s]*:)(?!\$\{)[^/@\s]+@")
+
+_NAME = r"(?P<name>[A-Za-z_][\w.-]*)"
+_QUOTED = re.compile(
+    _NAME + r"""(?P<sign>["']?\]?\s*(?::\s*\w+\s*=|[:=])\s*[rbuf]?(?P<quote>["']))"""
+    r"(?P<value>(?:\\.|(?!(?P=quote)).)+)(?=(?P=quote))"
+)
+_BARE = re.compile(
+    _NAME + r"""(?P<sign>=|:[ \t]+)(?P<value>[^\s"'#,;(){}\[\]$]+)(?=[\s#,;"'}\]]|$)"""
+)
+_TYPE = re.compile(r"(str|bytes|int|float|bool|Any|None|SecretStr|Optional)\b")
+_MAY_HIDE = re.compile(r"(?i)key|secret|pass|credential|token")
+_SHAPES = re.compile(
+    r"\b(sk-[\w-]{16,}|gh[pousr]_\w{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}|hf_\w{20,}|"
+    r"xox[abpr]-[\w-]{10,}|A[KS]IA[0-9A-Z]{16}|AIza[\w-]{30,}|"
+    r"eyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]{10,})"
+)
+"""What tokens of well-known services look like: OpenAI, GitHub, GitLab, Hugging Face, Slack, AWS,
+Google, and JSON web tokens."""
+_BEARER = re.compile(r"(?i)\b(bearer|basic) [\w.~+/=-]{8,}")
+_PEM = re.compile(
+    r"(-----BEGIN [A-Z ]*PRIVATE KEY-----).*?(-----END [A-Z ]*PRIVATE KEY-----)", re.DOTALL
+)
+_LONG = 6
+"""A secret of so many characters is masked wherever it stands, not only behind its key."""
 
 
 def is_secret(key: str) -> bool:
@@ -47,3 +74,85 @@ def _mask_item(found: re.Match[str]) -> str:
     key, colon, value = found.groups()
     hidden = is_secret(key) and not _REFERENCE.fullmatch(value.strip())
     return f"{key}{colon}{MASK}" if hidden else found[0]
+
+
+def masked_text(text: str) -> str:
+    """Code, a difference or a config as text, what looks like a secret in it masked.
+
+    It may mask too much, and what a line computes stays: `token = read_token()` tells nothing.
+    """
+    text = _PEM.sub(rf"\1{MASK}\2", text)
+    text = _IN_A_URL.sub(rf"\1{MASK}@", text)
+    text = _BEARER.sub(rf"\1 {MASK}", text)
+    text = _SHAPES.sub(MASK, text)
+    lines = text.splitlines(keepends=True)
+    return "".join(_masked_line(line) if _MAY_HIDE.search(line) else line for line in lines)
+
+
+def _masked_line(line: str) -> str:
+    return _BARE.sub(_mask_bare, _QUOTED.sub(_mask_quoted, line))
+
+
+def _mask_quoted(found: re.Match[str]) -> str:
+    if not is_secret(found["name"]) or _REFERENCE.fullmatch(found["value"]):
+        return found[0]
+    return f"{found['name']}{found['sign']}{MASK}"
+
+
+def _mask_bare(found: re.Match[str]) -> str:
+    name, value = found["name"], found["value"]
+    behind = found.string[found.end() : found.end() + 1]
+    is_code = bool(_TYPE.fullmatch(value)) or (
+        found["sign"] == "=" and value.isidentifier() and behind == ","
+    )
+    return found[0] if is_code or not is_secret(name) else f"{name}{found['sign']}{MASK}"
+
+
+def masked_values(plain: Any) -> Any:
+    """A config of mappings and lists, the values of secret-looking keys masked.
+
+    Such a value is masked in other text too: what an interpolation or an override made of it.
+    """
+    known = {str(value) for value in _secrets(plain, "") if len(str(value)) >= _LONG}
+    return _masked(plain, "", sorted(known, key=len, reverse=True))
+
+
+def _secrets(node: Any, key: str) -> Iterator[str | int | float]:
+    """The values that are secret by their keys."""
+    if isinstance(node, Mapping):
+        for name, value in node.items():
+            yield from _secrets(value, str(name))
+    elif isinstance(node, list | tuple):
+        for value in node:
+            yield from _secrets(value, key)
+    elif _hides(key, node):
+        yield node
+
+
+def _hides(key: str, value: Any) -> bool:
+    """Whether a value of that key is a secret; a reference to one, or none at all, is not."""
+    if isinstance(value, bool) or value is None or not is_secret(key):
+        return False
+    return not isinstance(value, str) or not (
+        value in ("", "???", MASK) or _REFERENCE.fullmatch(value)
+    )
+
+
+def _masked(node: Any, key: str, known: list[str]) -> Any:
+    if isinstance(node, Mapping):
+        return {name: _masked(value, str(name), known) for name, value in node.items()}
+    if isinstance(node, list | tuple):
+        return [_masked(value, key, known) for value in node]
+    if _hides(key, node):
+        return MASK
+    if not isinstance(node, str):
+        return node
+    for secret in known:
+        node = node.replace(secret, MASK)
+    node = _SHAPES.sub(MASK, _IN_A_URL.sub(rf"\1{MASK}@", node))
+    return ",".join(map(masked, node.split(","))) if "=" in node else node
+
+
+def masked_environment(variables: Mapping[str, str]) -> dict[str, str]:
+    """Environment variables, those of secret-looking names masked."""
+    return {name: str(value) for name, value in masked_values(dict(variables)).items()}

@@ -89,6 +89,8 @@ class Session:
     rank: int = 0
     """Of a trial in several processes; the others only hear what becomes of rank 0's reports."""
     keeper: Keeper = field(default_factory=OnDisk)
+    data: dict[str, str] = field(default_factory=dict)
+    """Fingerprints of the data that it trains on, by name."""
     clock: Callable[[], float] = time.monotonic
 
     def __post_init__(self) -> None:
@@ -160,6 +162,27 @@ def checkpoint_folder(step: int) -> Path | None:
     elsewhere is copied here first.
     """
     return _session.job_folder / "checkpoints" / f"{step:06d}" if _session else None
+
+
+def record_data(name: str, of: str | bytes | os.PathLike[str]) -> None:
+    """Record what a trial is trained on, so that `caviar reproduce` can tell other data.
+
+    Nothing is done outside a sweep.
+
+    Args:
+        name: What it is called: `train`.
+        of: The path of a file or a folder (`pathlib.Path`), its bytes, or, as text, a fingerprint
+            of your own. Up to 256 MB are read whole, of more there are samples: see
+            `sweeps.provenance.data`. In a process an unchanged file is read once.
+
+    Raises:
+        OSError: The path cannot be read.
+    """
+    if _session is None:
+        return
+    from sweeps.provenance.data import fingerprint
+
+    _session.data[name] = fingerprint(of)
 
 
 def report(

@@ -144,6 +144,9 @@ def train(
         if on_epoch is not None:
             on_epoch(epoch, metrics)
 
+    if sweeps.in_sweep() and hasattr(trainer, "fingerprint"):
+        for name, rows in trainer.fingerprint(parts).items():
+            sweeps.record_data(name, rows)
     return trainer.fit(parts, resume=resume, on_epoch=report, stop=stop)
 
 

@@ -456,3 +456,18 @@ def settings() -> Callable[..., Settings]:
         return Settings.parse(checked(config.hydra.sweeper))
 
     return parse
+
+
+@pytest.fixture
+def make_export(tmp_path: Path) -> Callable[..., Path]:
+    """Writes an export as `caviar export` does, of one linear layer and, for classes, a softmax."""
+    return _exports().writer(tmp_path / "export")
+
+
+def _exports() -> Any:
+    spec = importlib.util.spec_from_file_location("exports", Path(__file__).with_name("exports.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

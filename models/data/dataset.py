@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from models.choices import choose
+from models.data.fingerprint import of_split
 from models.data.preprocessing import Column, Preprocessing
 from models.data.scaling import fit_scaling, fit_statistics
 from models.data.split import SplitRows
@@ -47,6 +49,10 @@ class Stream(Protocol):
 
     def to(self, device: torch.device) -> Stream:
         """The same rows, handed out on a device."""
+        ...
+
+    def fingerprint(self, preprocessing: Preprocessing) -> str:
+        """What tells these rows from others; it takes no pass over them."""
         ...
 
     def part(self, rank: int, ranks: int) -> Stream:
@@ -103,6 +109,17 @@ class Dataset:
         splits: dict[str, Split | Stream]
         splits = {"train": self.train, "validation": self.validation, "test": self.test}
         return choose(splits, name, key="split")
+
+    @cached_property
+    def fingerprints(self) -> dict[str, str]:
+        """By split: what tells its rows from others."""
+        splits = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {name: self._fingerprint(split) for name, split in splits.items()}
+
+    def _fingerprint(self, split: Split | Stream) -> str:
+        if isinstance(split, Split):
+            return of_split(split)
+        return split.fingerprint(self.preprocessing)
 
 
 class Data(Protocol):

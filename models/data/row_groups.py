@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -152,3 +153,12 @@ def row_hashes(key: int, start: int, stop: int) -> np.ndarray[Any, Any]:
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     z ^= z >> np.uint64(31)
     return (z >> np.uint64(11)) * 2.0**-53
+
+
+def read_footer(file: Path) -> bytes:
+    """A file's own description, as its bytes: the last 8 say how long it is."""
+    with file.open("rb") as stream:
+        stream.seek(-8, os.SEEK_END)
+        length = int.from_bytes(stream.read(4), "little")
+        stream.seek(-8 - length, os.SEEK_END)
+        return stream.read(length)

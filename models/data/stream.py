@@ -14,7 +14,9 @@ import torch
 from torch import Tensor
 
 from models.data.dataset import Split
-from models.data.row_groups import RowGroup, Share
+from models.data.fingerprint import of_stream
+from models.data.preprocessing import Preprocessing
+from models.data.row_groups import RowGroup, Share, read_footer
 
 LANES = 4
 """Places of the files that a buffer is filled from, so that sorted files are mixed too. Each holds
@@ -56,6 +58,11 @@ class ParquetStream:
     def to(self, device: torch.device) -> ParquetStream:
         """The same rows, handed out on a device."""
         return replace(self, device=device)
+
+    def fingerprint(self, preprocessing: Preprocessing) -> str:
+        """What tells these rows from others: see `of_stream`; it reads the files' footers."""
+        files = dict.fromkeys(group.file for group in self.groups)
+        return of_stream(map(read_footer, files), self.share, preprocessing)
 
     def part(self, rank: int, ranks: int) -> ParquetStream:
         """One of `ranks` disjoint parts of each batch and of the whole, equal up to one row."""

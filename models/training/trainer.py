@@ -93,6 +93,15 @@ class Trainer(TrainedModels):
             ended = self._epochs(run, dataset, on_epoch=on_epoch, stop=stop)
             return self._result(run, ended)
 
+    def fingerprint(self, parts: Mapping[str, Any]) -> dict[str, str]:
+        """By split: what tells the rows that are trained on from others; reads the data.
+
+        Raises:
+            ValueError: An option is out of its range.
+            FileNotFoundError: The data's file is missing.
+        """
+        return dict(parts["data"].load().fingerprints)
+
     def lr_range_test(
         self, parts: Mapping[str, Any], *, low: float = 1e-6, high: float = 10.0, steps: int = 300
     ) -> LrRangeTest:

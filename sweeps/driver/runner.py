@@ -31,7 +31,7 @@ from sweeps.driver.retention import Retention
 from sweeps.driver.shared_storage import check_storage
 from sweeps.driver.vigil import end_process, watching_head
 from sweeps.errors import SweepError, headline
-from sweeps.journal.events import Asked, Event
+from sweeps.journal.events import Asked, Event, Opened
 from sweeps.journal.segments import has_journal, open_journal, read_events
 from sweeps.journal.status import Status
 from sweeps.journal.trials import Trials
@@ -39,6 +39,7 @@ from sweeps.planning import preview
 from sweeps.planning.notices import notices, of_changed_space
 from sweeps.planning.plan import Plan, check_resumable, make_plan, make_record
 from sweeps.planning.resources import describe_slots, is_auto, resources_of_a_trial
+from sweeps.provenance.driver import begun, gone_on
 from sweeps.render import make_console
 from sweeps.schedulers.brackets import Synchronous
 from sweeps.storage.disk import is_refusal, refusal
@@ -166,7 +167,7 @@ def _drive(plan: Plan, lease: Lease, console: Console, begin: Callable[..., None
             console=console,
             cannot_pause=_cannot_pause(plan),
         )
-        _write_record(plan)
+        _write_record(plan, run=1 + sum(isinstance(event, Opened) for event in history))
         retention = Retention(plan.folder, keep=plan.settings.keep_checkpoints)
         with contextlib.closing(open_journal(plan.folder, check=lease.check)) as journal:
             engine = _engine(plan, journal, [retention, progress])
@@ -216,12 +217,15 @@ def _cannot_pause(plan: Plan) -> tuple[int, str] | None:
     return plan.scheduler.rungs()[0], instead
 
 
-def _write_record(plan: Plan) -> None:
+def _write_record(plan: Plan, *, run: int) -> None:
     """Note what is asked; of a sweep that goes on, where it began stays as it was."""
-    record = make_record(plan)
+    record, folder = make_record(plan), plan.folder
+    now = record.environment
     if plan.settings.resume:
-        record = replace(record, environment=Record.read(plan.folder).environment)
-    record.write(plan.folder)
+        known = gone_on(Record.read(folder).environment, now, folder, run)
+    else:
+        known = begun(now, folder)
+    replace(record, environment=known).write(folder)
 
 
 def _engine(plan: Plan, journal: EventLog, listeners: Iterable[Listener]) -> Engine:

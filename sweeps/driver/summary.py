@@ -22,7 +22,7 @@ from sweeps.journal.trials import Trial
 from sweeps.results import SweepResults
 
 if TYPE_CHECKING:
-    from sweeps.export import CombinedResult, ExportResult
+    from sweeps.export import CombinedResult, ExportResult, TopResult
 
 _TOP = 10
 _FAILURES_SHOWN = 3
@@ -64,6 +64,15 @@ def print_export(export: ExportResult, *, console: Console) -> None:
     """Print what was exported, and how good it is."""
     for line in _export_facts(export):
         console.print(line)
+
+
+def print_top(top: TopResult, *, console: Console) -> None:
+    """What was exported of the best few trials."""
+    console.print(fact("models", _short(top.shown)))
+    for export in top.exports:
+        console.print()
+        for line in _export_facts(export):
+            console.print(line)
 
 
 def progress(sweep: SweepResults) -> Iterator[Text]:
@@ -174,6 +183,17 @@ def _export_facts(export: ExportResult) -> Iterator[Text]:
     if export.test:
         yield fact("test", _metrics(export.test))
     yield from _calibration_facts(export)
+    yield from _format_facts(export)
+
+
+def _format_facts(export: ExportResult) -> Iterator[Text]:
+    """The files that hold the whole model, and the formats that there are none of."""
+    for graph in export.graphs:
+        apart = f"{graph.agreement.difference:.2g}"
+        said = f"within {apart} of the network on {graph.agreement.rows} validation rows"
+        yield fact(graph.format, Text.assemble(f"{graph.file}  ", (said, "dim")))
+    for name, why in export.left_out.items():
+        yield fact(name, Text.assemble(("not written: ", "yellow"), why))
 
 
 def _combined_facts(export: ExportResult, combined: CombinedResult) -> Iterator[Text]:
@@ -188,6 +208,7 @@ def _combined_facts(export: ExportResult, combined: CombinedResult) -> Iterator[
         alone = _metrics(combined.single_test or {})
         yield fact("test", _beside(_metrics(export.test), alone, export))
     yield from _calibration_facts(export)
+    yield from _format_facts(export)
     if combined.worse:
         yield Text(f"trial {export.trial} alone is better: combine fewer trials", "yellow")
 

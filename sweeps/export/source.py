@@ -10,6 +10,7 @@ import inspect
 import sys
 import sysconfig
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -62,8 +63,13 @@ def _is_own(module: ModuleType) -> bool:
     file = inspect.getsourcefile(module) if getattr(module, "__file__", None) else None
     if file is None:
         return False
-    installed = [sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")]
-    return not any(Path(file).resolve().is_relative_to(place) for place in installed)
+    return not any(Path(file).resolve().is_relative_to(place) for place in _installed())
+
+
+@cache
+def _installed() -> frozenset[Path]:
+    names = ("stdlib", "purelib", "platlib")
+    return frozenset(Path(sysconfig.get_path(name)).resolve() for name in names)
 
 
 def _file_of(module: ModuleType) -> Path:

@@ -14,7 +14,7 @@ import io
 import pickle
 import re
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -98,6 +98,16 @@ def apply(
     job.num = job_num
     job.id = job_id
     return config
+
+
+def target_modules(configs: Iterable[DictConfig]) -> list[str]:
+    """The modules of the `_target_`s in configs."""
+    targets = {
+        value
+        for config in configs
+        for value in _targets(OmegaConf.to_container(config, resolve=False))
+    }
+    return sorted({target.rpartition(".")[0] for target in targets} - {""})
 
 
 def group_options(
@@ -194,12 +204,7 @@ class Composer:
 
     def target_modules(self) -> list[str]:
         """The modules of the `_target_`s in the configs composed so far."""
-        targets = {
-            value
-            for base in self._bases.values()
-            for value in _targets(OmegaConf.to_container(base.config(), resolve=False))
-        }
-        return sorted({target.rpartition(".")[0] for target in targets} - {""})
+        return target_modules(base.config() for base in self._bases.values())
 
     def _in_base(self, values: Values) -> tuple[Parameter, ...]:
         # A mapping for a group's key is merged in its turn, which only Hydra itself gets right.

@@ -18,11 +18,12 @@ from sweeps.planning import changes
 from sweeps.planning.app import App, describe_app
 from sweeps.planning.compose import Composer, apply, group_options
 from sweeps.planning.warm import known_trials
+from sweeps.provenance.driver import environment
 from sweeps.schedulers import Scheduler, make_scheduler
 from sweeps.searchers import Searcher, View, make_searcher
 from sweeps.secrets import masked
 from sweeps.space.space import Space, parse_space
-from sweeps.storage.folder import Record, SweepFolder, environment
+from sweeps.storage.folder import Record, SweepFolder
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import os
-import platform
 import re
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -165,6 +161,18 @@ class SweepFolder:
         """The exported best few models, a folder each."""
         return self.path / "top"
 
+    def code_diff(self, run: int) -> Path:
+        """What was not committed when a driver began, where it is too long for sweep.yaml."""
+        return self.path / f"code-{run}.diff"
+
+    def environment(self, identity: str) -> Path:
+        """What trials were trained on: each distinct one once, by its hash."""
+        return self.path / "environments" / f"{identity}.json"
+
+    def provenance(self, job: Path) -> Path:
+        """Which of them a job's segments were trained on, with which seed, flags and data."""
+        return job / "provenance.json"
+
     def combined(self, kind: str) -> Path:
         """The exported `ensemble` or `soup` of the best models."""
         return self.path / kind
@@ -204,6 +212,18 @@ class SweepFolder:
             self.remote.pull_folder(own)
         found = [*own.glob(f"*/{OUTPUT}"), *own.glob(f"*/rung-*/{OUTPUT}")]
         return sorted(found, key=lambda path: _age(path.relative_to(own).as_posix()))
+
+    def jobs(self, trial: int) -> list[Path]:
+        """All of a trial's job folders, oldest first; of one in a bucket only their paths."""
+        own = self.path / "trials" / str(trial)
+        if self.remote is None:
+            files = [*own.glob("*/.hydra"), *own.glob("*/rung-*/.hydra")]
+            names = {self.relative(file.parent) for file in files}
+        else:
+            keys = self.remote.place.sizes(self.remote.key(own))
+            names = {key.partition("/.hydra/")[0] for key in keys if "/.hydra/" in key}
+        place = f"{self.relative(own)}/"
+        return [self.path / name for name in sorted(names, key=lambda n: _age(n[len(place) :]))]
 
     def relative(self, path: Path) -> str:
         """A path inside the folder as the journal names it."""
@@ -257,7 +277,7 @@ class SweepFolder:
             self.path.rmdir()
 
 
-_JOB = re.compile(r"(\d+)(?:\.(\d+))?(?:-(\d+))?/(?:rung-(\d+))?")
+_JOB = re.compile(r"(\d+)(?:\.(\d+))?(?:-(\d+))?(?:/rung-(\d+))?")
 
 
 def _age(inner: str) -> list[int]:
@@ -331,7 +351,7 @@ class Record:
     options: Mapping[str, Any]
     """The rest of `hydra.sweeper`."""
     environment: Mapping[str, Any]
-    """versions, git, hardware; see `environment`."""
+    """versions, git, hardware; see `sweeps.provenance.driver`."""
     format: int = FORMAT
 
     def write(self, folder: SweepFolder) -> None:
@@ -359,42 +379,3 @@ class Record:
                 f"{folder.shown(folder.sweep_yaml)} was written by a newer caviar; update caviar"
             )
         return record
-
-
-def environment(code: Path) -> dict[str, Any]:
-    """Versions, hardware, and the git state of the folder `code`, for the record."""
-    return {
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "cpus": os.cpu_count(),
-        "versions": {name: _version(name) for name in _PACKAGES},
-        "git": _git(code),
-        "interpreter": sys.executable,
-    }
-
-
-_PACKAGES = ("caviar", "ray", "optuna", "hydra-core", "torch", "pyarrow", "numpy")
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def _git(folder: Path) -> dict[str, Any] | None:
-    """The commit and the uncommitted difference of a folder, where it is in a checkout."""
-    try:
-        commit = _run_git(folder, "rev-parse", "HEAD").strip()
-        return {"commit": commit, "diff": _run_git(folder, "diff", "HEAD")}
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-def _run_git(folder: Path, *arguments: str) -> str:
-    command = ["git", "-C", str(folder), *arguments]
-    done = subprocess.run(  # noqa: S603
-        command, capture_output=True, text=True, timeout=10, check=True, errors="replace"
-    )
-    return done.stdout

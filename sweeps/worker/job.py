@@ -34,6 +34,7 @@ from omegaconf._utils import OmegaConfDumper
 from sweeps.planning.app import App, TaskFunction
 from sweeps.planning.relocate import Move
 from sweeps.searchers.base import seed_of
+from sweeps.secrets import masked_values
 from sweeps.storage.folder import OUTPUT
 from sweeps.worker.slate import Generators, keeping_loggers
 
@@ -167,7 +168,10 @@ def _in_folder(folder: Path | None) -> Iterator[None]:
 
 
 def _save(task_config: DictConfig, hydra_config: DictConfig, folder: Path) -> None:
-    """Write the files that Hydra writes beside a job, unless an earlier segment has."""
+    """Write the files that Hydra writes beside a job, unless an earlier segment has.
+
+    Secrets are masked: the folder is what is looked at, copied and shared.
+    """
     if (folder / "overrides.yaml").exists():  # the last of them
         return
     folder.mkdir(parents=True, exist_ok=True)
@@ -187,7 +191,7 @@ _Dumper.add_representer(str, OmegaConfDumper.str_representer)
 
 
 def _to_yaml(config: Any) -> str:
-    plain = OmegaConf.to_container(config, enum_to_str=True)
+    plain = masked_values(OmegaConf.to_container(config, enum_to_str=True))
     text: str = yaml.dump(
         plain, default_flow_style=False, allow_unicode=True, sort_keys=False, Dumper=_Dumper
     )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import importlib.util
 import logging
 import random
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -80,6 +81,28 @@ class _Herald(MetaPathFinder):
 
             spec.loader.exec_module = execute_and_call  # type: ignore[method-assign]
         return spec
+
+
+_OF_THE_NODES_JOB = ("SLURM_", "SLURMD_", "PMI_", "PMIX_")
+
+
+def trial_environment(environment: Mapping[str, str], *, gpus: float) -> dict[str, str]:
+    """Without what a node's launcher said of its own job: libraries would take a trial for it.
+
+    A trial without GPUs sees none: Ray leaves it those of the node.
+    """
+    clean = {k: v for k, v in environment.items() if not k.startswith(_OF_THE_NODES_JOB)}
+    return clean if gpus else {**clean, "CUDA_VISIBLE_DEVICES": ""}
+
+
+def preload(modules: Iterable[str]) -> None:
+    """Import what trials will need, so that the first one does not pay for it.
+
+    What cannot be imported here fails in the trial that needs it, where the error is told.
+    """
+    for module in modules:
+        with contextlib.suppress(Exception):
+            importlib.import_module(module)
 
 
 @contextlib.contextmanager

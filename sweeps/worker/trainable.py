@@ -9,12 +9,11 @@ go along with the next that somebody does, or with the first after `HOLD_S`.
 
 from __future__ import annotations
 
-import math
 import queue
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from ray.exceptions import RayActorError
 from ray.tune import Trainable
 
 from sweeps import session
-from sweeps.journal.objective import Objective
+from sweeps.gathered import Gathered, returned_metrics
 from sweeps.journal.status import Decision
 from sweeps.worker.messages import (
     Idle,
@@ -95,11 +94,11 @@ class Lane(Trainable):
         if isinstance(order, Rest):
             time.sleep(order.seconds)
             return [Idle()]
-        gathered = _Gathered(self._settings.objective) if self._settings.by_rung else None
+        gathered = Gathered(self._settings.objective) if self._settings.by_rung else None
         self._segment = self._begin(order, gathered)
         return self._segment.next_messages()
 
-    def _begin(self, job: Job, gathered: _Gathered | None) -> _Segment:
+    def _begin(self, job: Job, gathered: Gathered | None) -> _Segment:
         assert self._worker is not None
         if self._gang is None:
             return _Segment(job, self._worker.train, gathered)
@@ -146,7 +145,7 @@ class _Segment:
         self,
         job: Job,
         train: Callable[[Job, session.Send], Any],
-        gathered: _Gathered | None = None,
+        gathered: Gathered | None = None,
         gang: Gang | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -206,7 +205,7 @@ class _Segment:
     def _run(self) -> None:
         try:
             result = self._train(self.job, self._send)
-            self._say(self._returned(_metrics(result)))
+            self._say(self._returned(returned_metrics(result)))
         except session.TrialEnded:
             if self._gathered is not None and not self._ending:  # its result is that it diverged
                 self._say(self._returned({}))
@@ -248,27 +247,6 @@ class _Segment:
         return decision
 
 
-class _Gathered:
-    """The best report of a segment whose reports nobody judges one by one."""
-
-    def __init__(self, objective: Objective) -> None:
-        self._objective = objective
-        self.metrics: Mapping[str, float] = {}
-        self.checkpoint: Path | None = None
-
-    def take(self, metrics: dict[str, float], checkpoint: Path | None) -> Decision:
-        """Keep a report if it is the best; one that diverged ends the segment."""
-        value = metrics.get(self._objective.metric)
-        if value is None:
-            return Decision.CONTINUE
-        if not math.isfinite(value):
-            self.metrics = metrics
-            return Decision.STOP
-        if self._objective.replaces(value, self.metrics.get(self._objective.metric)):
-            self.metrics, self.checkpoint = metrics, checkpoint
-        return Decision.CONTINUE
-
-
 def _check_storage(folder: Path) -> None:
     """See that the sweep is here, on a node that may have joined later.
 
@@ -279,11 +257,3 @@ def _check_storage(folder: Path) -> None:
         raise StorageMissingError(
             f"{folder} is not there on {socket.gethostname()}: it has to be on every node"
         )
-
-
-def _metrics(result: Any) -> dict[str, float]:
-    """What a task function returned, as metrics by name; a bare number is called `objective`."""
-    if result is None:
-        return {}
-    named = result if isinstance(result, Mapping) else {Objective().metric: result}
-    return {str(name): session.number(str(name), value) for name, value in named.items()}

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import importlib
 import os
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +19,14 @@ from sweeps.core.memory import OUT_OF_MEMORY, ran_out_of_memory
 from sweeps.planning.app import load_app
 from sweeps.planning.compose import Base, apply
 from sweeps.planning.relocate import Move
+from sweeps.provenance.recorder import Recorder
 from sweeps.storage.disk import STORAGE, cannot_be_written
+from sweeps.storage.folder import SweepFolder
 from sweeps.worker.job import JobRunner, trial_seed
 from sweeps.worker.messages import Job, LaneSettings, Raised
 from sweeps.worker.process_group import World, process_group
-from sweeps.worker.stage import staged
-
-_OF_THE_NODES_JOB = ("SLURM_", "SLURMD_", "PMI_", "PMIX_")
+from sweeps.worker.slate import preload, trial_environment
+from sweeps.worker.stage import Staged, staged
 
 
 class Worker:
@@ -39,8 +39,10 @@ class Worker:
         move = Move.to_this_node(settings.app)
         app, search_path = move.app(settings.app), move.search_path(settings.search_path)
         task, self._module = load_app(app)
-        _preload(settings.preload)
+        preload(settings.preload)
         self._runner = JobRunner(app, task, search_path, move)
+        folder = SweepFolder(settings.folder, settings.remote)
+        self._recorder = Recorder(folder, settings.resources)
         self._bases: dict[str, Base] = {}
         _spare_the_collector()
 
@@ -66,13 +68,15 @@ class Worker:
             job_id=f"{settings.name}_{job.trial}",
             main=self._module,
         )
+        seed, data = trial_seed(settings.seed, job.trial), dict[str, str]()
         with (
             staged(job, send, settings.remote) as files,
+            self._recording(files, seed, data, rank) as recorded_send,
             _session(
                 session.Session(
                     job_folder=files.folder,
                     checkpoint=files.checkpoint,
-                    send=files.send,
+                    send=recorded_send,
                     keeper=files.keeper,
                     objective=settings.objective,
                     rungs=settings.rungs,
@@ -81,12 +85,26 @@ class Worker:
                     best=job.best,
                     best_step=job.best_step,
                     rank=rank,
+                    data=data,
                 )
             ),
             process_group(world, store) if world else contextlib.nullcontext(),
         ):
-            seed = trial_seed(settings.seed, job.trial)
             return self._runner.run(config, files.folder, seed=seed, rank=rank)
+
+    @contextlib.contextmanager
+    def _recording(
+        self, files: Staged, seed: int, data: dict[str, str], rank: int
+    ) -> Iterator[session.Send]:
+        """Note what the segment is trained on, by the first of its ranks."""
+        if rank:
+            yield files.send
+            return
+        segment = self._recorder.segment(files.folder, seed=seed, data=data)
+        try:
+            yield segment.before(files.send)
+        finally:
+            segment.end()
 
     def _base(self, job: Job) -> Base:
         if job.base_id not in self._bases:
@@ -124,24 +142,11 @@ def _cause(error: BaseException, folder: Path) -> str:
 
 
 def _clear_environment(*, gpus: float) -> None:
-    """Drop what the node's launcher said of its own job: libraries would take a trial for it.
-
-    A trial without GPUs sees none: Ray leaves it those of the node.
-    """
-    for name in [name for name in os.environ if name.startswith(_OF_THE_NODES_JOB)]:
+    """Keep from this process what no trial should see."""
+    clean = trial_environment(os.environ, gpus=gpus)
+    for name in os.environ.keys() - clean.keys():
         del os.environ[name]
-    if not gpus:
-        os.environ["CUDA_VISIBLE_DEVICES"] = ""
-
-
-def _preload(modules: Iterable[str]) -> None:
-    """Import what trials will need, so that the first one does not pay for it.
-
-    What cannot be imported here fails in the trial that needs it, where the error is told.
-    """
-    for module in modules:
-        with contextlib.suppress(Exception):
-            importlib.import_module(module)
+    os.environ.update(clean)
 
 
 def _spare_the_collector() -> None:
