@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
@@ -23,13 +23,19 @@ from sweeps.storage.folder import SweepFolder
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_PLOT, _LEAST_PLOT = 28, 10
-"""Characters of the plot, and where the screen is narrow."""
-_WITH_BEHIND, _WITH_INTERVAL, _WITHOUT = 134, 104, 82
-"""Characters of a table with all columns; without what is behind; and without the interval."""
+_BROAD = 1000
+"""Characters that no table needs."""
 _LEGEND = "● mean  ─ interval  · runs  ◆ the sweep's value"
 
 _INTERVAL = f"{LEVEL:.0%} interval"
+_SHAPES = (
+    ((), 28),
+    (("behind",), 28),
+    (("behind", _INTERVAL), 28),
+    (("behind", _INTERVAL), 20),
+    (("behind", _INTERVAL, "spread"), 16),
+)
+"""Columns to leave out, and characters of the plot: for ever narrower screens."""
 
 INTERVALS = (
     f"{LEVEL:.0%} of the mean over seeds: percentiles of the bootstrap, expanded for few seeds "
@@ -43,7 +49,7 @@ CHANCES = (
 
 def show(retest: Retest, sweep: SweepFolder, *, console: Console) -> None:
     """Print the table with its plot, what is best, and what to be warned of."""
-    console.print(_table(retest, width=console.width))
+    console.print(_fitting(retest, console))
     console.print(Text(_LEGEND, "dim"))
     console.print()
     for line in _facts(retest, sweep):
@@ -75,14 +81,18 @@ def _facts(retest: Retest, sweep: SweepFolder) -> Iterator[Text]:
     yield fact("test data", said_looks(sweep))
 
 
-def _table(retest: Retest, *, width: int) -> Table:
-    """A row a configuration; of columns of text those that fit, for the plot shows them too."""
+def _fitting(retest: Retest, console: Console) -> Table:
+    """The fullest table that the screen holds: what it leaves out the plot shows too."""
+    broad = console.options.update(width=_BROAD)
+    tables = [_table(retest, left_out, plot) for left_out, plot in _SHAPES]
+    fitting = (t for t in tables if console.measure(t, options=broad).maximum <= console.width)
+    return next(fitting, tables[-1])
+
+
+def _table(retest: Retest, left_out: Sequence[str], plot: int) -> Table:
+    """A row a configuration."""
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, border_style="dim")
-    axis = _Axis.of(retest, width=max(_LEAST_PLOT, _PLOT - max(0, _WITHOUT - width)))
-    left_out = {
-        *(() if width >= _WITH_BEHIND else ("behind",)),
-        *(() if width >= _WITH_INTERVAL else (_INTERVAL,)),
-    }
+    axis = _Axis.of(retest, width=plot)
     rows = [_cells(retest, configuration, axis) for configuration in retest.configurations]
     headers = [header for header in rows[0] if header not in left_out]
     for header in headers:
