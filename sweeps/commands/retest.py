@@ -127,8 +127,8 @@ RETEST = Verb(
     run=_retest,
     summary="train a sweep's best again with new seeds: which is truly the best?",
     usage=(
-        "SWEEP [--top N] [--seeds N] [--seed-key KEY] [--cpus N] [--gpus N] [--concurrency N]\n"
-        "                     [--show] [--csv | --json] [-o FILE] [OVERRIDES ...]"
+        "SWEEP [--top N] [--seeds N] [--seed-key KEY] [--cpus N] [--gpus N]\n"
+        "                     [--concurrency N] [--show] [--csv | --json] [-o FILE] [OVERRIDES ...]"
     ),
     about=(
         "Train the best configurations again, each with the same new seeds, to the last step;\n"
