@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import shutil
 import sys
 from pathlib import Path
 
@@ -40,10 +41,10 @@ def data(tmp_path):
     return file
 
 
-@pytest.fixture
-def weights(tmp_path):
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory):
     """An export of weights alone: to use it, its network must be rebuilt."""
-    folder = tmp_path / "weights"
+    folder = tmp_path_factory.mktemp("sound") / "weights"
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         config = compose("train", ["data=digits", "model=softmax", "trainer.device=cpu"])
     parts = instantiate(config, _convert_="all")
@@ -55,6 +56,12 @@ def weights(tmp_path):
     OmegaConf.save(config, folder / "config.yaml")
     seal(folder)
     return folder
+
+
+@pytest.fixture
+def weights(sound, tmp_path):
+    """A copy of that, to tamper with."""
+    return Path(shutil.copytree(sound, tmp_path / "weights"))
 
 
 @pytest.fixture

@@ -381,6 +381,17 @@ def test_the_table_has_a_plot_of_the_intervals(retested: Retested) -> None:
     assert "0.7" in lines[0]
 
 
+@pytest.mark.parametrize("width", [80, 110, 200])
+def test_the_table_fits_the_screen(retested: Retested, width: int) -> None:
+    rows = [[0.80123, 0.81456, 0.82789], [0.70001, 0.71234, 0.72999]]
+    table = shown(retested([0.91234, 0.80007], rows), width=width).split("● mean")[0]
+
+    assert max(map(len, table.splitlines())) <= width
+    assert "…" not in table
+    assert ("behind" in table) == (width == 200)
+    assert ("0.80123 to 0.82789" in table) == (width > 80)
+
+
 def test_equal_values_are_drawn_without_dividing_by_nothing(retested: Retested) -> None:
     assert "●" in shown(retested([0.5], [[0.5, 0.5]]))
 
@@ -434,6 +445,13 @@ def test_a_retest_is_no_sweep_of_the_storage(retested: Retested) -> None:
 
     assert list_sweeps(found.folder.path.parent.parent) == ["sweep"]
     assert load_sweep(found.folder.path).trials[0].value == 0.8
+
+
+def test_a_retest_is_not_retested_itself(retested: Retested) -> None:
+    found = retested([0.9], [[0.8]])
+
+    with pytest.raises(ConfigError, match=r"is itself a retest: .* caviar retest .*/sweep with"):
+        RETEST.run(RETEST.parser("retest"), [str(found.folder.path)])
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from omegaconf import OmegaConf
 
@@ -92,22 +90,11 @@ def test_what_has_ended_is_not_trained_again_and_more_is_added(sweep) -> None:
     assert all(len(c.values) == 3 for c in longer.configurations)
 
 
-def cut_short(command: list[str], folder: SweepFolder, output: Path, *, after: int) -> None:
-    """Kill it with SIGKILL once so many more runs have ended, and all that it began."""
+def cut_short(again: Any, folder: SweepFolder, *, after: int) -> None:
+    """Kill it with SIGKILL, and all that it began, once so many more runs have ended."""
     enough = after + (len(ended(folder)) if folder.journal.exists() else 0)
-    with output.open("ab") as file:
-        process = psutil.Popen(command, stdout=file, stderr=file, start_new_session=True)
-    began: list[psutil.Process] = []
-    while not folder.journal.exists() or len(ended(folder)) < enough:
-        assert process.poll() is None, output.read_text()
-        began = process.children(recursive=True)
-        psutil.wait_procs([process], timeout=0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait(60)
-    for child in began:
-        if child.is_running():
-            child.kill()
-    psutil.wait_procs(began, timeout=30)
+    again.wait_until(lambda: folder.journal.exists() and len(ended(folder)) >= enough)
+    again.clean_up()
 
 
 @pytest.mark.slow
@@ -120,29 +107,31 @@ def test_killed_again_and_again_it_trains_no_finished_run_twice_and_the_count_is
     command = [sys.executable, "-m", "sweeps.cli", "retest", str(driver.folder.path)]
     command += ["--top", "3", "--seeds", "4"]
     record = driver.folder.sweep_yaml.read_bytes()
+    trained: dict[int, dict[str, str]] = {}
     for after in (1, 2, 3):
-        cut_short(command, folder, tmp_path / "out.txt", after=after)
-    before = {n: path_of(folder, n).read_text() for n in ended(folder)}
-    assert len(before) >= 6
-    done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
+        again = type(driver)(command=command, output=tmp_path / f"{after}.txt", folder=folder)
+        cut_short(again, folder, after=after)
+        assert {n: epochs_of(folder, n) for n in trained} == trained
+        trained = {n: epochs_of(folder, n) for n in ended(folder)}
+    assert len(trained) >= 6
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
 
     assert done.returncode == 0, done.stderr
     assert "12 of 12 runs ended" in done.stdout
     assert sorted(ended(folder)) == list(range(12))
     asked = [e.trial for e in read_journal(folder.journal) if isinstance(e, Asked)]
     assert asked == list(range(12))
-    assert {n: path_of(folder, n).read_text() for n in before} == before
+    assert {n: epochs_of(folder, n) for n in trained} == trained
     assert {t.status for t in load_sweep(folder).trials} == {Status.COMPLETE}
     assert driver.folder.sweep_yaml.read_bytes() == record
 
 
-def path_of(folder: SweepFolder, trial: int) -> Path:
-    """What a run that ended wrote of its epochs, wherever it ran; once."""
-    whole = [
-        p for p in folder.path.glob(f"trials/{trial}/*/epochs.log") if p.read_text() == "1\n2\n"
-    ]
-    assert len(whole) == 1
-    return whole[0]
+def epochs_of(folder: SweepFolder, trial: int) -> dict[str, str]:
+    """What a run wrote of its epochs, by job folder."""
+    return {
+        path.parent.name: path.read_text()
+        for path in folder.path.glob(f"trials/{trial}/*/epochs.log")
+    }
 
 
 @pytest.mark.slow

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from sweeps.storage.folder import SweepFolder
 
 
+_INTERRUPTED = 130
+
+
 def _retest(parser: ArgumentParser, given: list[str]) -> int:
     options = _options(parser, given)
 
@@ -26,11 +29,9 @@ def _retest(parser: ArgumentParser, given: list[str]) -> int:
     if options.show:
         _write(_there(folder), folder, options)
         return 0
-    code = 0
-    try:
-        _train(folder, options)
-    except SystemExit as ended:  # the app's, or that of a sweep that was interrupted
-        code = refused(ended) if not isinstance(ended.code, int) else ended.code
+    code = _train(folder, options)
+    if code not in (0, _INTERRUPTED):
+        return code
     from sweeps.retest.results import read_retest
 
     if (found := read_retest(folder)) is not None:
@@ -40,7 +41,8 @@ def _retest(parser: ArgumentParser, given: list[str]) -> int:
     return code
 
 
-def _train(folder: SweepFolder, options: Namespace) -> None:
+def _train(folder: SweepFolder, options: Namespace) -> int:
+    """Train what is missing; the exit code of the app's command line."""
     from sweeps.retest.run import Asked, retest
 
     asked = Asked(
@@ -51,7 +53,18 @@ def _train(folder: SweepFolder, options: Namespace) -> None:
         gpus=options.gpus,
         concurrency=options.concurrency,
     )
-    retest(folder, asked, overrides=options.overrides)
+    try:
+        retest(folder, asked, overrides=options.overrides)
+    except SystemExit as ended:
+        return _code(ended)
+    return 0
+
+
+def _code(ended: SystemExit) -> int:
+    try:
+        return refused(ended)
+    except SystemExit:
+        return ended.code if isinstance(ended.code, int) else 1
 
 
 def _there(folder: SweepFolder) -> Retest:
@@ -114,8 +127,8 @@ RETEST = Verb(
     run=_retest,
     summary="train a sweep's best again with new seeds: which is truly the best?",
     usage=(
-        "SWEEP [--top N] [--seeds N] [--seed-key KEY] [--cpus N] [--gpus N] [--concurrency N]\n"
-        "                     [--show] [--csv | --json] [-o FILE] [OVERRIDES ...]"
+        "SWEEP [--top N] [--seeds N] [--seed-key KEY] [--cpus N] [--gpus N]\n"
+        "                     [--concurrency N] [--show] [--csv | --json] [-o FILE] [OVERRIDES ...]"
     ),
     about=(
         "Train the best configurations again, each with the same new seeds, to the last step;\n"

@@ -11,16 +11,15 @@ from omegaconf import DictConfig
 
 from sweeps import render
 from sweeps.export.card_model import data_section, retest_section, task_section
+from sweeps.export.card_provenance import provenance_section
 from sweeps.export.card_use import formats_section, use_section
 from sweeps.export.interval import Interval
 from sweeps.export.markdown import table
-from sweeps.export.source import FOLDER
 from sweeps.export.trained import TrainedTrial
 from sweeps.export.writing import Facts, finite
 from sweeps.journal.trials import Trial, Trials
 from sweeps.results import SweepResults
 from sweeps.retest.looks import said_looks
-from sweeps.secrets import masked
 from sweeps.storage.folder import Record
 
 
@@ -59,7 +58,7 @@ class Card:
             *formats_section(self.facts.deployed),
             f"## Configuration\n\n{self._configuration()}",
             f"## Search\n\n{self._search()}",
-            f"## Provenance\n\n{table(('', ''), self._provenance())}",
+            provenance_section(self.trained, what=self._what, sources=self.facts.sources),
         ]
         return "\n\n".join(sections) + "\n"
 
@@ -200,25 +199,6 @@ class Card:
             return ""
         rows = [(str(step), *(f"`{v.get(n)}`" for n in changed)) for step, v in schedule]
         return table(("after step", *(f"`{n}`" for n in changed)), rows)
-
-    def _provenance(self) -> Iterable[Sequence[str]]:
-        record, environment = self.sweep.record, self.sweep.record.environment
-        git = environment.get("git") or {}
-        dirty = " with uncommitted changes" if git.get("diff") else ""
-        app = record.app.get("file") or record.app.get("module")
-        yield "sweep", f"`{record.name}`"
-        yield "model", self._what
-        yield "seed of the search", str(record.seed)
-        yield "app", f"`{Path(str(app)).name}`"
-        yield "command line", f"`{' '.join(map(masked, record.app.get('argv', [])))}`"
-        if git:
-            yield "git commit", f"`{git['commit']}`{dirty}"
-        yield "python", str(environment.get("python"))
-        for package, version in (environment.get("versions") or {}).items():
-            if version is not None:
-                yield package, str(version)
-        if self.facts.sources:
-            yield "source", f"{self.facts.sources} files in `{FOLDER}/`, with their hashes"
 
 
 def budget_said(record: Record, trials: Trials) -> str:

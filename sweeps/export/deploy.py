@@ -87,13 +87,17 @@ def deploy(
         return Deployed(left_out=_without(dict.fromkeys(formats.graphs, why), formats))
     made, signature = _described(trainer, stored)
     signature.write(folder)
-    left_out = dict(_not_installed(formats.graphs))
+    left_out: Mapping[str, str] = dict(_not_installed(formats.graphs))
     wanted = [name for name in formats.graphs if name not in left_out]
-    left_out |= _write(made.module, signature, folder, wanted, say) if wanted else {}
+    if wanted:
+        left_out = {**left_out, **_write(made.module, signature, folder, wanted, say)}
     runs = {name: _load(folder, name) for name in wanted if name not in left_out}
+    left_out = _without(left_out, formats)
+    if not runs:
+        return Deployed(signature=signature, left_out=left_out)
     say("comparing what was exported with the network on validation rows")
-    graphs = _compare(trainer, stored, signature, folder, runs) if runs else ()
-    return Deployed(signature=signature, graphs=graphs, left_out=_without(left_out, formats))
+    graphs = _compare(trainer, stored, signature, folder, runs)
+    return Deployed(signature=signature, graphs=graphs, left_out=left_out)
 
 
 def _not_installed(names: Iterable[str]) -> Iterator[tuple[str, str]]:
@@ -192,8 +196,9 @@ def _compare(
     runs: Mapping[str, Run],
 ) -> tuple[Graph, ...]:
     try:
-        rows = trainer.raw_rows(stored.net, "validation")
-        found = compare(lambda x: trainer.predict(stored.net, x), runs, rows, signature)
+        with _on_the_cpu(stored.net):
+            rows = trainer.raw_rows(stored.net, "validation")
+            found = compare(lambda x: trainer.predict(stored.net, x), runs, rows, signature)
     except SweepError:
         raise
     except Exception as error:
@@ -209,3 +214,18 @@ def _compare(
         )
         for name in runs
     )
+
+
+@contextmanager
+def _on_the_cpu(net: Any) -> Iterator[None]:
+    """A network where its graphs run: a GPU's shortened products are off by more than they are."""
+    parameters = net.parameters() if hasattr(net, "parameters") else ()
+    devices = {parameter.device for parameter in parameters}
+    if len(devices) != 1 or next(iter(devices)).type == "cpu":
+        yield
+        return
+    net.cpu()
+    try:
+        yield
+    finally:
+        net.to(devices.pop())

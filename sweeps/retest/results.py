@@ -133,10 +133,6 @@ class Retest:
         """Whether all have ended."""
         return self.ended == self.total
 
-    def outcome(self, run: tuple[int, int]) -> int:
-        """The number of the trial that trained a configuration with a seed."""
-        return self.roster.runs.index(run)
-
 
 def read_retest(folder: SweepFolder) -> Retest | None:
     """The retest of a sweep; None where there is none.

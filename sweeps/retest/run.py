@@ -57,6 +57,12 @@ def retest(folder: SweepFolder, asked: Asked, *, overrides: Sequence[str] = ()) 
         SweepError: There is nothing to retest, or no run gave a value.
         SystemExit: The app or its sweep ended so.
     """
+    folder.pull(folder.roster)
+    if folder.roster.exists():
+        raise ConfigError(
+            f"{folder.place} is itself a retest: for more seeds or configurations, "
+            f"caviar retest {folder.storage} with a larger --seeds or --top"
+        )
     sweep = load_sweep(folder)
     roster = _roster(sweep, asked, Roster.read(folder.retests))
     before = read_retest(folder)
@@ -96,7 +102,7 @@ def _run(sweep: SweepResults, roster: Roster, asked: Asked, overrides: Sequence[
         whole = roster if roster.seed_key else replace(roster, seed_key=_seed_key(plan, sweep))
         run_between(
             _planned(plan, sweep, whole, asked),
-            begin=lambda plan, history, console: _begin(plan, whole, history, console),
+            begin=lambda plan, history, console: _begin(plan, sweep, whole, history, console),
             hand_back=lambda plan, export: write_tables(plan.folder),
         )
 
@@ -194,7 +200,9 @@ def _check_composes(plan: Plan, roster: Roster) -> None:
         raise ConfigError(f"--seed-key is {roster.seed_key!r}: {error}") from error
 
 
-def _begin(plan: Plan, roster: Roster, history: Sequence[Event], console: Console) -> None:
+def _begin(
+    plan: Plan, sweep: SweepResults, roster: Roster, history: Sequence[Event], console: Console
+) -> None:
     """Note what is to be trained, now that nobody else does, and say it."""
     roster.write(plan.folder)
     objective = plan.settings.objective
@@ -203,6 +211,12 @@ def _begin(plan: Plan, roster: Roster, history: Sequence[Event], console: Consol
         f"{verb} of [bold]{roster.sweep}[/]: {len(roster.entries)} configurations, each with "
         f"{len(roster.seeds)} seeds, {objective.mode} {objective.metric}, in {plan.folder.place}",
     )
+    if sweep.trials.closed is None:
+        console.print(
+            f"{sweep.folder.name} has not ended: these are its best so far; a later --top adds "
+            f"what is best then",
+            style="yellow",
+        )
     if roster.seed_key is None:
         console.print(
             f"the app's config has no key {DEFAULT_KEY!r}: runs of a configuration differ in what "

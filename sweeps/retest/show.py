@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
@@ -23,9 +23,19 @@ from sweeps.storage.folder import SweepFolder
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_WIDTH = 28
-"""Characters of the plot."""
+_BROAD = 1000
+"""Characters that no table needs."""
 _LEGEND = "● mean  ─ interval  · runs  ◆ the sweep's value"
+
+_INTERVAL = f"{LEVEL:.0%} interval"
+_SHAPES = (
+    ((), 28),
+    (("behind",), 28),
+    (("behind", _INTERVAL), 28),
+    (("behind", _INTERVAL), 20),
+    (("behind", _INTERVAL, "spread"), 16),
+)
+"""Columns to leave out, and characters of the plot: for ever narrower screens."""
 
 INTERVALS = (
     f"{LEVEL:.0%} of the mean over seeds: percentiles of the bootstrap, expanded for few seeds "
@@ -39,7 +49,7 @@ CHANCES = (
 
 def show(retest: Retest, sweep: SweepFolder, *, console: Console) -> None:
     """Print the table with its plot, what is best, and what to be warned of."""
-    console.print(_table(retest))
+    console.print(_fitting(retest, console))
     console.print(Text(_LEGEND, "dim"))
     console.print()
     for line in _facts(retest, sweep):
@@ -71,38 +81,46 @@ def _facts(retest: Retest, sweep: SweepFolder) -> Iterator[Text]:
     yield fact("test data", said_looks(sweep))
 
 
-def _table(retest: Retest) -> Table:
+def _fitting(retest: Retest, console: Console) -> Table:
+    """The fullest table that the screen holds: what it leaves out the plot shows too."""
+    broad = console.options.update(width=_BROAD)
+    tables = [_table(retest, left_out, plot) for left_out, plot in _SHAPES]
+    fitting = (t for t in tables if console.measure(t, options=broad).maximum <= console.width)
+    return next(fitting, tables[-1])
+
+
+def _table(retest: Retest, left_out: Sequence[str], plot: int) -> Table:
+    """A row a configuration."""
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, border_style="dim")
-    for header in ("trial", "sweep", "mean", "spread", "runs", f"{LEVEL:.0%} interval", "best?"):
-        table.add_column(header, justify="right", no_wrap=True)
-    axis = _Axis.of(retest)
-    table.add_column(axis.header, no_wrap=True)
-    table.add_column("behind", justify="right", no_wrap=True)
-    for configuration in retest.configurations:
-        table.add_row(*_cells(retest, configuration, axis), style=_style(retest, configuration))
+    axis = _Axis.of(retest, width=plot)
+    rows = [_cells(retest, configuration, axis) for configuration in retest.configurations]
+    headers = [header for header in rows[0] if header not in left_out]
+    for header in headers:
+        justify: JustifyMethod = "left" if header == axis.header else "right"
+        table.add_column(header, justify=justify, no_wrap=True)
+    for configuration, row in zip(retest.configurations, rows, strict=True):
+        cells = [row[header] for header in headers]
+        table.add_row(*cells, style="bold" if configuration is retest.best else "")
     return table
 
 
-def _style(retest: Retest, of: Configuration) -> str:
-    return "bold" if of is retest.best else ""
-
-
-def _cells(retest: Retest, of: Configuration, axis: _Axis) -> list[Text | str]:
+def _cells(retest: Retest, of: Configuration, axis: _Axis) -> dict[str, Text | str]:
+    """By header."""
     mark = Text("● ", "green") if of is retest.best else Text()
     value = render.number(of.entry.value)
     if of is retest.winner:
         value = f"{value} ●"
-    return [
-        mark + Text(str(of.trial)),
-        Text(value, "yellow" if is_overstated(retest, of) else ""),
-        render.number(of.mean),
-        render.number(of.spread),
-        _runs(of),
-        "-" if of.interval is None else " to ".join(map(render.number, of.interval)),
-        percent(of.chance),
-        axis.row(of),
-        _behind(of),
-    ]
+    return {
+        "trial": mark + Text(str(of.trial)),
+        "sweep": Text(value, "yellow" if is_overstated(retest, of) else ""),
+        "mean": render.number(of.mean),
+        "spread": render.number(of.spread),
+        "runs": _runs(of),
+        _INTERVAL: "-" if of.interval is None else " to ".join(map(render.number, of.interval)),
+        "best?": percent(of.chance),
+        axis.header: axis.row(of),
+        "behind": _behind(of),
+    }
 
 
 def _runs(of: Configuration) -> Text:
@@ -126,24 +144,24 @@ def _behind(of: Configuration) -> str:
 class _Axis:
     """The plot's axis, the same for all rows."""
 
-    def __init__(self, low: float, high: float) -> None:
-        self.low, self.high = low, high
+    def __init__(self, low: float, high: float, width: int) -> None:
+        self.low, self.high, self.width = low, high, width
 
     @classmethod
-    def of(cls, retest: Retest) -> _Axis:
+    def of(cls, retest: Retest, *, width: int) -> _Axis:
         """From the least to the greatest that is drawn."""
         drawn = [v for c in retest.configurations for v in (*c.values, c.entry.value)]
-        return cls(min(drawn), max(drawn))
+        return cls(min(drawn), max(drawn), width)
 
     @property
     def header(self) -> str:
         """Its ends."""
         low, high = render.number(self.low), render.number(self.high)
-        return f"{low}{high:>{max(1, _WIDTH - len(low))}}"
+        return f"{low}{high:>{max(1 + len(high), self.width - len(low))}}"
 
     def row(self, of: Configuration) -> Text:
         """A configuration's runs, mean, interval and value in the sweep; later ones on top."""
-        cells = [" "] * _WIDTH
+        cells = [" "] * self.width
         if of.interval is not None:
             low, high = map(self._place, of.interval)
             cells[low : high + 1] = "─" * (high + 1 - low)
@@ -156,9 +174,9 @@ class _Axis:
 
     def _place(self, value: float) -> int:
         if self.high == self.low:
-            return _WIDTH // 2
+            return self.width // 2
         share = (value - self.low) / (self.high - self.low)
-        return min(_WIDTH - 1, max(0, round(share * (_WIDTH - 1))))
+        return min(self.width - 1, max(0, round(share * (self.width - 1))))
 
 
 # For machines
