@@ -77,10 +77,22 @@ class CombinedCard(Card):
         validation, single_test = self.facts.validation or {}, self.single.test or {}
         columns = (validation, self.single.validation, test, single_test)
         rows = [
-            (name, *(render.number(column.get(name)) for column in columns))
+            (
+                name,
+                render.number(validation.get(name)),
+                self._interval("validation", name),
+                render.number(self.single.validation.get(name)),
+                render.number(test.get(name)),
+                self._interval("test", name),
+                render.number(single_test.get(name)),
+            )
             for name in dict.fromkeys(name for column in columns for name in column)
         ]
-        header = ("metric", "validation", f"validation, {alone}", "test", f"test, {alone}")
+        of_split = (
+            ("validation", "95%", f"validation, {alone}"),
+            ("test", "95%", f"test, {alone}"),
+        )
+        header = ("metric", *of_split[0], *of_split[1])
         return table(header, rows)
 
     def _search(self) -> str:
