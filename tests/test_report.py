@@ -405,3 +405,24 @@ def test_a_retest_says_whose_lead_was_luck_and_how_often_test_data_was_seen(
     assert len(said.figures["retest-0"]["data"]) == 5
     made.folder.retests.sweep_yaml.write_text("{")
     assert "The retest cannot be read" in report(made.folder).shown
+
+
+def test_a_few_bad_values_do_not_hide_the_differences_of_the_good(make_sweep):
+    made = make_sweep({"lr": "interval(0, 1)"}, metric="loss", mode="min")
+    for trial in range(20):
+        made.ask(trial, lr=trial / 20)
+        made.end(trial, Status.COMPLETE, 1e9 if trial == 3 else trial / 100)
+    said = report(made.folder)
+    assert said.figures["progress-0"]["layout"]["yaxis"]["range"][1] < 1
+    assert said.figures["slices-0"]["layout"]["yaxis"]["range"][1] < 1
+    assert "1 value lies beyond the axis: a double click shows all." in said.shown
+
+
+def test_values_that_lie_close_are_all_on_the_axis(make_sweep):
+    made = make_sweep({"lr": "interval(0, 1)"})
+    for trial in range(20):
+        made.ask(trial, lr=trial / 20)
+        made.end(trial, Status.COMPLETE, trial / 20)
+    said = report(made.folder)
+    assert "range" not in said.figures["progress-0"]["layout"]["yaxis"]
+    assert "beyond the axis" not in said.shown

@@ -13,9 +13,10 @@ import plotly.graph_objects as go
 from sweeps.journal.events import Reported
 from sweeps.journal.status import Decision, Status
 from sweeps.journal.trials import Trial
+from sweeps.report.clipping import clipped
 from sweeps.report.drawing import Drawing
 from sweeps.report.rungs import rungs
-from sweeps.report.style import GREY, STATUS_COLOURS, objective_axis, plain, styled
+from sweeps.report.style import GREY, STATUS_COLOURS, plain, styled
 from sweeps.report.thinning import evenly, sample
 from sweeps.results import SweepResults
 
@@ -38,6 +39,8 @@ def learning_curves(sweep: SweepResults) -> Drawing:
     shown = sample(sweep, reported, _MOST_CURVES)
     marks = rungs(sweep)
     curves = [_Curve(trial=t, points=_thinned(_curve(t), {*marks, *_decided(t)})) for t in shown]
+    seen = [p.value for curve in curves for p in curve.points if p.value is not None]
+    axis, beyond = clipped(sweep.objective, seen)
     figure = go.Figure()
     for status in Status:
         _add_curves(figure, status, [c for c in curves if sweep.status(c.trial) is status])
@@ -50,9 +53,14 @@ def learning_curves(sweep: SweepResults) -> Drawing:
         figure,
         height=520,
         xaxis=_step_axis(sweep, marks),
-        yaxis=objective_axis(sweep.objective),
+        yaxis=axis,
     )
-    return Drawing(title=_TITLE, about=_ABOUT, figure=figure, words=_words(curves, reported, marks))
+    return Drawing(
+        title=_TITLE,
+        about=_ABOUT,
+        figure=figure,
+        words=f"{_words(curves, reported, marks)} {beyond}".strip(),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
