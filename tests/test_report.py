@@ -282,6 +282,13 @@ def test_several_objectives_have_a_front_a_distribution_each_and_their_names(tmp
     assert front["layout"]["yaxis"]["title"]["text"] == "a/b (higher is better)"
     assert "14 of 14 trials are on the front." in said.shown
     assert {"distribution-0", "distribution-1"} <= set(said.figures)
+    parallel = said.figures["parallel-0"]
+    assert parallel["layout"]["xaxis"]["ticktext"] == ["loss", "a/b", "lr"]
+    best = load_sweep(SweepFolder(tmp_path / "simulated")).best
+    assert best is not None
+    strongest = parallel["data"][-1]
+    assert strongest["line"]["width"] == 3
+    assert strongest["hovertemplate"].startswith(f"trial {best.number}, {best.value:.5g}<br>")
 
 
 def test_what_users_name_is_text_and_never_markup(make_sweep):
@@ -416,6 +423,15 @@ def test_a_few_bad_values_do_not_hide_the_differences_of_the_good(make_sweep):
     assert said.figures["progress-0"]["layout"]["yaxis"]["range"][1] < 1
     assert said.figures["slices-0"]["layout"]["yaxis"]["range"][1] < 1
     assert "1 value lies beyond the axis: a double click shows all." in said.shown
+
+
+def test_a_report_at_step_0_is_on_the_axis(make_sweep):
+    made = make_sweep(scheduler={"name": "asha", "max_t": 27})
+    made.ask(0, lr=0.1)
+    for step in range(4):
+        made.report(0, step, step / 10)
+    axis = report(made.folder).figures["curves-0"]["layout"]["xaxis"]
+    assert "type" not in axis
 
 
 def test_values_that_lie_close_are_all_on_the_axis(make_sweep):

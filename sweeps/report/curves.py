@@ -52,7 +52,7 @@ def learning_curves(sweep: SweepResults) -> Drawing:
     styled(
         figure,
         height=520,
-        xaxis=_step_axis(sweep, marks),
+        xaxis=_step_axis(sweep, marks, first=min(c.points[0].step for c in curves)),
         yaxis=axis,
     )
     return Drawing(
@@ -157,14 +157,13 @@ def _what(sweep: SweepResults, trial: Trial, point: Reported) -> str | None:
     return "stopped" if sweep.status(trial) is Status.STOPPED else "paused"
 
 
-def _step_axis(sweep: SweepResults, marks: Sequence[int]) -> dict[str, Any]:
-    """Rungs that grow by a factor stand evenly on a log axis."""
+def _step_axis(sweep: SweepResults, marks: Sequence[int], *, first: int) -> dict[str, Any]:
+    """Rungs that grow by a factor stand evenly on a log axis; a step 0 has no place there."""
     fidelity = sweep.record.options.get("fidelity")
     name = f"rung of {plain(fidelity.get('name'))}" if fidelity else "step"
-    if len(marks) < 3 or marks[-1] < _LOG_FROM * marks[0]:
+    if first < 1 or len(marks) < 3 or marks[-1] < _LOG_FROM * marks[0]:
         return {"title": {"text": name}, "rangemode": "tozero"}
-    shown = [*marks]
-    return {"title": {"text": f"{name} (log)"}, "type": "log", "tickvals": shown}
+    return {"title": {"text": f"{name} (log)"}, "type": "log", "tickvals": list(marks)}
 
 
 def _nothing(sweep: SweepResults) -> str:

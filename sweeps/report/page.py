@@ -107,7 +107,7 @@ def _add_section(
 def _add_drawing(
     grid: Element, key: str, drawing: Drawing, figures: dict[str, Any], *, titled: bool
 ) -> None:
-    box = add(grid, "figure", class_=f"{drawing.span} {'' if drawing.figure else 'bare'}")
+    box = add(grid, "figure", class_=f"{drawing.span} {'bare' if drawing.figure is None else ''}")
     if titled:
         add(box, "h3", drawing.title)
     if drawing.about:

@@ -15,7 +15,7 @@ from sweeps.render import number
 from sweeps.report.drawing import Drawing
 from sweeps.report.quiet import quiet
 from sweeps.report.spaces import left_out, own, too_little
-from sweeps.report.studies import Axis, Readable, readable
+from sweeps.report.studies import Axis, Readable, beside_the_first, readable
 from sweeps.report.style import BEST, plain, ramp, styled
 from sweeps.report.thinning import evenly, sample
 from sweeps.results import SweepResults
@@ -33,7 +33,7 @@ _AXIS_WIDTH = 84
 
 def parallel_coordinates(sweep: SweepResults) -> Drawing:
     """Every trial's parameters beside its value."""
-    whole = readable(sweep)
+    whole = beside_the_first(readable(sweep), [o.metric for o in sweep.objective.all])
     if reason := too_little(sweep, whole):
         return Drawing(title=_TITLE, about=_ABOUT, words=reason)
     kept = {trial.number for trial in sample(sweep, own(sweep, whole.trials), _MOST_LINES)}
@@ -49,7 +49,7 @@ def parallel_coordinates(sweep: SweepResults) -> Drawing:
     _colour(sweep, figure, lines, trials)
     _tidy_ticks(figure, whole.varied)
     figure.update_shapes(line={"color": "rgba(127,135,144,0.6)", "width": 1})
-    axes = len(whole.varied) + len(sweep.objective.all)
+    axes = 1 + len(whole.varied)
     styled(
         figure,
         height=460,
@@ -101,7 +101,7 @@ def _rest(text: str) -> str:
 def _colour(
     sweep: SweepResults, figure: go.Figure, lines: Sequence[Any], trials: Sequence[FrozenTrial]
 ) -> None:
-    """The lines by how good they are, the best on top; with several objectives, by the first."""
+    """The lines by how good they are in the first objective, the best on top."""
     lower = sweep.objective.mode == "min"
     goodness = _ranks([-line.y[0] if lower else line.y[0] for line in lines])
     best = None if sweep.best is None else sweep.best.number

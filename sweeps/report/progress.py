@@ -90,6 +90,8 @@ def _drawing(
         yaxis=axis_of_values,
     )
     words = f"It ends at {number(past.best[-1])}, of trial {past.leaders[-1]}.{said}"
+    if sweep.objective.others:
+        words += " It is of the first objective alone."
     if len(shown) < len(past):
         words += f" {len(shown)} of {len(past)} values are shown, evenly; the line has all."
     words = f"{words} {beyond}".strip()
