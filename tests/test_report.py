@@ -13,14 +13,14 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-from sweeps.cli import main
-from sweeps.journal.events import Asked, Event, Lost, Reported, Started
+from sweeps.journal.events import Asked, Event, Lost, Reported
 from sweeps.journal.file import Journal
 from sweeps.journal.objective import Objective
 from sweeps.journal.status import Decision, Status
-from sweeps.report.history import history
 from sweeps.report.page import page
 from sweeps.results import SweepResults, load_sweep
+from sweeps.retest.looks import record_look
+from sweeps.retest.roster import Entry, Roster
 from sweeps.simulate import Setup, simulate
 from sweeps.space.space import Space, parse_space
 from sweeps.storage.folder import Record, SweepFolder
@@ -282,6 +282,13 @@ def test_several_objectives_have_a_front_a_distribution_each_and_their_names(tmp
     assert front["layout"]["yaxis"]["title"]["text"] == "a/b (higher is better)"
     assert "14 of 14 trials are on the front." in said.shown
     assert {"distribution-0", "distribution-1"} <= set(said.figures)
+    parallel = said.figures["parallel-0"]
+    assert parallel["layout"]["xaxis"]["ticktext"] == ["loss", "a/b", "lr"]
+    best = load_sweep(SweepFolder(tmp_path / "simulated")).best
+    assert best is not None
+    strongest = parallel["data"][-1]
+    assert strongest["line"]["width"] == 3
+    assert strongest["hovertemplate"].startswith(f"trial {best.number}, {best.value:.5g}<br>")
 
 
 def test_what_users_name_is_text_and_never_markup(make_sweep):
@@ -367,45 +374,6 @@ def test_a_large_sweep_is_thinned_and_says_so_and_keeps_its_best(make_sweep):
     assert len(said.text) < 3e6
 
 
-def test_the_history_counts_steps_as_the_sweep_does(make_sweep):
-    made = make_sweep(mode="max")
-    for trial in range(2):
-        made.ask(trial, lr=0.1 * (trial + 1))
-        for step in (1, 2, 3):
-            made.report(trial, step, step / 10 + trial, checkpoint=f"c{trial}/{step}")
-    params = made.space.optuna_params({"lr": 0.3})
-    made.add(
-        Started,
-        trial=0,
-        run=1,
-        reason="exploit",
-        checkpoint="c1/2",
-        source=1,
-        params=params,
-        step=2,
-    )
-    made.report(0, 3, 1.5)
-    sweep = load_sweep(made.folder)
-    past = history(sweep)
-    assert past.steps[-1] == sweep.trials.steps == 7
-    assert past.best == sorted(past.best)
-    assert (past.best[-1], past.leaders[-1]) == (sweep.best.value, sweep.best.number)
-
-
-def test_the_last_report_that_counts_may_make_the_incumbent_worse(make_sweep):
-    made = make_sweep()
-    record = Record.read(made.folder)
-    Record(**{**vars(record), "options": {"objective_at": "last"}}).write(made.folder)
-    for trial in range(2):
-        made.ask(trial, lr=0.1)
-    made.report(0, 1, 0.9)
-    made.report(1, 1, 0.7)
-    made.report(0, 2, 0.5)
-    past = history(load_sweep(made.folder))
-    assert past.best == [0.9, 0.9, 0.7]
-    assert past.leaders == [0, 0, 1]
-
-
 def test_a_failure_that_was_got_over_is_told_apart(make_sweep):
     made = make_sweep()
     made.ask(0, lr=0.1)
@@ -418,27 +386,59 @@ def test_a_failure_that_was_got_over_is_told_apart(make_sweep):
     assert "Processes or nodes died once under a trial" in said.shown
 
 
-def test_the_verb_writes_it_into_the_sweeps_folder(make_sweep, capsys):
+def test_a_retest_says_whose_lead_was_luck_and_how_often_test_data_was_seen(
+    make_sweep, make_sweep_in
+):
     made = make_sweep()
-    assert main(["report", str(made.folder.path)]) == 0
-    assert made.folder.report.read_text().startswith("<!doctype html>")
-    assert str(made.folder.report) in capsys.readouterr().out
+    for trial, value in enumerate((0.9, 0.8)):
+        made.ask(trial, lr=0.1 * (trial + 1))
+        made.end(trial, Status.COMPLETE, value)
+    assert "The test split was not looked at." in report(made.folder).shown
+    record_look(made.folder, "export of trial 0")
+    entries = [
+        Entry(trial=n, params={"lr": 0.1 * (n + 1)}, value=0.9 - n / 10, step=0) for n in (0, 1)
+    ]
+    empty = Roster(sweep="sweep", seed_key="seed", entries=(), seeds=(), runs=())
+    roster = empty.grown(entries, range(6))
+    roster.write(made.folder.retests)
+    space = {"lr": "interval(0, 1)", "seed": "int(interval(0, 9))"}
+    inner = make_sweep_in(made.folder.path, space, name="retest")
+    for number, (entry, seed) in enumerate(roster.runs):
+        inner.ask(number, lr=entries[entry].params["lr"], seed=seed)
+        inner.end(number, Status.COMPLETE, (0.6, 0.79)[entry] + seed / 100)
+    said = report(made.folder)
+    assert "Trial 0, the sweep's best, had luck" in said.shown
+    assert "The test split was looked at once, last for the export of trial 0." in said.shown
+    assert len(said.figures["retest-0"]["data"]) == 5
+    made.folder.retests.sweep_yaml.write_text("{")
+    assert "The retest cannot be read" in report(made.folder).shown
 
 
-def test_the_verb_writes_another_file_and_says_why_it_cannot(make_sweep, tmp_path, capsys):
-    made = make_sweep()
-    out = tmp_path / "new" / "r.html"
-    assert main(["report", str(made.folder.path), "-o", str(out)]) == 0
-    assert out.exists()
-    assert not made.folder.report.exists()
-    assert main(["report", str(made.folder.path), "-o", str(out / "below.html")]) == 1
-    assert "cannot be written" in capsys.readouterr().err
-    assert main(["report", str(tmp_path / "none")]) == 2
+def test_a_few_bad_values_do_not_hide_the_differences_of_the_good(make_sweep):
+    made = make_sweep({"lr": "interval(0, 1)"}, metric="loss", mode="min")
+    for trial in range(20):
+        made.ask(trial, lr=trial / 20)
+        made.end(trial, Status.COMPLETE, 1e9 if trial == 3 else trial / 100)
+    said = report(made.folder)
+    assert said.figures["progress-0"]["layout"]["yaxis"]["range"][1] < 1
+    assert said.figures["slices-0"]["layout"]["yaxis"]["range"][1] < 1
+    assert "1 value lies beyond the axis: a double click shows all." in said.shown
 
 
-def test_the_verb_opens_it_if_asked(make_sweep, monkeypatch):
-    opened: list[str] = []
-    monkeypatch.setattr("webbrowser.open", opened.append)
-    made = make_sweep()
-    assert main(["report", str(made.folder.path), "--open"]) == 0
-    assert opened == [made.folder.report.as_uri()]
+def test_a_report_at_step_0_is_on_the_axis(make_sweep):
+    made = make_sweep(scheduler={"name": "asha", "max_t": 27})
+    made.ask(0, lr=0.1)
+    for step in range(4):
+        made.report(0, step, step / 10)
+    axis = report(made.folder).figures["curves-0"]["layout"]["xaxis"]
+    assert "type" not in axis
+
+
+def test_values_that_lie_close_are_all_on_the_axis(make_sweep):
+    made = make_sweep({"lr": "interval(0, 1)"})
+    for trial in range(20):
+        made.ask(trial, lr=trial / 20)
+        made.end(trial, Status.COMPLETE, trial / 20)
+    said = report(made.folder)
+    assert "range" not in said.figures["progress-0"]["layout"]["yaxis"]
+    assert "beyond the axis" not in said.shown

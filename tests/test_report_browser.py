@@ -93,6 +93,7 @@ def test_every_plot_is_drawn_without_the_network(written, page_of, width, scheme
     assert page.evaluate("document.documentElement.scrollWidth") == width
     assert "owned" not in page.title()
     assert page.evaluate("document.querySelectorAll('img').length") == 0
+    assert page.evaluate("document.querySelector('.ytitle').textContent").startswith(f"acc/{NASTY}")
     assert page.is_hidden("#undrawn")
     assert wrong == []
 

@@ -6,9 +6,13 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from optuna.distributions import IntDistribution
+
 from sweeps.report.studies import Axis
 
 _PADDING = 0.04
+_FEW = 8
+"""So many integers get a tick each."""
 
 
 def axis_of(axis: Axis, values: Sequence[Any]) -> dict[str, Any]:
@@ -22,7 +26,11 @@ def axis_of(axis: Axis, values: Sequence[Any]) -> dict[str, Any]:
         return {**said, "type": "category"}
     low, high = min(values), max(values)
     if not axis.log or low == high:
-        return {**said, "type": "linear", "range": _padded(low, high)}
+        of = axis.distribution
+        line = {**said, "type": "linear", "range": _padded(low, high)}
+        if isinstance(of, IntDistribution) and high - low <= _FEW * of.step:
+            return {**line, "dtick": of.step}
+        return line
     ends = _padded(math.log10(low), math.log10(high))
     marks = log_ticks(low, high)
     ticks = {"type": "log", "tickmode": "array", "tickvals": marks}
@@ -39,8 +47,8 @@ def log_ticks(low: float, high: float) -> list[float]:
         marks = [m * 10.0**power for power in powers for m in multiples]
         inside = [float(f"{mark:.3g}") for mark in marks if low * 0.999 <= mark <= high * 1.001]
         if len(inside) >= 3:
-            return _at_most(inside, 6)
-    return [float(f"{low:.3g}"), float(f"{high:.3g}")]
+            break
+    return _at_most(inside, 6) if len(inside) > 1 else [low, high]
 
 
 def _at_most(marks: Sequence[float], most: int) -> list[float]:

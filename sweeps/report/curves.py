@@ -13,9 +13,10 @@ import plotly.graph_objects as go
 from sweeps.journal.events import Reported
 from sweeps.journal.status import Decision, Status
 from sweeps.journal.trials import Trial
+from sweeps.report.clipping import clipped
 from sweeps.report.drawing import Drawing
 from sweeps.report.rungs import rungs
-from sweeps.report.style import GREY, STATUS_COLOURS, objective_axis, plain, styled
+from sweeps.report.style import GREY, STATUS_COLOURS, plain, styled
 from sweeps.report.thinning import evenly, sample
 from sweeps.results import SweepResults
 
@@ -38,6 +39,8 @@ def learning_curves(sweep: SweepResults) -> Drawing:
     shown = sample(sweep, reported, _MOST_CURVES)
     marks = rungs(sweep)
     curves = [_Curve(trial=t, points=_thinned(_curve(t), {*marks, *_decided(t)})) for t in shown]
+    seen = [p.value for curve in curves for p in curve.points if p.value is not None]
+    axis, beyond = clipped(sweep.objective, seen)
     figure = go.Figure()
     for status in Status:
         _add_curves(figure, status, [c for c in curves if sweep.status(c.trial) is status])
@@ -49,10 +52,15 @@ def learning_curves(sweep: SweepResults) -> Drawing:
     styled(
         figure,
         height=520,
-        xaxis=_step_axis(sweep, marks),
-        yaxis=objective_axis(sweep.objective),
+        xaxis=_step_axis(sweep, marks, first=min(c.points[0].step for c in curves)),
+        yaxis=axis,
     )
-    return Drawing(title=_TITLE, about=_ABOUT, figure=figure, words=_words(curves, reported, marks))
+    return Drawing(
+        title=_TITLE,
+        about=_ABOUT,
+        figure=figure,
+        words=f"{_words(curves, reported, marks)} {beyond}".strip(),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,14 +157,13 @@ def _what(sweep: SweepResults, trial: Trial, point: Reported) -> str | None:
     return "stopped" if sweep.status(trial) is Status.STOPPED else "paused"
 
 
-def _step_axis(sweep: SweepResults, marks: Sequence[int]) -> dict[str, Any]:
-    """Rungs that grow by a factor stand evenly on a log axis."""
+def _step_axis(sweep: SweepResults, marks: Sequence[int], *, first: int) -> dict[str, Any]:
+    """Rungs that grow by a factor stand evenly on a log axis; a step 0 has no place there."""
     fidelity = sweep.record.options.get("fidelity")
     name = f"rung of {plain(fidelity.get('name'))}" if fidelity else "step"
-    if len(marks) < 3 or marks[-1] < _LOG_FROM * marks[0]:
+    if first < 1 or len(marks) < 3 or marks[-1] < _LOG_FROM * marks[0]:
         return {"title": {"text": name}, "rangemode": "tozero"}
-    shown = [*marks]
-    return {"title": {"text": f"{name} (log)"}, "type": "log", "tickvals": shown}
+    return {"title": {"text": f"{name} (log)"}, "type": "log", "tickvals": list(marks)}
 
 
 def _nothing(sweep: SweepResults) -> str:

@@ -5,6 +5,7 @@ from sweeps.report.importances import importance
 from sweeps.report.outcomes import distributions, pareto_fronts
 from sweeps.report.parallel import parallel_coordinates
 from sweeps.report.progress import incumbent_over_steps, incumbent_over_time
+from sweeps.report.retests import retests
 from sweeps.report.spaces import contours, slices
 from sweeps.report.spending import steps_per_rung, trials_per_rung
 
@@ -17,6 +18,7 @@ __all__ = [
     "learning_curves",
     "parallel_coordinates",
     "pareto_fronts",
+    "retests",
     "slices",
     "steps_per_rung",
     "trials_per_rung",

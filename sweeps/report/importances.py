@@ -98,12 +98,10 @@ def importance(sweep: SweepResults) -> Drawing:
         yaxis={"title": None, "ticks": ""},
         legend={"traceorder": "reversed"},
     )
-    return Drawing(
-        title=_TITLE,
-        about=_ABOUT,
-        figure=figure,
-        words=_words(whole, step, fanova, ped, ranked, everywhere),
-    )
+    words = _words(whole, step, fanova, ped, ranked, everywhere)
+    if sweep.objective.others:
+        words += f" For {sweep.objective.metric}, the first objective."
+    return Drawing(title=_TITLE, about=_ABOUT, figure=figure, words=words)
 
 
 @once

@@ -100,10 +100,10 @@ def _front(sweep: SweepResults, whole: Readable, i: int, j: int) -> Drawing:
     numbers_at = {(t.values[i], t.values[j]): t.number for t in trials}
     for trace, colour, size in zip(figure.data, (GREY, BLUE), (6, 9), strict=True):
         numbers = [numbers_at[point] for point in zip(trace.x, trace.y, strict=True)]
+        trace.marker = {"color": colour, "size": size}
         trace.update(
             name="on the front" if colour == BLUE else "beaten by others",
             showlegend=True,
-            marker={"color": colour, "size": size, "colorscale": None, "colorbar": None},
             text=[f"trial {n}" for n in numbers],
             hovertemplate="%{text}: %{x:.5g}, %{y:.5g}<extra></extra>",
         )

@@ -20,6 +20,7 @@ from plotly.offline import get_plotlyjs
 from sweeps.report.drawing import Drawing
 from sweeps.report.header import header
 from sweeps.report.html import add, document, element
+from sweeps.report.retests import retest_table
 from sweeps.report.sections import SECTIONS, Section
 from sweeps.report.style import template
 from sweeps.report.tables import Table, best_trials, failures, provenance
@@ -39,6 +40,8 @@ def page(sweep: SweepResults) -> str:
     contents = _contents(body, header(sweep))
     main = add(body, "main", id="main", tabindex="-1")
     _add_table(main, contents, "best-trials", best_trials(sweep))
+    if (retested := retest_table(sweep)) is not None:
+        _add_table(main, contents, "retested", retested)
     for section in SECTIONS:
         _add_section(main, contents, section, section.drawings(sweep), figures)
     _add_table(main, contents, "failures", failures(sweep))
@@ -104,7 +107,7 @@ def _add_section(
 def _add_drawing(
     grid: Element, key: str, drawing: Drawing, figures: dict[str, Any], *, titled: bool
 ) -> None:
-    box = add(grid, "figure", class_=f"{drawing.span} {'' if drawing.figure else 'bare'}")
+    box = add(grid, "figure", class_=f"{drawing.span} {'bare' if drawing.figure is None else ''}")
     if titled:
         add(box, "h3", drawing.title)
     if drawing.about:

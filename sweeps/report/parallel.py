@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Any
 
 import plotly.graph_objects as go
+from optuna.distributions import IntDistribution
 from optuna.trial import FrozenTrial
 from optuna.visualization import plot_parallel_coordinate
 
@@ -13,7 +15,7 @@ from sweeps.render import number
 from sweeps.report.drawing import Drawing
 from sweeps.report.quiet import quiet
 from sweeps.report.spaces import left_out, own, too_little
-from sweeps.report.studies import Axis, Readable, readable
+from sweeps.report.studies import Axis, Readable, beside_the_first, readable
 from sweeps.report.style import BEST, plain, ramp, styled
 from sweeps.report.thinning import evenly, sample
 from sweeps.results import SweepResults
@@ -31,7 +33,7 @@ _AXIS_WIDTH = 84
 
 def parallel_coordinates(sweep: SweepResults) -> Drawing:
     """Every trial's parameters beside its value."""
-    whole = readable(sweep)
+    whole = beside_the_first(readable(sweep), [o.metric for o in sweep.objective.all])
     if reason := too_little(sweep, whole):
         return Drawing(title=_TITLE, about=_ABOUT, words=reason)
     kept = {trial.number for trial in sample(sweep, own(sweep, whole.trials), _MOST_LINES)}
@@ -45,9 +47,9 @@ def parallel_coordinates(sweep: SweepResults) -> Drawing:
     lines = [trace for trace in figure.data if trace.mode == "lines"]
     _turn_round(figure, lines, whole.varied)
     _colour(sweep, figure, lines, trials)
-    _tidy_ticks(figure)
+    _tidy_ticks(figure, whole.varied)
     figure.update_shapes(line={"color": "rgba(127,135,144,0.6)", "width": 1})
-    axes = len(whole.varied) + len(sweep.objective.all)
+    axes = 1 + len(whole.varied)
     styled(
         figure,
         height=460,
@@ -99,9 +101,9 @@ def _rest(text: str) -> str:
 def _colour(
     sweep: SweepResults, figure: go.Figure, lines: Sequence[Any], trials: Sequence[FrozenTrial]
 ) -> None:
-    """The lines by how good they are, the best on top; with several objectives, by the first."""
+    """The lines by how good they are in the first objective, the best on top."""
     lower = sweep.objective.mode == "min"
-    goodness = [1 - line.y[0] if lower else line.y[0] for line in lines]
+    goodness = _ranks([-line.y[0] if lower else line.y[0] for line in lines])
     best = None if sweep.best is None else sweep.best.number
     for line, trial, share in zip(lines, trials, goodness, strict=True):
         line.update(
@@ -116,11 +118,20 @@ def _colour(
     figure.data = [lines[i] for i in order]
 
 
-def _tidy_ticks(figure: go.Figure) -> None:
-    """At most so many ticks an axis, in the page's own look."""
+def _ranks(values: Sequence[float]) -> list[float]:
+    """From 0, the least, to 1: outliers would leave all others one colour."""
+    order = sorted(values)
+    return [(bisect_left(order, value) / max(1, len(order) - 1)) ** 2 for value in values]
+
+
+def _tidy_ticks(figure: go.Figure, axes: Sequence[Axis]) -> None:
+    """At most so many ticks an axis, whole where its values are, in the page's own look."""
+    whole = {axis.label for axis in axes if isinstance(axis.distribution, IntDistribution)}
+    labels = figure.layout.xaxis.ticktext
     by_axis: dict[float, list[Any]] = {}
     for tick in figure.layout.annotations:
-        by_axis.setdefault(tick.x, []).append(tick)
+        if labels[int(tick.x)] not in whole or "." not in tick.text:
+            by_axis.setdefault(tick.x, []).append(tick)
     kept = []
     for ticks in by_axis.values():
         kept += [ticks[i] for i in evenly(len(ticks), _MOST_TICKS)]

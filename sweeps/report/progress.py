@@ -8,9 +8,10 @@ import numpy as np
 import plotly.graph_objects as go
 
 from sweeps.render import number
+from sweeps.report.clipping import clipped
 from sweeps.report.drawing import Drawing
 from sweeps.report.history import History, history
-from sweeps.report.style import BLUE, GREY, objective_axis, styled
+from sweeps.report.style import BLUE, GREY, styled
 from sweeps.report.thinning import evenly
 from sweeps.results import SweepResults
 
@@ -61,6 +62,7 @@ def _drawing(
     if not len(past):
         return Drawing(title=title, about="", words="No trial has a value yet.")
     shown, changes = evenly(len(past), _MOST_POINTS), past.changes()
+    axis_of_values, beyond = clipped(sweep.objective, past.values)
     figure = go.Figure()
     figure.add_scatter(
         x=np.array([xs[i] for i in shown], dtype=float),
@@ -85,9 +87,12 @@ def _drawing(
         figure,
         height=380,
         xaxis={"title": {"text": axis}, "rangemode": "tozero"},
-        yaxis=objective_axis(sweep.objective),
+        yaxis=axis_of_values,
     )
     words = f"It ends at {number(past.best[-1])}, of trial {past.leaders[-1]}.{said}"
+    if sweep.objective.others:
+        words += " It is of the first objective alone."
     if len(shown) < len(past):
         words += f" {len(shown)} of {len(past)} values are shown, evenly; the line has all."
+    words = f"{words} {beyond}".strip()
     return Drawing(title=title, about="", figure=figure, words=words, span="half")

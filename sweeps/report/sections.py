@@ -26,6 +26,7 @@ def _of(*plots: Callable[[SweepResults], Drawing]) -> Callable[[SweepResults], l
 
 
 SECTIONS: tuple[Section, ...] = (
+    Section(key="retest", title="Was it luck?", drawings=figures.retests),
     Section(
         key="progress",
         title="Progress",

@@ -13,6 +13,7 @@ from optuna.visualization import plot_contour, plot_slice
 from sweeps.journal.trials import Trial
 from sweeps.render import number
 from sweeps.report.axes import axis_of
+from sweeps.report.clipping import clipped
 from sweeps.report.drawing import Drawing
 from sweeps.report.importances import ranking
 from sweeps.report.quiet import quiet
@@ -99,6 +100,7 @@ def _slice(
     points = figure.data[0]
     numbers = list(points.marker.color)
     texts = [f"trial {n}, {_trained(sweep, n)}" for n in numbers]
+    values, beyond = clipped(sweep.objective, points.y)
     if axis.is_choice:
         _boxes(figure, points, texts)
     else:
@@ -121,11 +123,11 @@ def _slice(
         height=300,
         coloraxis={"showscale": False},
         xaxis=axis_of(axis, [trial.params[axis.name] for trial in having]),
-        yaxis={"title": {"text": plain(sweep.objective.metric)}},
+        yaxis={**values, "title": {"text": plain(sweep.objective.metric)}},
         margin={"t": 12},
     )
     have = len(whole.column(axis))
-    words = [*left_out(len(having), have, "points")]
+    words = [*left_out(len(having), have, "points"), *([beyond] if beyond else [])]
     if have < len(whole.trials):
         words.append(f"{have} of {len(whole.trials)} trials have it: it is conditional.")
     return Drawing(title=axis.full, about="", figure=figure, words=" ".join(words), span="third")

@@ -145,6 +145,22 @@ def of_objective(whole: Readable, index: int) -> Readable:
     return replace(whole, trials=trials, directions=[whole.directions[index]])
 
 
+def beside_the_first(whole: Readable, metrics: Sequence[str]) -> Readable:
+    """The same with the first objective as the value, and the others as if they were parameters."""
+    axes, trials = list(whole.axes), list(whole.trials)
+    taken = {axis.name for axis in axes}
+    for i, metric in enumerate(metrics[1:], start=1):
+        name = plain(metric if metric not in taken else f"{metric} (objective)")
+        ends = [trial.values[i] for trial in trials] or [0.0]
+        of = FloatDistribution(min(ends), max(ends))
+        axes.append(Axis(name=name, full=metric, one_minus=False, log=False, distribution=of))
+        trials = [
+            _complete(t, {**t.params, name: t.values[i]}, {**t.distributions, name: of})
+            for t in trials
+        ]
+    return of_first_objective(replace(whole, axes=axes, trials=trials))
+
+
 def with_value(trial: FrozenTrial, value: float) -> FrozenTrial:
     """The trial with another value."""
     return _complete(trial, trial.params, trial.distributions, values=[value])

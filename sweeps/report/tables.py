@@ -15,6 +15,7 @@ from sweeps.journal.status import Status
 from sweeps.journal.trials import Trial
 from sweeps.render import duration, number, parameter, short_names
 from sweeps.results import SweepResults
+from sweeps.retest.looks import said_looks
 from sweeps.secrets import MASK, is_secret, masked
 
 _TOP = 10
@@ -186,10 +187,12 @@ def _origins(sweep: SweepResults) -> Iterator[tuple[str, str]]:
     yield "search space", "\n".join(masked(f"{p}={text}") for p, text in sweep.space.describe())
     yield "searcher", _named(record.searcher)
     yield "scheduler", _named(record.scheduler)
+    yield "test data", said_looks(sweep.folder)
     yield "trials asked for", str(record.num_samples)
     yield "seed of the search", str(record.seed)
     if git:
-        changed = ", with uncommitted changes" if git.get("diff") else ""
+        dirty = git.get("diff") or git.get("diff_file")
+        changed = ", with uncommitted changes" if dirty else ""
         yield "git commit", f"{git.get('commit')}{changed}"
     yield "python", str(environment.get("python") or "")
     yield "platform", _hardware(environment)
