@@ -143,7 +143,9 @@ def _curves(sweep: SweepResults, trials: Sequence[Trial]) -> None:
 
 
 def _configs(live: LiveSweep, trials: Sequence[Trial]) -> None:
-    differences = st.toggle("only what differs", value=True, key="differences")
+    several = len(trials) > 1
+    wanted = st.toggle("only what differs", value=True, key="differences", disabled=not several)
+    differences = wanted and several
     what = ("configs", differences, tuple(trial.number for trial in trials))
     frame = keeper().get(
         live, what, lambda sweep: side_by_side(sweep, trials, differences=differences)
