@@ -77,6 +77,11 @@ class Sweep:
         """Its name."""
         return self.folder.name
 
+    @property
+    def metric(self) -> str:
+        """What it optimizes; of several objectives the first."""
+        return _first(self._about["metric"])
+
     @cached_property
     def results(self) -> SweepResults:
         """All that its record and its journal tell."""
@@ -161,7 +166,7 @@ class Sweep:
         words = [f"{self.name}, {about['closed'] or 'not ended'}", trials]
         if (best := about["best"]) is not None:
             value = self.trials["value"].iloc[best]
-            words.append(f"best {_first(about['metric'])} {value:.5g} in trial {best}")
+            words.append(f"best {self.metric} {value:.5g} in trial {best}")
         return [*words, self.folder.place]
 
     def _best_rows(self) -> pd.DataFrame:

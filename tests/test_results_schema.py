@@ -1,4 +1,6 @@
+import importlib.util
 import json
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -9,6 +11,8 @@ from sweeps.journal.file import Mark, mark_of
 from sweeps.journal.status import Status
 from sweeps.results import load_sweep, read_tables, schema, write_tables
 from sweeps.results.stored import fresh_table
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture
@@ -119,3 +123,22 @@ def test_a_mark_is_of_the_whole_lines(tmp_path, text, mark):
     path = tmp_path / "journal.log"
     path.write_bytes(text)
     assert mark_of(path) == mark
+
+
+# What is written of it
+
+
+@pytest.fixture(scope="module")
+def docs():
+    spec = importlib.util.spec_from_file_location("make_tables", ROOT / "docs" / "make_tables.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_page_of_tables_is_up_to_date(docs):
+    page = docs.PAGE.read_text()
+    assert page == docs.page(), "run: python docs/make_tables.py"
+    for columns in schema.COLUMNS.values():
+        for column in columns:
+            assert f"| `{column.name}` |" in page

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,11 +48,15 @@ def final_report(
         console.print(line)
 
 
-def print_trials(sweep: SweepResults, *, top: int, console: Console) -> None:
-    """Print the best trials and the totals."""
-    if len(sweep.trials):
+def print_trials(
+    sweep: SweepResults, *, top: int, console: Console, chosen: Sequence[Trial] | None = None
+) -> None:
+    """Print the first of the chosen trials, by default the best of all, and the totals."""
+    if chosen is None:
         top = max(top, min(len(sweep.front), 2 * _TOP))
-        console.print(render.trials_table(sweep, sweep.ranked()[:top], width=console.width))
+    shown = (sweep.ranked() if chosen is None else chosen)[:top]
+    if shown:
+        console.print(render.trials_table(sweep, shown, width=console.width))
         console.print()
     if sweep.front:
         front = f"{_trials(len(sweep.front))} on the Pareto front; "

@@ -132,7 +132,9 @@ class Mark:
 
 
 def mark_of(path: Path) -> Mark:
-    """How far a journal file goes, from its end alone."""
+    """How far a journal file goes, from its end alone; nowhere where there is none."""
+    if not path.exists():
+        return Mark.of(0, b"")
     with path.open("rb") as file:
         end = file.seek(0, os.SEEK_END)
         tail, length = b"", 0

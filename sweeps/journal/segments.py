@@ -112,7 +112,7 @@ class Segments(BaseJournalBackend):
         keys = self._place.sizes()
         epochs = begun(keys)
         if not epochs:
-            return Mark(size=0, last="")
+            return Mark.of(0, b"")
         order = in_order(keys, max(epochs))
         end = self._place.get(order[-1])
         return Mark.of(sum(keys[key] for key in order), end.splitlines()[-1] if end else b"")

@@ -46,7 +46,7 @@ class LiveTables:
         history: Iterable[Event] = (),
         *,
         check: Callable[[], None] = lambda: None,
-        every_s: float = _EVERY_S,
+        every_s: float | None = None,
     ) -> None:
         """Begin with what happened under earlier drivers.
 
@@ -54,12 +54,12 @@ class LiveTables:
             folder: The sweep's; its record is written.
             history: The journal's events so far.
             check: Raises SweepError where another driver writes the sweep now.
-            every_s: The least time between two writings.
+            every_s: The least time between two writings; 30 by default.
         """
         self._folder = folder
         self._happened = deque(history)
         self._check = check
-        self._every_s = every_s
+        self._every_s = _EVERY_S if every_s is None else every_s
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="tables", daemon=True)
 

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from sweeps.journal.segments import journal_mark
 from sweeps.results import schema
+from sweeps.results.join import joined
 from sweeps.results.schema import TableName
 from sweeps.storage.folder import SweepFolder
 
@@ -115,18 +116,6 @@ def _united(table: TableName, pieces: list[pa.Table]) -> pa.Table:
     """One table of all columns, by trial; the rows of a trial stay in their order."""
     known = [column for column in schema.COLUMNS[table] if not column.is_pattern]
     always = pa.schema([c.field() for c in known if c.name != "pareto"])
-    pieces = [_fitting(piece, pieces) for piece in pieces] or [always.empty_table()]
-    joined = pa.concat_tables([*pieces, always.empty_table()], promote_options="permissive")
-    order = pc.sort_indices(joined, [(_KEYS[table], "ascending")])
-    return joined.take(order).select(schema.ordered(table, joined.column_names))
-
-
-def _fitting(piece: pa.Table, others: list[pa.Table]) -> pa.Table:
-    """A table whose columns of parameters are text where another's are of no common type."""
-    for name in piece.column_names:
-        kinds = {other.schema.field(name).type for other in others if name in other.column_names}
-        numbers = all(pa.types.is_integer(k) or pa.types.is_floating(k) for k in kinds)
-        if len(kinds) > 1 and not numbers:
-            at = piece.column_names.index(name)
-            piece = piece.set_column(at, name, pc.cast(piece[name], pa.string()))
-    return piece
+    found = joined([*pieces, always.empty_table()])
+    order = pc.sort_indices(found, [(_KEYS[table], "ascending")])
+    return found.take(order).select(schema.ordered(table, found.column_names))
