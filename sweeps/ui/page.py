@@ -14,7 +14,7 @@ from sweeps.ui.views.sweeps import show_sweeps
 _STYLE = """<style>
 .stMainBlockContainer {padding-top: 3rem; padding-bottom: 3rem}
 [data-stale="true"] {opacity: 1 !important; transition: none !important}
-.stStatusWidget {display: none}
+[data-testid="stStatusWidget"] {display: none}
 </style>"""
 """What refreshes every two seconds does not fade, and says nothing of it."""
 
