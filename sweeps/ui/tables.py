@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -69,8 +68,6 @@ def selected(
     return table.sort_by(by)
 
 
-def shown(table: pa.Table, columns: Sequence[str]) -> pd.DataFrame:
-    """Some columns, as the page's table takes them."""
-    there = [name for name in columns if name in table.column_names]
-    frame: pd.DataFrame = table.select(there).to_pandas(types_mapper=pd.ArrowDtype)
-    return frame
+def shown(table: pa.Table, columns: Sequence[str]) -> pa.Table:
+    """Those of the columns that there are."""
+    return table.select([name for name in columns if name in table.column_names])

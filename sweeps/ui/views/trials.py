@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import pandas as pd
 import pyarrow as pa
 import streamlit as st
 
@@ -79,14 +78,14 @@ def _filtered(table: pa.Table, metric: str) -> pa.Table:
 
 
 def _table(table: pa.Table, named: dict[str, str]) -> None:
-    frame = shown(table, list(named))
-    _keep_selection([int(number) for number in frame["number"]])
-    columns: Any = {name: _column(frame[name], named[name]) for name in frame.columns}
+    table = shown(table, list(named))
+    _keep_selection(table["number"].to_pylist())
+    columns: Any = {field.name: _column(field, named[field.name]) for field in table.schema}
     st.dataframe(
-        frame,
+        table,
         key=_TABLE,
         hide_index=True,
-        height=_ROW_PX * (1 + min(len(frame), _MOST_ROWS)) + 3,
+        height=_ROW_PX * (1 + min(len(table), _MOST_ROWS)) + 3,
         on_select=_choose,
         selection_mode="multi-row",
         column_config={**columns, "number": st.column_config.NumberColumn("trial", pinned=True)},
@@ -95,8 +94,8 @@ def _table(table: pa.Table, named: dict[str, str]) -> None:
     )
 
 
-def _column(values: pd.Series, label: str) -> Any:
-    if pd.api.types.is_float_dtype(values):
+def _column(field: pa.Field, label: str) -> Any:
+    if pa.types.is_floating(field.type):
         return st.column_config.NumberColumn(label, format="%.5g")
     return st.column_config.Column(label)
 
