@@ -7,6 +7,7 @@ import streamlit as st
 from sweeps.report.drawing import Drawing
 from sweeps.report.sections import SECTIONS
 from sweeps.report.style import template
+from sweeps.results import SweepResults
 from sweeps.ui.live import LiveSweep
 from sweeps.ui.shared import dark, keeper, telling
 from sweeps.ui.words import plain
@@ -34,7 +35,16 @@ def show_plots(live: LiveSweep) -> None:
 @telling
 def _section(live: LiveSweep, number: int) -> None:
     section = SECTIONS[number]
-    drawings = keeper().get(live, ("section", section.key), section.drawings)
+    look = template(dark=dark())
+
+    def drawn(sweep: SweepResults) -> list[Drawing]:
+        drawings = section.drawings(sweep)
+        for drawing in drawings:
+            if drawing.figure is not None:
+                drawing.figure.update_layout(template=look, uirevision="kept")
+        return drawings
+
+    drawings = keeper().get(live, ("section", section.key, dark()), drawn)
     if section.about:
         st.caption(plain(section.about))
     if not drawings:
@@ -50,8 +60,6 @@ def _draw(drawing: Drawing, key: str) -> None:
         return
     if drawing.about:
         st.caption(plain(drawing.about))
-    figure = drawing.figure
-    figure.update_layout(template=template(dark=dark()), uirevision="kept")
-    st.plotly_chart(figure, key=key, theme=None, config={"displaylogo": False})
+    st.plotly_chart(drawing.figure, key=key, theme=None, config={"displaylogo": False})
     if drawing.words:
         st.caption(plain(drawing.words))

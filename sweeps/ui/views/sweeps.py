@@ -26,7 +26,7 @@ def show_sweeps(shelf: Shelf) -> None:
 
 @st.fragment(run_every=_REFRESH_S)
 def _list(shelf: Shelf) -> None:
-    if "sweep" in st.query_params:  # the click was on a line of this list
+    if st.query_params.get("sweep"):  # the click was on a line of this list
         st.rerun()
     try:
         rows = shelf.rows()
