@@ -58,7 +58,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> SweepFolder:
         *(f"hydra.sweeper.storage_path={storage}", "hydra.sweeper.name=digits"),
         "hydra.sweeper.export=false",
     ]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=300)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
     return SweepFolder(storage / "digits")
 
 
