@@ -60,9 +60,9 @@ def _table(rows: Sequence[Row]) -> pa.Table:
     columns = {
         "name": pa.array([row.name for row in rows], pa.string()),
         "state": pa.array([row.state for row in rows], pa.string()),
-        "progress": pa.array([None if row.trouble else row.share for row in rows], pa.float64()),
+        "progress": pa.array([row.share if row.is_known else None for row in rows], pa.float64()),
         "best": pa.array([row.best for row in rows], pa.float64()),
-        "trials": pa.array(["" if r.trouble else f"{r.done} of {r.total}" for r in rows]),
+        "trials": pa.array([f"{r.done} of {r.total}" if r.is_known else "" for r in rows]),
         "failed": pa.array([row.failed or None for row in rows], pa.int64()),
         "metric": pa.array([row.metric for row in rows], pa.string()),
         "last": when(row.last for row in rows),
