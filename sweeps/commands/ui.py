@@ -114,7 +114,7 @@ UI = Verb(
     about=(
         "Serve a page on this machine that shows all sweeps of a folder while they run: progress,\n"
         "curves and plots, trials side by side, logs, and a button that exports the best model.\n"
-        "It is for this machine alone; from another one, reach it through an ssh tunnel:\n"
+        "It is reached from this machine alone; from another one, through an ssh tunnel:\n"
         "ssh -N -L 8501:127.0.0.1:8501 USER@HOST"
     ),
     examples=("", "s3://bucket/sweeps --port 8600", "--optuna-dashboard train-1"),

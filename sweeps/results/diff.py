@@ -31,10 +31,10 @@ def diff(sweep: SweepResults, one: int, other: int) -> list[Row]:
     if any(config is None for config in configs):
         flat = [sweep.values(trial) for trial in trials]
     else:
-        flat = [dict(_flat(config)) for config in configs]
+        flat = [dict(flat_config(config)) for config in configs]
     keys = dict.fromkeys(key for each in flat for key in each)
     shown = [
-        Row(name=key, cells=_told_apart([_shown(each, key) for each in flat]))
+        Row(name=key, cells=_told_apart([shown_value(each, key) for each in flat]))
         for key in keys
         if len({_text(each.get(key, _Missing)) for each in flat}) > 1
     ]
@@ -81,13 +81,13 @@ def _trial(sweep: SweepResults, number: int) -> Trial:
     return sweep.trials[number]
 
 
-def _flat(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+def flat_config(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
     """(dotted key, value) of all that is no mapping; a list is one value."""
     if not isinstance(node, Mapping) or (not node and key):
         yield key, node
         return
     for name, child in node.items():
-        yield from _flat(child, f"{key}.{name}" if key else str(name))
+        yield from flat_config(child, f"{key}.{name}" if key else str(name))
 
 
 class _Missing:
@@ -100,7 +100,7 @@ def _text(value: Any) -> str:
     return f"={value if isinstance(value, str) else json.dumps(value, default=str)}"
 
 
-def _shown(config: Mapping[str, Any], key: str) -> str:
+def shown_value(config: Mapping[str, Any], key: str) -> str:
     if key not in config:
         return ABSENT
     return masked(f"{key}{_text(config[key])}").removeprefix(f"{key}=")

@@ -31,6 +31,9 @@ class Export:
     """What it printed, line by line."""
     ended: float | None = None
 
+    def __post_init__(self) -> None:
+        self.listener = Thread(target=self.listen, name="export", daemon=True)
+
     @property
     def command(self) -> str:
         """What does the same in a terminal."""
@@ -81,8 +84,12 @@ class Exports:
             arguments = ["export", place, *flags]
             export = Export(arguments=arguments, began=time.time(), process=_begin(arguments))
             self._of[place] = export
-        Thread(target=export.listen, name="export", daemon=True).start()
+            export.listener.start()
         return export
+
+    def wait(self, place: str, timeout_s: float) -> None:
+        """Wait until a sweep's has ended."""
+        self._of[place].listener.join(timeout_s)
 
     def close(self) -> None:
         """End those that run."""

@@ -11,7 +11,12 @@ from sweeps.ui.shelf import Shelf
 from sweeps.ui.views.sweep import show_sweep
 from sweeps.ui.views.sweeps import show_sweeps
 
-_STYLE = "<style>.stMainBlockContainer {padding-top: 3rem; padding-bottom: 3rem}</style>"
+_STYLE = """<style>
+.stMainBlockContainer {padding-top: 3rem; padding-bottom: 3rem}
+[data-stale="true"] {opacity: 1 !important; transition: none !important}
+[data-testid="stStatusWidget"] {display: none}
+</style>"""
+"""What refreshes every two seconds does not fade, and says nothing of it."""
 
 
 def show(storage: str) -> None:

@@ -9,7 +9,7 @@ from typing import ParamSpec
 import streamlit as st
 
 from cluster.errors import ClusterError
-from sweeps.errors import SweepError
+from sweeps.errors import ConfigError, SweepError
 from sweeps.ui.exporting import Exports
 from sweeps.ui.keeping import Keeper
 from sweeps.ui.words import plain
@@ -24,7 +24,7 @@ def telling(show: Callable[P, None]) -> Callable[P, None]:
     def told(*arguments: P.args, **options: P.kwargs) -> None:
         try:
             show(*arguments, **options)
-        except (SweepError, ClusterError, OSError) as error:
+        except (SweepError, ConfigError, ClusterError, OSError) as error:
             st.error(plain(error))
 
     return told

@@ -47,6 +47,11 @@ class Row:
     """Why it cannot be read."""
 
     @property
+    def is_known(self) -> bool:
+        """Whether it was read."""
+        return self.state not in ("unreadable", "reading")
+
+    @property
     def share(self) -> float:
         """How far it is, 0 to 1."""
         return min(1.0, self.done / self.total) if self.total else 0.0

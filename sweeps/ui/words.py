@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Iterable
 
-import pandas as pd
+import pyarrow as pa
 
 from sweeps.render import duration
 
@@ -37,6 +37,7 @@ def terminal_text(raw: str) -> str:
     return "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in lines)
 
 
-def when(moments: Iterable[float | None]) -> pd.Series:
+def when(moments: Iterable[float | None]) -> pa.Array:
     """Moments as a column of times."""
-    return pd.to_datetime(pd.Series(list(moments), dtype="float64"), unit="s", utc=True)
+    ms = [None if moment is None else round(moment * 1000) for moment in moments]
+    return pa.array(ms, pa.timestamp("ms", tz="UTC"))

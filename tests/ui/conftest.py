@@ -18,7 +18,7 @@ from urllib.parse import quote
 import pytest
 
 CHROMIUM = Path("/usr/bin/chromium")
-PATIENCE_MS = 40_000
+PATIENCE_MS = 120_000
 """What a page may take on a machine that does much else."""
 
 

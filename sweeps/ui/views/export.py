@@ -19,13 +19,13 @@ _REFRESH_S = 1
 def show_export(live: LiveSweep) -> None:
     """What to export, the button, and what came of it."""
     with live.reading() as sweep:
-        best, count = sweep.best, len(sweep.trials)
+        best = sweep.best
     if best is None:
         st.info("No trial has a value yet, so there is nothing to export.")
         return
     place = live.folder.place
     export = exports().of(place)
-    flags = _choice(best.number, count)
+    flags = _choice(best.number)
     running = export is not None and export.code is None
     if st.button("Export", type="primary", icon=":material/download:", disabled=running):
         exports().start(place, *flags)
@@ -35,20 +35,18 @@ def show_export(live: LiveSweep) -> None:
         _show(export)
 
 
-def _choice(best: int, count: int) -> list[str]:
+def _choice(best: int) -> list[str]:
     what = st.radio(
         "what",
         ["best", "trial"],
-        format_func={"best": f"the best, trial {best}", "trial": "another trial"}.__getitem__,
+        format_func={"best": "the best trial", "trial": "another trial"}.__getitem__,
         horizontal=True,
         key="what",
         label_visibility="collapsed",
     )
     if what == "best":
         return []
-    number = st.number_input(
-        "trial", min_value=0, max_value=count - 1, value=best, step=1, key="exported", width=160
-    )
+    number = st.number_input("trial", min_value=0, value=best, step=1, key="exported", width=160)
     return ["--trial", str(int(number))]
 
 

@@ -7,6 +7,7 @@ import streamlit as st
 from sweeps.report.drawing import Drawing
 from sweeps.report.sections import SECTIONS
 from sweeps.report.style import template
+from sweeps.results import SweepResults
 from sweeps.ui.live import LiveSweep
 from sweeps.ui.shared import dark, keeper, telling
 from sweeps.ui.words import plain
@@ -16,28 +17,40 @@ _REFRESH_S = 5
 
 def show_plots(live: LiveSweep) -> None:
     """A choice of sections, and the plots of one."""
-    sections = {section.key: section for section in SECTIONS}
-    key = st.segmented_control(
+    titles = [section.title for section in SECTIONS]
+    title = st.segmented_control(
         "plots",
-        list(sections),
-        default=SECTIONS[0].key,
+        titles,
+        default=titles[0],
         required=True,
-        format_func=lambda key: sections[key].title,
         key="section",
         wrap=True,
         bind="query-params",
         label_visibility="collapsed",
     )
-    _section(live, key)
+    _section(live, titles.index(title))
 
 
 @st.fragment(run_every=_REFRESH_S)
 @telling
-def _section(live: LiveSweep, key: str) -> None:
-    section = next(section for section in SECTIONS if section.key == key)
-    drawings = keeper().get(live, ("section", key), section.drawings)
+def _section(live: LiveSweep, number: int) -> None:
+    section = SECTIONS[number]
+    look = template(dark=dark())
+
+    def drawn(sweep: SweepResults) -> list[Drawing]:
+        drawings = section.drawings(sweep)
+        for drawing in drawings:
+            if drawing.figure is not None:
+                drawing.figure.update_layout(template=look, uirevision="kept")
+        return drawings
+
+    drawings = keeper().get(live, ("section", section.key, dark()), drawn)
+    if section.about:
+        st.caption(plain(section.about))
+    if not drawings:
+        st.info("There is nothing of this in this sweep.")
     for place, drawing in enumerate(drawings):
-        _draw(drawing, f"{key}-{place}")
+        _draw(drawing, f"{section.key}-{place}")
 
 
 def _draw(drawing: Drawing, key: str) -> None:
@@ -45,9 +58,8 @@ def _draw(drawing: Drawing, key: str) -> None:
     if drawing.figure is None:
         st.info(plain(drawing.words))
         return
-    st.caption(plain(drawing.about))
-    figure = drawing.figure
-    figure.update_layout(template=template(dark=dark()), uirevision="kept")
-    st.plotly_chart(figure, key=key, theme=None, config={"displaylogo": False})
+    if drawing.about:
+        st.caption(plain(drawing.about))
+    st.plotly_chart(drawing.figure, key=key, theme=None, config={"displaylogo": False})
     if drawing.words:
         st.caption(plain(drawing.words))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from typing import Literal
 
@@ -37,7 +38,8 @@ def show_sweep(shelf: Shelf, name: str) -> None:
     """The page of one sweep."""
     st.button("All sweeps", icon=":material/arrow_back:", type="tertiary", on_click=_close)
     st.header(plain(name), anchor=False)
-    live, _ = _open(shelf, name)
+    with st.spinner("reading the sweep"):
+        live, _ = _open(shelf, name)
     if live is None:
         _wait(shelf, name)
         return
@@ -93,7 +95,7 @@ def _standing(live: LiveSweep) -> None:
             st.metric("steps", f"{steps:,}", width="content")
     if row.state in ("interrupted", "no driver", "failed"):
         st.caption("Go on with it:")
-        st.code(f"caviar resume {live.folder.place}", language="bash", wrap_lines=True)
+        st.code(f"caviar resume {shlex.quote(live.folder.place)}", language="bash", wrap_lines=True)
 
 
 def _progress(row: Row) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
-import pandas as pd
+import pyarrow as pa
 import streamlit as st
 
 from cluster.errors import ClusterError
@@ -14,7 +14,7 @@ from sweeps.ui.words import plain, when
 
 _REFRESH_S = 2
 _LISTED = "listed"
-_TABLE = "sweeps"
+_KEY = "sweeps"
 
 
 def show_sweeps(shelf: Shelf) -> None:
@@ -26,7 +26,7 @@ def show_sweeps(shelf: Shelf) -> None:
 
 @st.fragment(run_every=_REFRESH_S)
 def _list(shelf: Shelf) -> None:
-    if "sweep" in st.query_params:  # the click was on a line of this list
+    if st.query_params.get("sweep"):  # the click was on a line of this list
         st.rerun()
     try:
         rows = shelf.rows()
@@ -38,8 +38,8 @@ def _list(shelf: Shelf) -> None:
         return
     st.session_state[_LISTED] = [row.name for row in rows]
     st.dataframe(
-        _frame(rows),
-        key=_TABLE,
+        _table(rows),
+        key=_KEY,
         hide_index=True,
         on_select=_open,
         selection_mode="single-cell",
@@ -51,28 +51,26 @@ def _list(shelf: Shelf) -> None:
 
 
 def _open() -> None:
-    cells = st.session_state[_TABLE]["selection"]["cells"]
+    cells = st.session_state[_KEY]["selection"]["cells"]
     if cells:
         st.query_params["sweep"] = st.session_state[_LISTED][cells[0][0]]
 
 
-def _frame(rows: Sequence[Row]) -> pd.DataFrame:
-    frame = pd.DataFrame(
-        {
-            "name": [row.name for row in rows],
-            "state": [row.state for row in rows],
-            "progress": [None if row.trouble else row.share for row in rows],
-            "best": [row.best for row in rows],
-            "trials": ["" if row.trouble else f"{row.done} of {row.total}" for row in rows],
-            "failed": [row.failed or None for row in rows],
-            "metric": [row.metric for row in rows],
-            "last": when(row.last for row in rows),
-            "began": when(row.began for row in rows),
-        }
-    )
+def _table(rows: Sequence[Row]) -> pa.Table:
+    columns = {
+        "name": pa.array([row.name for row in rows], pa.string()),
+        "state": pa.array([row.state for row in rows], pa.string()),
+        "progress": pa.array([row.share if row.is_known else None for row in rows], pa.float64()),
+        "best": pa.array([row.best for row in rows], pa.float64()),
+        "trials": pa.array([f"{r.done} of {r.total}" if r.is_known else "" for r in rows]),
+        "failed": pa.array([row.failed or None for row in rows], pa.int64()),
+        "metric": pa.array([row.metric for row in rows], pa.string()),
+        "last": when(row.last for row in rows),
+        "began": when(row.began for row in rows),
+    }
     if any(row.trouble for row in rows):
-        frame["trouble"] = [row.trouble for row in rows]
-    return frame
+        columns["trouble"] = pa.array([row.trouble for row in rows], pa.string())
+    return pa.table(columns)
 
 
 _COLUMNS = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import pandas as pd
+import pyarrow as pa
 import streamlit as st
 
 from sweeps.errors import ConfigError
@@ -17,7 +17,7 @@ from sweeps.ui.compare import curves, metric_names
 from sweeps.ui.configs import side_by_side
 from sweeps.ui.live import LiveSweep
 from sweeps.ui.shared import dark, keeper, telling
-from sweeps.ui.tables import ORDERS, labels, selected, trials_frame
+from sweeps.ui.tables import ORDERS, labels, selected, shown, trials_table
 from sweeps.ui.words import plain
 
 _REFRESH_S = 2
@@ -38,21 +38,23 @@ def forget_other(name: str) -> None:
 @telling
 def show_trials(live: LiveSweep) -> None:
     """The table, and below it what is selected."""
-    frame = keeper().get(live, "trials", trials_frame)
-    if frame.empty:
+    table = keeper().get(live, "trials", trials_table)
+    if not table.num_rows:
         st.info("No trial has begun yet. The first is shown by itself.")
         return
     with live.reading() as sweep:
-        named = labels(sweep)
-    _table(_filtered(frame, named), named)
-    chosen = _chosen(live)
+        named, metric = labels(sweep), sweep.objective.metric
+    _table(_filtered(table, metric), named)
+    chosen: list[int] = st.session_state.get(_CHOSEN, [])
     if not chosen:
         st.caption("Tick trials to compare them: their curves and their configs, side by side.")
         return
-    _compare(live, chosen)
+    if len(chosen) > _MOST_COMPARED:
+        st.caption(f"The first {_MOST_COMPARED} of {len(chosen)} selected trials are compared.")
+    _compare(live, chosen[:_MOST_COMPARED])
 
 
-def _filtered(frame: pd.DataFrame, named: dict[str, str]) -> pd.DataFrame:
+def _filtered(table: pa.Table, metric: str) -> pa.Table:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         statuses = st.pills(
             "status",
@@ -62,36 +64,38 @@ def _filtered(frame: pd.DataFrame, named: dict[str, str]) -> pd.DataFrame:
             key="statuses",
             wrap=True,
         )
-        text = st.text_input(
-            "conditions", placeholder="lr<0.01 model=mlp", key="conditions", width=260
+        condition = st.text_input(
+            "filter", placeholder="lr<0.01 and model==mlp", key="condition", width=280
         )
         order = st.selectbox("order", ORDERS, key="order", width=160)
     try:
-        return selected(frame, named, statuses=statuses, text=text or "", order=order)
+        return selected(
+            table, statuses=statuses, condition=condition or "", metric=metric, order=order
+        )
     except ConfigError as error:
         st.warning(plain(error))
-        return selected(frame, named, statuses=statuses, text="", order=order)
+        return selected(table, statuses=statuses, condition="", metric=metric, order=order)
 
 
-def _table(frame: pd.DataFrame, named: dict[str, str]) -> None:
-    numbers = [int(number) for number in frame["trial"]]
-    _keep_selection(numbers)
-    shown: Any = {name: _column(frame[name], label) for name, label in named.items()}
+def _table(table: pa.Table, named: dict[str, str]) -> None:
+    table = shown(table, list(named))
+    _keep_selection(table["number"].to_pylist())
+    columns: Any = {field.name: _column(field, named[field.name]) for field in table.schema}
     st.dataframe(
-        frame.drop(columns="rank"),
+        table,
         key=_TABLE,
         hide_index=True,
-        height=_ROW_PX * (1 + min(len(frame), _MOST_ROWS)) + 3,
+        height=_ROW_PX * (1 + min(len(table), _MOST_ROWS)) + 3,
         on_select=_choose,
         selection_mode="multi-row",
-        column_config={"trial": st.column_config.NumberColumn(pinned=True), **shown},
+        column_config={**columns, "number": st.column_config.NumberColumn("trial", pinned=True)},
         placeholder="",
         alt="the sweep's trials",
     )
 
 
-def _column(values: pd.Series, label: str) -> Any:
-    if pd.api.types.is_float_dtype(values):
+def _column(field: pa.Field, label: str) -> Any:
+    if pa.types.is_floating(field.type):
         return st.column_config.NumberColumn(label, format="%.5g")
     return st.column_config.Column(label)
 
@@ -110,15 +114,10 @@ def _keep_selection(numbers: list[int]) -> None:
 
 def _choose() -> None:
     """Take over what was ticked; trials that the filter hides stay chosen."""
-    shown = st.session_state[_SHOWN]
-    ticked = [shown[row] for row in st.session_state[_TABLE]["selection"]["rows"]]
-    hidden = set(st.session_state.get(_CHOSEN, [])) - set(shown)
+    numbers = st.session_state[_SHOWN]
+    ticked = [numbers[row] for row in st.session_state[_TABLE]["selection"]["rows"]]
+    hidden = set(st.session_state.get(_CHOSEN, [])) - set(numbers)
     st.session_state[_CHOSEN] = sorted({*hidden, *ticked})
-
-
-def _chosen(live: LiveSweep) -> list[int]:
-    numbers: list[int] = st.session_state.get(_CHOSEN, [])
-    return numbers[:_MOST_COMPARED]
 
 
 def _compare(live: LiveSweep, chosen: Sequence[int]) -> None:
@@ -143,7 +142,9 @@ def _curves(sweep: SweepResults, trials: Sequence[Trial]) -> None:
 
 
 def _configs(live: LiveSweep, trials: Sequence[Trial]) -> None:
-    differences = st.toggle("only what differs", value=True, key="differences")
+    several = len(trials) > 1
+    wanted = st.toggle("only what differs", value=True, key="differences", disabled=not several)
+    differences = wanted and several
     what = ("configs", differences, tuple(trial.number for trial in trials))
     frame = keeper().get(
         live, what, lambda sweep: side_by_side(sweep, trials, differences=differences)
