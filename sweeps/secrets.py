@@ -37,6 +37,7 @@ _SHAPES = re.compile(
 )
 """What tokens of well-known services look like: OpenAI, GitHub, GitLab, Hugging Face, Slack, AWS,
 Google, and JSON web tokens."""
+_SHORTEST_TOKEN = 15
 _BEARER = re.compile(r"(?i)\b(bearer|basic) [\w.~+/=-]{8,}")
 _PEM = re.compile(
     r"(-----BEGIN [A-Z ]*PRIVATE KEY-----).*?(-----END [A-Z ]*PRIVATE KEY-----)", re.DOTALL
@@ -149,7 +150,10 @@ def _masked(node: Any, key: str, known: list[str]) -> Any:
         return node
     for secret in known:
         node = node.replace(secret, MASK)
-    node = _SHAPES.sub(MASK, _IN_A_URL.sub(rf"\1{MASK}@", node))
+    if "://" in node:
+        node = _IN_A_URL.sub(rf"\1{MASK}@", node)
+    if len(node) >= _SHORTEST_TOKEN:
+        node = _SHAPES.sub(MASK, node)
     return ",".join(map(masked, node.split(","))) if "=" in node else node
 
 
