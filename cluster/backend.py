@@ -28,6 +28,8 @@ class Code:
     """What does not travel, as gitignore patterns, on top of the project's own .gitignore."""
     travels: bool = True
     """Whether it is sent along; False where it is on the other side already."""
+    notes: Mapping[str, str] = field(default_factory=dict)
+    """Texts to put beside what is sent along, by path relative to the root."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ import os
 import stat
 import zipfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pathspec import GitIgnoreSpec
@@ -111,6 +111,8 @@ class Package:
     root: Path
     files: Mapping[str, int]
     """Path relative to the root -> bytes, in order."""
+    notes: Mapping[str, str] = field(default_factory=dict)
+    """Texts that are packed too, by path."""
     secrets: tuple[str, ...] = ()
     """What looks like a secret and stays here; a folder ends in a slash."""
 
@@ -132,7 +134,8 @@ class Package:
             )
         look = _Look(code.excludes)
         files = dict(sorted(look.through(root)))
-        return cls(root=root, files=files, secrets=tuple(sorted(look.secrets)))
+        secrets = tuple(sorted(look.secrets))
+        return cls(root=root, files=files, notes=code.notes, secrets=secrets)
 
     @property
     def size(self) -> int:
@@ -167,6 +170,10 @@ class Package:
                         f"{name} cannot be packed: {error.strerror}; make it readable, or name it "
                         "in code.excludes of the cluster's profile"
                     ) from error
+            for name, text in sorted(self.notes.items()):
+                packed.writestr(
+                    zipfile.ZipInfo(f"{folder}/{name}" if folder else name, _EPOCH), text
+                )
         with target.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -14,6 +14,7 @@ _SECRET = re.compile(
 )
 """A `token` ends the name, and is none of a tokenizer's: `max_tokens` and `pad_token` are none."""
 
+_COUNT = re.compile(r"-?\d{1,6}(\.\d*)?")
 _REFERENCE = re.compile(r"""['"]?\$\{[^{}]*\}['"]?""")
 _IN_A_MAPPING = re.compile(
     r"""([\w.-]+)(["']?\s*:\s*)((?:\$\{[^{}]*\}|"[^"]*"|'[^']*'|[^,{}\[\]"'])+)"""
@@ -37,6 +38,7 @@ _SHAPES = re.compile(
 )
 """What tokens of well-known services look like: OpenAI, GitHub, GitLab, Hugging Face, Slack, AWS,
 Google, and JSON web tokens."""
+_SHORTEST_TOKEN = 15
 _BEARER = re.compile(r"(?i)\b(bearer|basic) [\w.~+/=-]{8,}")
 _PEM = re.compile(
     r"(-----BEGIN [A-Z ]*PRIVATE KEY-----).*?(-----END [A-Z ]*PRIVATE KEY-----)", re.DOTALL
@@ -50,6 +52,11 @@ def is_secret(key: str) -> bool:
     return bool(_SECRET.search(key))
 
 
+def _is_count(key: str, value: object) -> bool:
+    """Whether it is a number of tokens, such as `max_token: 512`, and no token."""
+    return key.lower().endswith("token") and _COUNT.fullmatch(str(value)) is not None
+
+
 def masked(override: str) -> str:
     """An override such as `api_key=abc`, its value masked where the key says that it is a secret.
 
@@ -57,7 +64,7 @@ def masked(override: str) -> str:
     nothing and stays.
     """
     key, equals, value = override.partition("=")
-    if not equals or _REFERENCE.fullmatch(value):
+    if not equals or _REFERENCE.fullmatch(value) or _is_count(key, value):
         return override
     if is_secret(key):
         return f"{key}={MASK}"
@@ -102,6 +109,8 @@ def _mask_quoted(found: re.Match[str]) -> str:
 def _mask_bare(found: re.Match[str]) -> str:
     name, value = found["name"], found["value"]
     behind = found.string[found.end() : found.end() + 1]
+    if _is_count(name, value):
+        return found[0]
     is_code = bool(_TYPE.fullmatch(value)) or (
         found["sign"] == "=" and value.isidentifier() and behind == ","
     )
@@ -131,7 +140,7 @@ def _secrets(node: Any, key: str) -> Iterator[str | int | float]:
 
 def _hides(key: str, value: Any) -> bool:
     """Whether a value of that key is a secret; a reference to one, or none at all, is not."""
-    if isinstance(value, bool) or value is None or not is_secret(key):
+    if isinstance(value, bool) or value is None or not is_secret(key) or _is_count(key, value):
         return False
     return not isinstance(value, str) or not (
         value in ("", "???", MASK) or _REFERENCE.fullmatch(value)
@@ -149,7 +158,10 @@ def _masked(node: Any, key: str, known: list[str]) -> Any:
         return node
     for secret in known:
         node = node.replace(secret, MASK)
-    node = _SHAPES.sub(MASK, _IN_A_URL.sub(rf"\1{MASK}@", node))
+    if "://" in node:
+        node = _IN_A_URL.sub(rf"\1{MASK}@", node)
+    if len(node) >= _SHORTEST_TOKEN:
+        node = _SHAPES.sub(MASK, node)
     return ",".join(map(masked, node.split(","))) if "=" in node else node
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from importlib import metadata
@@ -13,11 +14,13 @@ from typing import Any
 
 import pytest
 
+from cluster.backend import Code
+from cluster.project import Package
 from sweeps.journal.status import Decision
 from sweeps.planning.resources import Resources
 from sweeps.provenance import code as code_module
 from sweeps.provenance import data as data_module
-from sweeps.provenance.code import code_state, differs
+from sweeps.provenance.code import code_note, code_state, differs
 from sweeps.provenance.data import fingerprint
 from sweeps.provenance.difference import differences
 from sweeps.provenance.driver import begun, gone_on, of_run
@@ -172,6 +175,19 @@ def test_a_long_difference_is_a_file_beside(
     assert kept["diff_file"] == "code-1.diff"
     assert read_diff(folder, kept) == state["diff"]
     assert not differs(kept, state)
+
+
+def test_code_that_was_sent_without_git_brings_its_state_along(
+    checkout: Path, tmp_path: Path
+) -> None:
+    (checkout / "app.py").write_text("x = 2\n")
+    package = Package.of(Code(root=checkout, notes=code_note(checkout)))
+    package.zip(tmp_path / "package.zip")
+    there = tmp_path / "there"
+    with zipfile.ZipFile(tmp_path / "package.zip") as packed:
+        packed.extractall(there)
+    (there / "inner").mkdir()
+    assert code_state(there / "inner") == states(checkout)
 
 
 def test_a_folder_without_git_has_no_state(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from sweeps.storage.folder import find_sweep
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
+APPS = Path(__file__).parent / "apps"
 LOSS = ["hydra.sweeper.metric=loss", "hydra.sweeper.mode=min", "hydra.sweeper.seed=3"]
 
 
@@ -139,6 +140,18 @@ def test_a_trial_in_two_ranks(sweep: Any, check: Callable[[str, int], str]) -> N
     best = max(swept.trials, key=lambda trial: trial.step)
     assert best.step == 3
     assert "all 6 numbers" in check(str(swept.folder.path), best.number)
+
+
+def test_a_module_with_structured_configs_gets_them_again(
+    sweep: Any, check: Callable[[str, int], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(APPS / "packaged")
+    colours = ["model.colour=RED,BLUE", "hydra/sweeper/searcher=grid"]
+    swept = sweep(
+        "shop.train", *colours, "hydra.sweeper.metric=objective", "hydra.sweeper.mode=max"
+    )
+    assert swept.code == 0, swept.err
+    assert "all 1 numbers" in check(str(swept.folder.path), 1)
 
 
 def test_a_task_that_raised_raises_again(sweep: Any, check: Any, tmp_path: Path) -> None:

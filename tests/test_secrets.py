@@ -24,6 +24,8 @@ from sweeps.secrets import is_masked, masked, masked_text, masked_values
         ("optimizer.lr=0.1", "optimizer.lr=0.1"),
         ("lr=tag(log, interval(1e-4, 1))", "lr=tag(log, interval(1e-4, 1))"),
         ("model.max_tokens=512", "model.max_tokens=512"),
+        ("model.max_token=512", "model.max_token=512"),
+        ("hub.token=123456789", "hub.token=***"),
         ("data.tokenizer=bpe", "data.tokenizer=bpe"),
         ("data.pad_token=x", "data.pad_token=x"),
         ("-m", "-m"),
@@ -69,7 +71,7 @@ def test_a_config_hides_a_secret_wherever_it_stands() -> None:
     config = {
         "hub": {"api_key": "sk-123456", "url": "https://h?k=sk-123456", "token": None},
         "reference": {"api_key": "${oc.env:KEY}"},
-        "pin": {"password": 1234},
+        "pin": {"password": 1234, "max_token": 512},
         "overrides": ["hub.api_key=sk-123456", "+db={password: pw, n: 2}", "lr=0.1"],
         "override_dirname": "token=ab,lr=0.1",
         "secrets": ["one", "two"],
@@ -77,7 +79,7 @@ def test_a_config_hides_a_secret_wherever_it_stands() -> None:
     assert masked_values(config) == {
         "hub": {"api_key": "***", "url": "https://h?k=***", "token": None},
         "reference": {"api_key": "${oc.env:KEY}"},
-        "pin": {"password": "***"},
+        "pin": {"password": "***", "max_token": 512},
         "overrides": ["hub.api_key=***", "+db={password: ***, n: 2}", "lr=0.1"],
         "override_dirname": "token=***,lr=0.1",
         "secrets": ["***", "***"],

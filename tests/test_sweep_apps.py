@@ -42,6 +42,7 @@ def test_an_app_that_returns_a_number_is_swept_as_it_is(sweep) -> None:
         }
     assert "printed" not in swept.out + swept.err
     assert {path.name for path in swept.folder.path.iterdir()} == {
+        "environments",
         "journal.log",
         "metrics.parquet",
         "sweep.yaml",

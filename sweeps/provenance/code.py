@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ _CODE = (
 )
 _CODE_FILE_BYTES = 256 << 10
 """An untracked file of such a name that is longer is data rather than code."""
+_NOTE = ".caviar-code.json"
 _OUTPUTS = {"outputs", "multirun", ".hydra", "mlruns", "wandb", "lightning_logs", "node_modules"}
 _SWEEP = "sweep.yaml"
 _HASHES = re.compile(r"^index [0-9a-f]+\.\.[0-9a-f]+.*\n", re.MULTILINE)
@@ -35,6 +38,8 @@ _SECONDS = 20
 
 def code_state(folder: Path) -> dict[str, Any] | None:
     """The commit of the checkout around a folder, and its uncommitted difference; None without git.
+
+    Of code that `caviar submit` has sent here it is that of where it was sent from.
 
     `diff` is what `git apply` takes on that commit, secrets masked: what git tracks, and untracked
     files that are code (by their names, at most 256 KB each). `untracked` names those. `sha256` is
@@ -46,7 +51,7 @@ def code_state(folder: Path) -> dict[str, Any] | None:
         untracked = _untracked_code(root)
         diff = masked_text(_HASHES.sub("", _difference(root, untracked)))
     except (OSError, subprocess.SubprocessError):
-        return None
+        return _noted(folder)
     return {
         "commit": commit,
         "branch": _branch(root),
@@ -54,6 +59,21 @@ def code_state(folder: Path) -> dict[str, Any] | None:
         "untracked": untracked,
         "diff": diff if len(diff) <= MOST_BYTES else "",
     }
+
+
+def code_note(folder: Path) -> dict[str, str]:
+    """The state as a file that goes along where the code is sent without its `.git`."""
+    state = code_state(folder)
+    return {} if state is None else {_NOTE: json.dumps(state, indent=1) + "\n"}
+
+
+def _noted(folder: Path) -> dict[str, Any] | None:
+    """What was noted of a folder's code before it was sent here."""
+    for place in (folder, *folder.parents):
+        with suppress(OSError):
+            state: dict[str, Any] = json.loads((place / _NOTE).read_text(encoding="utf-8"))
+            return state
+    return None
 
 
 def spilled(state: Mapping[str, Any], folder: SweepFolder, run: int) -> dict[str, Any]:

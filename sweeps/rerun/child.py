@@ -49,6 +49,8 @@ from sweeps.worker.process_group import Seat, World, hosting, process_group, rel
 from sweeps.worker.slate import preload
 
 _HERE = "127.0.0.1"
+_UNWIND_S = 30.0
+"""What another rank may take to end when its leg does."""
 
 
 def main() -> None:
@@ -64,7 +66,8 @@ def main() -> None:
 
 
 def _end_with_parent() -> None:
-    sys.stdin.read()
+    while os.read(0, 1024):  # not `sys.stdin`: its lock would be held when the interpreter ends
+        pass
     os._exit(1)
 
 
@@ -97,6 +100,8 @@ class _Rerun:
         self._runner = JobRunner(spec.app, task, self._search_path, move)
         resources = Resources(workers=spec.workers, cpus=spec.cpus, gpus=spec.gpus)
         self._recorder = Recorder(SweepFolder(Path(spec.out)), resources)
+        self._over = False
+        """Whether nothing can follow what was trained."""
         self._best: tuple[str, float | None, int | None] = ("", None, None)
         gc.collect()
         gc.freeze()
@@ -105,10 +110,8 @@ class _Rerun:
         """All legs, first to last."""
         checkpoint: Path | None = None
         for number, leg in enumerate(self._spec.legs):
-            if leg.rung is not None:
-                checkpoint = None
             checkpoint = self._train_leg(number, leg, checkpoint)
-            if checkpoint is None and leg.rung is None:
+            if self._over:
                 return
 
     def train_part(self, number: int, rank: int, port: int, begin: int) -> None:
@@ -123,29 +126,31 @@ class _Rerun:
             self._run(number, leg, checkpoint, sent, world)
 
     def _train_leg(self, number: int, leg: Leg, checkpoint: Path | None) -> Path | None:
-        """Train a leg; the checkpoint that the next one goes on from."""
+        """Train a leg; the checkpoint that the next one goes on from, if it does."""
+        self._over = True
         gathered = None if leg.rung is None else Gathered(self._spec.objective)
         sent = _Sent(leg, self._reporter(number), gathered)
         try:
             with self._ranks(number, checkpoint) as (world, store):
                 result = self._run(number, leg, checkpoint, sent, world, store)
+            metrics = returned_metrics(result)
         except session.TrialEnded:
-            result = None
+            metrics = {}
         except _RefusedError as error:
             self._say(Refused(message=str(error)))
             return None
-        except Exception as error:  # noqa: BLE001 - told to the parent
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - told to the parent
             self._say(Raised(error="".join(traceback.format_exception(error))))
             return None
-        metrics = returned_metrics(result)
         if gathered is not None:
             assert leg.rung is not None
             kept = None if gathered.checkpoint is None else str(gathered.checkpoint)
             self._report(number, leg.rung, {**metrics, **gathered.metrics}, kept)
-            return None
-        if not sent.ended:
+            self._over = False
+        elif sent.ended:
+            self._over = sent.checkpoint is None
+        else:
             self._say(Returned(metrics=metrics))
-            return None
         return sent.checkpoint
 
     def _run(
@@ -253,6 +258,11 @@ def _process(command: Sequence[str], spec: Spec) -> Iterator[None]:
         try:
             yield
             process.wait()
+        except session.TrialEnded:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_UNWIND_S)
+            process.terminate()
+            raise
         except BaseException:
             process.terminate()
             raise

@@ -28,6 +28,7 @@ from sweeps.planning.overriding import reason, set_value
 from sweeps.planning.relocate import Move
 from sweeps.secrets import MASK, is_masked
 
+_SWEEPER = "hydra.sweeper."
 _STRUCTURED = "structured"
 
 
@@ -69,9 +70,13 @@ class Recorded:
 
 
 def hidden(overrides: Sequence[str], changed: Sequence[str]) -> list[str]:
-    """The keys of recorded overrides that were masked, and are not given anew."""
+    """The keys of recorded overrides that were masked, and are not given anew.
+
+    What is the sweep's own, such as a storage's URL with a password, no training needs.
+    """
     new = {_key(override) for override in changed}
-    return [key for o in overrides if is_masked(o) and (key := _key(o)) not in new]
+    keys = [_key(override) for override in overrides if is_masked(override)]
+    return [key for key in keys if key not in new and not key.startswith(_SWEEPER)]
 
 
 def make_config(

@@ -21,6 +21,7 @@ from cluster.project import find_root, import_paths
 from sweeps.errors import ConfigError
 from sweeps.planning.launch import BUNDLED, CHECKOUT, HydraArguments, Program, run, split_program
 from sweeps.planning.plan import Plan, check_resumable
+from sweeps.provenance.code import code_note
 from sweeps.secrets import is_masked, is_secret, masked
 from sweeps.space.literals import literal
 from sweeps.storage.folder import SweepFolder
@@ -116,11 +117,13 @@ def _prepare(program: Program, given: HydraArguments, profile: Profile, root: Pa
         _check_name(plan, name, storage, goes_on=_goes_on(given))
     where = (f"{_NAME}={_word(name)}", f"{_STORAGE}={_word(storage)}", f"{_RESUME}=auto")
     options = profile.code
+    travels = not profile.is_this_machine and options.travels == "package"
     code = Code(
         root=root,
         import_paths=paths,
         excludes=tuple(options.excludes),
-        travels=not profile.is_this_machine and options.travels == "package",
+        travels=travels,
+        notes=code_note(plan.app.folder) if travels else {},
     )
     submission = Submission(
         name=name,
