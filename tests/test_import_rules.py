@@ -42,6 +42,7 @@ NO_RAY = [
     "scratch",
     "schedulers",
     "searchers",
+    "secrets",
     "segment",
     "session",
     "settings",
@@ -49,6 +50,7 @@ NO_RAY = [
     "space",
     "state",
     "status",
+    "tracking_options",
     "trials",
 ]
 FORBIDDEN = {

@@ -23,7 +23,7 @@ from sweeps.searchers import Searcher, View, make_searcher
 from sweeps.secrets import masked
 from sweeps.space.space import Space, parse_space
 from sweeps.storage.folder import Record, SweepFolder, environment
-from sweeps.tracking.options import check_folders
+from sweeps.tracking_options import check_folders
 
 
 @dataclass(frozen=True, kw_only=True)
