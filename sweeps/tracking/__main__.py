@@ -13,11 +13,12 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
-from cluster.bucket import Bucket
+from cluster.bucket import Bucket, BucketError
 from sweeps.journal.events import Event
 from sweeps.journal.records import decode
 from sweeps.journal.segments import read_events
@@ -97,14 +98,17 @@ class _Telling:
             self.say(goes_on=True)
         if now - self._pushed > _PUSH_S:
             self._pushed = now
-            self._folder.impatient.push(self._ledger)
+            self._push()
 
     def end(self, runs: Runs) -> None:
         """Say what could not be shown."""
-        if self._ledger.exists():
-            self._folder.impatient.push(self._ledger)
+        self._push()
         trials, points = runs.left
         self.say(trials=trials, points=points)
+
+    def _push(self) -> None:
+        with suppress(BucketError):  # what is sent twice for it changes nothing
+            self._folder.impatient.push(self._ledger)
 
 
 def main() -> None:
