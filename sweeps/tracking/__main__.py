@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -114,9 +113,8 @@ class _Telling:
 def main() -> None:
     """Follow a sweep to its end."""
     os.nice(_NICE)
-    out = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
-    os.dup2(2, 1)  # what libraries print goes where their errors go
-    task = Task.from_json(sys.stdin.readline())
+    lines, out = _own_streams()
+    task = Task.from_json(lines.readline())
     folder = _folder(task)
     path = folder.tracking(task.ledger)
     folder.pull(path)
@@ -125,7 +123,7 @@ def main() -> None:
         folder=folder, record=Record.read(folder), trials=Trials(task.objective), elapsed=0.0
     )
     runs = Runs(sweep)
-    inbox = _Inbox(runs, islice(read_events(folder), task.history), sys.stdin)
+    inbox = _Inbox(runs, islice(read_events(folder), task.history), lines)
     telling = _Telling(out, folder, path, inbox)
     follower = Follower(
         make_tracker(task, folder, again=not ledger.is_empty),
@@ -139,6 +137,19 @@ def main() -> None:
     if inbox.failure is not None:
         raise inbox.failure
     telling.end(runs)
+
+
+def _own_streams() -> tuple[IO[str], IO[str]]:
+    """What the driver writes and reads, out of the reach of libraries.
+
+    They get nothing to read, and what they print goes where their errors go.
+    """
+    lines = os.fdopen(os.dup(0), encoding="utf-8")
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
+    with open(os.devnull) as nothing:
+        os.dup2(nothing.fileno(), 0)
+    os.dup2(2, 1)
+    return lines, out
 
 
 def _folder(task: Task) -> SweepFolder:
