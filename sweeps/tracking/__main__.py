@@ -126,7 +126,7 @@ def main() -> None:
     inbox = _Inbox(runs, islice(read_events(folder), task.history), lines)
     telling = _Telling(out, folder, path, inbox)
     follower = Follower(
-        make_tracker(task, folder, again=not ledger.is_empty),
+        make_tracker(task, folder),
         runs,
         ledger,
         sweep=lambda: sweep_of(sweep.record, runs),
