@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -15,9 +16,9 @@ from sweeps.errors import ConfigError, SweepError
 from sweeps.journal.events import Started
 from sweeps.journal.status import Decision, Status
 from sweeps.tracking.ledger import Ledger, Sent
-from sweeps.tracking.options import check_folders, check_installed, parse_tracking
 from sweeps.tracking.task import Task, in_one_line
 from sweeps.tracking.tracker import Ending, Point, Run, Sweep
+from sweeps.tracking_options import check_folders, check_installed, parse_tracking
 
 
 @dataclass
@@ -324,6 +325,7 @@ def test_a_library_that_is_missing_is_told_with_the_command(
 ) -> None:
     (tmp_path / "mlflow").mkdir()  # a folder of that name is no library
     monkeypatch.setattr("sys.path", [str(tmp_path)])
+    monkeypatch.delitem(sys.modules, "mlflow", raising=False)
     with pytest.raises(ConfigError, match=r"mlflow, which is not .*pip install 'caviar\[mlflow\]'"):
         check_installed(parse_tracking("mlflow"))
 

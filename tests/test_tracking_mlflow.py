@@ -33,10 +33,10 @@ class Server:
 
         self.uri, self.name, self.client = uri, name, MlflowClient(tracking_uri=uri)
 
-    def tracker(self, *, again: bool = False) -> Any:
+    def tracker(self) -> Any:
         from sweeps.tracking.to_mlflow import Mlflow
 
-        return Mlflow(tracking_uri=self.uri, experiment_name=self.name, again=again)
+        return Mlflow(tracking_uri=self.uri, experiment_name=self.name)
 
     @property
     def runs(self) -> dict[str, Any]:
@@ -111,7 +111,7 @@ def test_a_resumed_trial_goes_on_in_its_run(make_sweep: Any, show: Show, server:
     made.add(Started, trial=0, run=2, reason="resume", checkpoint=None)
     made.report(0, 2, 0.25)
     made.report(0, 3, 0.3)
-    show(made, server.tracker(again=True))
+    show(made, server.tracker())
     assert server.curve("trial 0", "val_accuracy") == [(1, 0.1), (2, 0.2), (3, 0.3)]
     assert server.runs["trial 0"].info.status == "RUNNING"
 
@@ -122,7 +122,7 @@ def test_what_is_sent_twice_is_there_once(make_sweep: Any, show: Show, server: S
     made.report(0, 1, 0.1)
     show(made, server.tracker(), ledger="one.jsonl")
     made.report(0, 2, 0.2)
-    show(made, server.tracker(again=True), ledger="lost.jsonl")
+    show(made, server.tracker(), ledger="lost.jsonl")
     assert server.curve("trial 0", "val_accuracy") == [(1, 0.1), (2, 0.2)]
 
 

@@ -62,7 +62,7 @@ def test_a_sweep_that_is_killed_and_resumed_is_in_each_tracker_once(
         f"wandb: {{project: p, mode: offline, dir: '{tmp_path}/w'}}}}"
     )
     _make_database(uri)
-    driver = start.drive(*SWEEP, tracking, "+epoch_s=3")
+    driver = start.drive(*SWEEP, tracking, "+epoch_s=2")
     ledgers = driver.folder.path / "tracking"
 
     def all_have_begun() -> bool:
@@ -72,7 +72,7 @@ def test_a_sweep_that_is_killed_and_resumed_is_in_each_tracker_once(
     driver.wait_until(all_have_begun)  # step 3 has no checkpoint: it is trained again
     driver.end(signal.SIGKILL)
     _wait_for_end_of_trackers(str(driver.folder.path))
-    again = start.drive(*SWEEP, tracking, "hydra.sweeper.resume=true", "+epoch_s=3")
+    again = start.drive(*SWEEP, tracking, "hydra.sweeper.resume=true", "+epoch_s=2")
     assert again.process.wait(timeout=300) == 0, again.output
     assert "IMPORTED set()" in again.output
     assert "not sent" not in again.output

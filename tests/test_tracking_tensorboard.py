@@ -15,6 +15,9 @@ from sweeps.journal.status import Decision, Status
 pytest.importorskip("tensorboard")
 
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.plugin_event_accumulator import (
+    EventAccumulator as PagesAccumulator,
+)
 from tensorboard.plugins.hparams import metadata as hparams
 from tensorboard.plugins.hparams import plugin_data_pb2
 
@@ -92,7 +95,7 @@ def test_the_hparams_tab_gets_parameters_with_their_types(
 
 
 def test_a_step_that_is_trained_again_takes_the_place_of_the_first(
-    make_sweep: Any, show: Show, board: Any, read: Any
+    make_sweep: Any, show: Show, board: Any, read: Any, tmp_path: Path
 ) -> None:
     made = make_sweep()
     made.ask(0, lr=0.1)
@@ -100,6 +103,8 @@ def test_a_step_that_is_trained_again_takes_the_place_of_the_first(
         made.report(0, step, value)
     show(made, board())
     assert curve(read("trial-0"), "val_accuracy") == [(1, 0.1), (2, 0.25), (3, 0.35), (4, 0.4)]
+    pages = PagesAccumulator(str(tmp_path / "board" / "trial-0"))  # what its pages are made from
+    assert [event.step for event in pages.Reload().Tensors("val_accuracy")] == [1, 2, 3, 4]
 
 
 def test_a_promoted_trial_goes_on_in_the_same_run(

@@ -16,7 +16,7 @@ from sweeps.core.fidelity import Fidelity
 from sweeps.errors import ConfigError, did_you_mean
 from sweeps.journal.objective import Objective
 from sweeps.journal.pareto import Scalarization
-from sweeps.tracking.options import Tracking, parse_tracking
+from sweeps.tracking_options import Tracking, parse_tracking
 
 _RETIRED = {
     "n_trials": "num_samples",

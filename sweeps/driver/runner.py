@@ -46,7 +46,7 @@ from sweeps.storage.disk import is_refusal, refusal
 from sweeps.storage.folder import Record, SweepFolder
 from sweeps.storage.lease import Lease
 from sweeps.tracking.feeds import following
-from sweeps.tracking.options import check_installed
+from sweeps.tracking_options import check_installed
 from sweeps.worker.adopt import adopting
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)

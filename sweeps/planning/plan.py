@@ -25,7 +25,7 @@ from sweeps.searchers.base import DEFAULT_NUM_SAMPLES
 from sweeps.secrets import masked
 from sweeps.space.space import Space, parse_space
 from sweeps.storage.folder import Record, SweepFolder
-from sweeps.tracking.options import check_folders
+from sweeps.tracking_options import check_folders
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
-from cluster.bucket import Bucket
+from cluster.bucket import Bucket, BucketError
 from sweeps.journal.events import Event
 from sweeps.journal.records import decode
 from sweeps.journal.segments import read_events
@@ -97,22 +97,24 @@ class _Telling:
             self.say(goes_on=True)
         if now - self._pushed > _PUSH_S:
             self._pushed = now
-            self._folder.impatient.push(self._ledger)
+            self._push()
 
     def end(self, runs: Runs) -> None:
         """Say what could not be shown."""
-        if self._ledger.exists():
-            self._folder.impatient.push(self._ledger)
+        self._push()
         trials, points = runs.left
         self.say(trials=trials, points=points)
+
+    def _push(self) -> None:
+        with suppress(BucketError):  # what is sent twice for it changes nothing
+            self._folder.impatient.push(self._ledger)
 
 
 def main() -> None:
     """Follow a sweep to its end."""
     os.nice(_NICE)
-    out = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
-    os.dup2(2, 1)  # what libraries print goes where their errors go
-    task = Task.from_json(sys.stdin.readline())
+    lines, out = _own_streams()
+    task = Task.from_json(lines.readline())
     folder = _folder(task)
     path = folder.tracking(task.ledger)
     folder.pull(path)
@@ -125,10 +127,10 @@ def main() -> None:
         events=0,
     )
     runs = Runs(sweep)
-    inbox = _Inbox(runs, islice(read_events(folder), task.history), sys.stdin)
+    inbox = _Inbox(runs, islice(read_events(folder), task.history), lines)
     telling = _Telling(out, folder, path, inbox)
     follower = Follower(
-        make_tracker(task, folder, again=not ledger.is_empty),
+        make_tracker(task, folder),
         runs,
         ledger,
         sweep=lambda: sweep_of(sweep.record, runs),
@@ -139,6 +141,19 @@ def main() -> None:
     if inbox.failure is not None:
         raise inbox.failure
     telling.end(runs)
+
+
+def _own_streams() -> tuple[IO[str], IO[str]]:
+    """What the driver writes and reads, out of the reach of libraries.
+
+    They get nothing to read, and what they print goes where their errors go.
+    """
+    lines = os.fdopen(os.dup(0), encoding="utf-8")
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
+    with open(os.devnull) as nothing:
+        os.dup2(nothing.fileno(), 0)
+    os.dup2(2, 1)
+    return lines, out
 
 
 def _folder(task: Task) -> SweepFolder:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.text import Text
 
+from cluster.bucket import BucketError
 from sweeps.journal.events import Event
 from sweeps.journal.records import encode
 from sweeps.journal.trials import Trials
@@ -55,7 +56,7 @@ class Feed:
             tell: Told what a user should know, from another thread.
         """
         self.name = task.name
-        self._errors = errors
+        self.errors = errors
         self._tell = tell
         self._has_failed = False
         self._is_finishing = False
@@ -112,7 +113,7 @@ class Feed:
         missing = f": {points} reports of {trials} trials are missing" if self._left else ""
         self._tell(
             f"{self.name} was not sent everything{missing}; caviar resume sends the rest. What it "
-            f"said is in {self._errors}"
+            f"said is in {self.errors}"
         )
 
     # Its threads
@@ -139,7 +140,7 @@ class Feed:
         if not self._is_finishing:
             self._tell(
                 f"the process that tells {self.name} of the sweep has ended (code {code}): see "
-                f"{self._errors}. The sweep goes on; caviar resume sends what is missing"
+                f"{self.errors}. The sweep goes on; caviar resume sends what is missing"
             )
 
     def _on_words(self, words: Mapping[str, Any]) -> None:
@@ -213,6 +214,8 @@ class Feeds:
             feed = self._feeds.pop(0)
             with working(self._console) as say:
                 feed.finish(patience=patience, say=say)
+            with suppress(BucketError):
+                self._plan.folder.impatient.push(feed.errors)
 
     def _tell(self, text: str) -> None:
         log.warning("%s", text)

@@ -50,11 +50,6 @@ class Ledger:
     def __getitem__(self, trial: int) -> Sent:
         return self._sent.get(trial, Sent())
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing was sent, as far as is known."""
-        return not self._sent
-
     def note(self, trial: int, sent: Sent) -> None:
         """Keep what has been sent of a trial; it outlives this process."""
         self._sent[trial] = sent

@@ -50,24 +50,20 @@ _NOT_IN_A_NAME = re.compile(r"[^\w\-. :/]")
 class Mlflow:
     """A sweep's runs; found again by their tags `caviar.sweep` and `caviar.run`."""
 
-    def __init__(
-        self, *, tracking_uri: str | None, experiment_name: str | None, again: bool
-    ) -> None:
+    def __init__(self, *, tracking_uri: str | None, experiment_name: str | None) -> None:
         self._uri = tracking_uri
         self._experiment_name = experiment_name
-        self._looks = again
-        """Whether a run that is not known may be there nevertheless."""
-        self._is_new = True
         self._names: dict[int, str] = {}
         """By trial: its run's identity."""
 
     def open(self, sweep: Sweep) -> None:
         """Connect, and begin the sweep's run or go on with it."""
-        self._looks, self._is_new = self._looks or not self._is_new, False
         self._client = MlflowClient(tracking_uri=self._uri)
         self._sweep = sweep
         self._experiment = self._find_experiment(self._experiment_name or sweep.app)
-        self._parent = self._find(_SWEEP) or self._create(_SWEEP, name=sweep.name)
+        found = self._find(_SWEEP)
+        self._looks = found is not None  # then trials' runs may be there too, known or not
+        self._parent = found or self._create(_SWEEP, name=sweep.name)
         self._client.update_run(self._parent, status="RUNNING")
         self._add(self._parent, params=sweep.config)
 

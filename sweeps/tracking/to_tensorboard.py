@@ -53,7 +53,7 @@ class TensorBoard:
         """Write the parameters of a new run; TensorBoard sees those of one that goes on."""
         folder = f"trial-{run.number}"
         if known is None:
-            self._write(folder, [_start(run)])
+            self._write(folder, [_drop_from(0, run.started), _start(run)])
         else:
             self._continued.add(run.number)
         return folder
@@ -90,7 +90,7 @@ class TensorBoard:
 
 
 def _drop_from(step: int, time: float) -> Any:
-    """Let TensorBoard forget what it has from that step on."""
+    """Let TensorBoard forget what it has from that step on; it passes the first of these over."""
     start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
     return event_pb2.Event(wall_time=time, step=step, session_log=start)
 

@@ -13,30 +13,29 @@ from sweeps.tracking.task import Task
 from sweeps.tracking.tracker import Tracker
 
 
-def make_tracker(task: Task, folder: SweepFolder, *, again: bool) -> Tracker:
+def make_tracker(task: Task, folder: SweepFolder) -> Tracker:
     """The tracker of a task.
 
     Args:
         task: Which, with its options.
         folder: The sweep's; files go there where the options name no other place.
-        again: Whether the sweep was shown there before, as far as is known.
     """
-    return _MAKERS[task.name](task, folder, again)
+    return _MAKERS[task.name](task, folder)
 
 
-def _tensorboard(task: Task, folder: SweepFolder, again: bool) -> Tracker:
+def _tensorboard(task: Task, folder: SweepFolder) -> Tracker:
     from sweeps.tracking.to_tensorboard import TensorBoard
 
     return TensorBoard(_event_files(task.options, folder))
 
 
-def _mlflow(task: Task, folder: SweepFolder, again: bool) -> Tracker:
+def _mlflow(task: Task, folder: SweepFolder) -> Tracker:
     from sweeps.tracking.to_mlflow import Mlflow
 
-    return Mlflow(**task.options, again=again)
+    return Mlflow(**task.options)
 
 
-def _wandb(task: Task, folder: SweepFolder, again: bool) -> Tracker:
+def _wandb(task: Task, folder: SweepFolder) -> Tracker:
     from sweeps.tracking.to_wandb import Wandb
 
     return Wandb(**{**task.options, "dir": _wandb_files(task.options, folder)})
