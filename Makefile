@@ -4,7 +4,7 @@ PYTEST = $(BIN)/python -m pytest -n 2 --dist loadfile
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: sweep test test-all check format bench setup clean
+.PHONY: sweep test test-all check docs format bench setup clean
 
 sweep: $(READY)  ## the main job: 32 configurations of a network on real data, and the best one exported
 	$(BIN)/caviar sweep experiment=digits_asha
@@ -15,10 +15,13 @@ test: $(READY)  ## the default tests, under 5 minutes on 2 cores
 test-all: $(READY)  ## the slow ones too
 	$(PYTEST) -m "not gpu"
 
-check: $(READY)  ## lint, format and types
+check: docs  ## lint, format, types, and the documentation
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(READY)  ## the documentation, into site/: a warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 format: $(READY)
 	$(BIN)/ruff check --fix .
@@ -35,4 +38,4 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 clean:
-	rm -rf .venv outputs dist build
+	rm -rf .venv outputs dist build site
