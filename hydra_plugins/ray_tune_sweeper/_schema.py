@@ -26,40 +26,85 @@ class RayTuneConf:
 
     # What to optimize: a metric and min or max, or a list of each
     metric: Any = None
+    """What the app reports or returns that counts, or a list of such; by default `objective`, which
+    is what a plain number returned is called."""
     mode: Any = None
+    """`min` or `max`, or a list of them; to be said where `metric` is, else `min`."""
     objective_at: str = "best"
+    """A trial's value is its `best` report, or its `last`."""
     scalarization: Any = None
+    """With several objectives, which trial of the Pareto front is exported: `{name: chebyshev,
+    weights: {...}}`, `weighted_sum` or `first`."""
     # The search space: Hydra override strings; the command line wins
     params: dict[str, Any] = field(default_factory=dict)
+    """The search space: a Hydra override string by key of the app's config; the command line
+    wins."""
     when: Any = None
+    """Parameters that exist only where others have a value: `{model.channels: {model:
+    convnet}}`."""
     constraints: list[str] = field(default_factory=list)
+    """Expressions over swept names that every configuration meets: `model.width * model.depth <=
+    2048`."""
     initial: list[Any] = field(default_factory=list)
+    """Points to begin with, each a mapping; what it leaves open is proposed."""
     warm_start: list[str] = field(default_factory=list)
+    """Earlier sweeps, by folder or URL, that the searcher learns from."""
     searcher: Any = MISSING
+    """What to try next: chosen with `hydra/sweeper/searcher=NAME` (`tpe`), its options below this
+    key."""
     scheduler: Any = MISSING
+    """Whether to go on: chosen with `hydra/sweeper/scheduler=NAME` (`none`), its options below this
+    key."""
     fidelity: Any = None
+    """A key of the app's config that grows from rung to rung instead of the step: `{name:
+    data.fraction, min: 0.1, max: 1}`."""
     seed: Optional[int] = None
+    """Seeds searcher, scheduler and each trial's generators; drawn where it is not given, and
+    recorded."""
     # How much
     num_samples: Optional[int] = None
+    """Trials: 20 where it is not given, a grid's own size for `grid`."""
     max_concurrent_trials: Optional[int] = None
+    """Trials at once; as many as fit where it is not given."""
     time_budget_s: Optional[float] = None
+    """Ends the sweep after so many seconds, each time it is begun or resumed."""
     total_steps: Optional[int] = None
+    """Ends the sweep after so many steps over all trials."""
     cost: Any = None
+    """Ends the sweep when the trials have cost so much: `{metric: dollars, budget: 50}`, where the
+    metric says what a trial has cost so far."""
     stop: Any = None
+    """Ends the sweep when the objective is good enough, `{target: 0.99}`, or improves no more,
+    `{patience: 20, tolerance: 0.001}`."""
     max_failure_rate: float = 1.0
+    """The share of trials that may fail before the sweep does; judged from five on."""
     max_losses: int = 3
+    """How often a trial may lose its process or node before it counts as failed."""
     max_retries: int = 0
+    """How often a trial whose task raised goes on from its last checkpoint."""
     retry_backoff_s: float = 1.0
+    """Seconds before such a trial goes on; they double each time."""
     trial_time_limit_s: Optional[float] = None
+    """Ends a trial that has trained for so many seconds, pauses not counted."""
     # Where and with what
     name: Optional[str] = None
+    """Of the sweep, which is its folder's; from the app or the experiment, and the time, where it
+    is not given."""
     storage_path: str = "outputs/sweeps"
+    """Where sweeps lie: a folder, or `s3://` or `gs://`."""
     resources: Any = "auto"
+    """Of a trial: `{cpus: 2, gpus: 0.25}`, with `workers: 4` that many ranks of this each. `auto`
+    is a GPU where there are any, else a CPU."""
     teardown_timeout_s: float = 30.0
+    """Seconds that a task may take to unwind when it is stopped; then its process is ended."""
     keep_checkpoints: int = 1
+    """Of so many best trials the checkpoint stays on disk, beside those that may go on."""
     export: bool = True
+    """Whether the best model is exported at the end."""
     dry_run: bool = False
-    resume: Any = False  # true: go on with the sweep; auto: where there is one, else begin it
+    """Show the space, three composed trials, the rungs and the slots, and end."""
+    resume: Any = False
+    """`true` goes on with the sweep of this name; `auto` where there is one, and else begins it."""
 
 
 # Searchers
