@@ -6,10 +6,13 @@ import json
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from typing import Any
 
 from cluster.capacity import Capacity
 from cluster.errors import ClusterError
+
+_log = logging.getLogger(__name__)
 
 _ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -53,7 +56,8 @@ def connect() -> Iterator[Capacity]:
                 _node_ip_address="127.0.0.1",
             )
     try:
-        yield Capacity.now(can_grow=elsewhere)
+        with _notes_logged() if ours else nullcontext():
+            yield Capacity.now(can_grow=elsewhere)
     finally:
         if ours:
             ray.shutdown()
@@ -70,6 +74,23 @@ def _said_in_a_line() -> Iterator[None]:
         raise ClusterError(
             "Ray did not start in time: this machine may be too busy. Nothing is lost; try again"
         ) from error
+
+
+@contextmanager
+def _notes_logged() -> Iterator[None]:
+    """Log what Ray notes of lost nodes and workers; it prints that, `log_to_driver` or not."""
+    from ray._private import worker
+
+    printed = worker.print_to_stdstream
+
+    def log(data: dict[str, Any], ignore_prefix: bool) -> None:
+        _log.warning("Ray: %s", "\n".join(data["lines"]))
+
+    worker.print_to_stdstream = log
+    try:
+        yield
+    finally:
+        worker.print_to_stdstream = printed
 
 
 def _for_workers() -> dict[str, str]:

@@ -348,11 +348,11 @@ class _LogFile(logging.FileHandler):
 
 @contextlib.contextmanager
 def _log_to(folder: SweepFolder) -> Iterator[None]:
-    """Keep what Optuna and we log in the sweep's folder, off the screen."""
+    """Keep what Optuna, Ray and we log in the sweep's folder, off the screen."""
     folder.pull(folder.log)
     handler = _LogFile(folder.log, delay=True)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    loggers = [logging.getLogger(name) for name in ("sweeps", "optuna")]
+    loggers = [logging.getLogger(name) for name in ("sweeps", "cluster", "optuna")]
     before = [(logger.handlers, logger.propagate) for logger in loggers]
     for logger in loggers:
         logger.handlers, logger.propagate = [handler], False

@@ -76,6 +76,8 @@ def test_trials_go_on_elsewhere_when_their_process_or_node_dies_and_a_new_node_t
     killed, died, shut_down = (lost.cause for lost in audited.losses)
     assert (killed, died) == ("lost", "lost")
     assert shut_down in ("lost", "preempted")  # Ray may say that it drains before it goes
+    assert "raylet" not in audited.said
+    assert "Ray: The node with node id" in audited.folder.log.read_text()
     cluster.nodes.pop("fresh").kill()
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
 
 import pytest
+from ray._private import worker
 
-from cluster.local import _ENVIRONMENT, _for_workers
+from cluster.local import _ENVIRONMENT, _for_workers, _notes_logged
 
 
 @pytest.mark.parametrize("job", [None, {}, {"runtime_env": None}, {"runtime_env": {}}])
@@ -29,3 +31,16 @@ def test_what_the_job_sets_itself_is_left_to_it(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", json.dumps(job))
 
     assert _for_workers() == {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+
+
+def test_what_ray_notes_is_logged_and_not_printed(
+    caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    printed = worker.print_to_stdstream
+
+    with _notes_logged():
+        worker.print_to_stdstream(data={"lines": ["a node died"]}, ignore_prefix=False)
+
+    assert caplog.record_tuples == [("cluster.local", logging.WARNING, "Ray: a node died")]
+    assert capfd.readouterr() == ("", "")
+    assert worker.print_to_stdstream is printed

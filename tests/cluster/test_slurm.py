@@ -20,6 +20,7 @@ from sweeps.journal.events import Asked, Closed, Opened, Reported
 from sweeps.journal.file import read_journal
 from sweeps.results import load_sweep
 from sweeps.storage.folder import SweepFolder
+from tests.cluster.audit import wait_until
 from tests.cluster.slurm_cluster import SlurmCluster, slurm_cluster
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]
@@ -321,7 +322,7 @@ def test_a_job_in_the_queue_is_cancelled_which_is_known_when_slurm_has_forgotten
     assert stopped.message == "it was in the queue and was cancelled: nothing of it has run"
     assert ours.status.state is State.STOPPED
     assert slurm.ask("squeue", "-h", "-t", "PENDING", f"--jobs={ours.handle.job}") == ""
-    ours.wait_until(lambda: slurm.ask("scontrol", "-o", "show", "job", ours.handle.job) == "")
+    wait_until(lambda: slurm.ask("scontrol", "-o", "show", "job", ours.handle.job) == "", within=90)
     assert ours.status.state is State.STOPPED
 
 
