@@ -134,7 +134,7 @@ def picture_ui(page: Page) -> None:
         assert server.stderr is not None
         said = next(filter(None, (re.search(r"http://\S+", line) for line in server.stderr)))
         page.goto(f"{said[0]}&view=Plots")
-        page.locator(".js-plotly-plot .main-svg").first.wait_for(timeout=120_000)
+        page.locator(".js-plotly-plot .main-svg").first.wait_for(timeout=300_000)
         page.wait_for_timeout(3000)  # what is further down comes in after the first plot
         shoot(page, "ui.png")
     finally:
