@@ -21,7 +21,7 @@ check: docs  ## lint, format, types, and the documentation
 	$(BIN)/mypy
 
 docs: $(READY)  ## the documentation, into site/: a warning is an error
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

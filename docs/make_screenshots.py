@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from PIL import Image
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, ViewportSize, sync_playwright
 from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console, RenderableType
 
@@ -32,7 +32,7 @@ from sweeps.journal.events import Opened
 from sweeps.journal.file import read_journal
 from sweeps.journal.trials import Trials
 from sweeps.results import load_sweep
-from sweeps.storage.folder import SweepFolder, find_sweep
+from sweeps.storage.folder import Record, SweepFolder, find_sweep
 
 ROOT = Path(__file__).resolve().parents[1]
 IMAGES = ROOT / "docs" / "images"
@@ -41,7 +41,7 @@ NAME = "digits"
 WIDTH = 136
 SEEN_AT = 0.55
 """The share of the sweep's events after which the live display is drawn."""
-PAGE = {"width": 1280, "height": 1000}
+PAGE: ViewportSize = {"width": 1280, "height": 1000}
 COLOURS = 128
 """Of a PNG: its size is a third of a true-coloured one's."""
 
@@ -49,7 +49,7 @@ COLOURS = 128
 def main() -> None:
     """Sweep, and draw."""
     with tempfile.TemporaryDirectory() as place, contextlib.chdir(place):
-        caviar(*COMMAND.split()[1:], f"hydra.sweeper.name={NAME}").wait()
+        run(*COMMAND.split()[1:], f"hydra.sweeper.name={NAME}")
         folder = find_sweep(NAME)
         draw("live.svg", COMMAND, lambda console: console.print(live(folder)))
         draw("sweep.svg", COMMAND, lambda console: end(folder, console))
@@ -58,22 +58,28 @@ def main() -> None:
             picture_ui(page)
 
 
-def caviar(*arguments: str, **how: object) -> subprocess.Popen[str]:
-    """Run a command here."""
+def run(*arguments: str) -> None:
+    """Run a command here to its end."""
+    if code := caviar(*arguments).wait():
+        raise SystemExit(f"caviar {' '.join(arguments)} ended with {code}")
+
+
+def caviar(*arguments: str, stderr: int | None = None) -> subprocess.Popen[str]:
+    """Begin a command here."""
     command = [sys.executable, "-m", "sweeps.cli", *arguments]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.Popen(command, env=environment, text=True, **how)  # type: ignore[call-overload]  # noqa: S603
+    return subprocess.Popen(command, env=environment, text=True, stderr=stderr)  # noqa: S603
 
 
 def live(folder: SweepFolder) -> RenderableType:
     """The live display, as it was in the middle of the sweep."""
-    events = list(read_journal(folder.journal))
+    record, events = Record.read(folder), list(read_journal(folder.journal))
     objective = load_sweep(folder).objective
     trials, now = Trials(objective), [0.0]
     progress = Progress(
         objective,
-        total=lambda: 32,
-        max_t=27,
+        total=lambda: record.num_samples or 0,
+        max_t=record.scheduler["max_t"],
         console=Console(file=io.StringIO(), force_terminal=True, width=WIDTH),
         clock=lambda: now[0],
     )
@@ -106,14 +112,13 @@ def chromium() -> Iterator[Page]:
     """A page of a browser without a window."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"))
-        yield browser.new_page(viewport=PAGE)  # type: ignore[arg-type]
+        yield browser.new_page(viewport=PAGE)
         browser.close()
 
 
 def picture_report(folder: SweepFolder, page: Page) -> None:
     """What `caviar report` writes: its top, and the first of its plots."""
-    if caviar("report", NAME, "-o", "report.html").wait() != 0:
-        raise SystemExit("caviar report failed")
+    run("report", NAME, "-o", "report.html")
     page.goto(Path("report.html").resolve().as_uri())
     page.locator(".js-plotly-plot .main-svg").first.wait_for()
     shoot(page, "report.png")
@@ -129,7 +134,7 @@ def picture_ui(page: Page) -> None:
         assert server.stderr is not None
         said = next(filter(None, (re.search(r"http://\S+", line) for line in server.stderr)))
         page.goto(f"{said[0]}&view=Plots")
-        page.locator(".js-plotly-plot .main-svg").first.wait_for(timeout=120_000)
+        page.locator(".js-plotly-plot .main-svg").first.wait_for(timeout=300_000)
         page.wait_for_timeout(3000)  # what is further down comes in after the first plot
         shoot(page, "ui.png")
     finally:

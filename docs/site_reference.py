@@ -32,7 +32,7 @@ def commands() -> str:
 
 
 def sweeper() -> str:
-    """The keys of `hydra.sweeper` with their defaults, by the schema's groups."""
+    """The keys of `hydra.sweeper` with their defaults."""
     chosen = {"`searcher`": "`tpe`", "`scheduler`": "`none`"}
     rows = [
         (key, chosen.get(key, default), said) for key, default, said in schema_rows("RayTuneConf")
@@ -140,13 +140,12 @@ def schema_rows(name: str) -> list[tuple[str, str, str]]:
         for node in ast.parse(inspect.getsource(_schema)).body
         if isinstance(node, ast.ClassDef) and node.name == name
     )
+    hidden = {"defaults", "_target_", "_recursive_"} if name == "RayTuneConf" else {"name"}
     rows = []
     for place, node in enumerate(tree.body):
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
             key = node.target.id
-            if not key.startswith("_") and not (
-                key == "defaults" or (key == "name" and name != "RayTuneConf")
-            ):
+            if key not in hidden:
                 rows.append((f"`{key}`", _default(node.value), _documented(tree.body[place + 1 :])))
     return rows
 
@@ -163,10 +162,9 @@ def _default(node: ast.expr | None) -> str:
 
 def _documented(rest: Iterable[ast.stmt]) -> str:
     """The docstring that follows a field."""
-    for node in rest:
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
-            return inspect.cleandoc(str(node.value.value))
-        break
+    node = next(iter(rest), None)
+    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+        return inspect.cleandoc(str(node.value.value))
     return ""
 
 
@@ -209,11 +207,9 @@ def _parsed(factory: Callable[..., Any]) -> tuple[list[str], dict[str, str]]:
 
 # conf/
 
-_KEY = re.compile(r"^( *)([\w/ @]+): *([^#]*?)(?: *# *(.*))?$")
-
 
 def _config(title: str, file: Path) -> str:
-    """A config file's command, and its keys with what their comments say."""
+    """A config file's command, and the file, whose comments say what its keys are."""
     head, _, body = (
         file.read_text(encoding="utf-8").removeprefix("# @package _global_\n").partition("\n")
     )
