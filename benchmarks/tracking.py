@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from sweeps.core.tracking import parse_tracking
 from sweeps.journal.events import Asked, Closed, Created, Event, Opened, Reported
 from sweeps.journal.file import Journal
 from sweeps.journal.objective import Objective
@@ -24,7 +25,6 @@ from sweeps.space.space import parse_space
 from sweeps.storage.folder import Record, SweepFolder
 from sweeps.tracking.feeds import Feed
 from sweeps.tracking.task import Task
-from sweeps.tracking_options import parse_tracking
 
 OBJECTIVE = Objective(metric="loss")
 SPACE, _ = parse_space({"lr": "interval(0, 1)"}, [])

@@ -175,3 +175,8 @@ def _mark(sweep: SweepResults, trial: Trial) -> Text:
 
 def _row_style(sweep: SweepResults, trial: Trial) -> str:
     return "bold" if trial is sweep.best else ""
+
+
+def fact(name: str, value: Text | str) -> Text:
+    """A line that says one thing by its name."""
+    return Text.assemble((f"{name:<12}", "dim"), value)

@@ -173,14 +173,14 @@ def record_data(name: str, of: str | bytes | os.PathLike[str]) -> None:
         name: What it is called: `train`.
         of: The path of a file or a folder (`pathlib.Path`), its bytes, or, as text, a fingerprint
             of your own. Up to 256 MB are read whole, of more there are samples: see
-            `sweeps.provenance.data`. In a process an unchanged file is read once.
+            `sweeps.storage.fingerprint`. In a process an unchanged file is read once.
 
     Raises:
         OSError: The path cannot be read.
     """
     if _session is None:
         return
-    from sweeps.provenance.data import fingerprint
+    from sweeps.storage.fingerprint import fingerprint
 
     _session.data[name] = fingerprint(of)
 

@@ -9,13 +9,13 @@ from typing import Any
 import optuna
 import pytest
 
-from sweeps.columns import parameter_array
 from sweeps.errors import ConfigError
 from sweeps.journal.events import Asked, Created, Ended, Started
 from sweeps.journal.file import Journal, read_journal
 from sweeps.journal.objective import Objective
 from sweeps.journal.status import Status
 from sweeps.results import load_sweep
+from sweeps.results.columns import parameter_array
 from sweeps.searchers import View, make_searcher
 from sweeps.searchers.initial import InitialPoints
 from sweeps.simulate import Setup, simulate

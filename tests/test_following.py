@@ -11,9 +11,9 @@ import pytest
 import sweeps.journal.segments
 from cluster.bucket import Bucket
 from sweeps.errors import SweepError
-from sweeps.following import Follower
 from sweeps.journal.events import Created, Event, Opened
 from sweeps.journal.file import Journal
+from sweeps.journal.following import Follower
 from sweeps.journal.segments import BucketJournal
 from sweeps.space.space import parse_space
 from sweeps.storage.folder import SweepFolder

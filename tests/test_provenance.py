@@ -21,14 +21,15 @@ from sweeps.planning.resources import Resources
 from sweeps.provenance import code as code_module
 from sweeps.provenance import data as data_module
 from sweeps.provenance.code import code_note, code_state, differs
-from sweeps.provenance.data import fingerprint
 from sweeps.provenance.difference import differences
 from sweeps.provenance.driver import begun, gone_on, of_run
 from sweeps.provenance.machine import identity, machine, packages
-from sweeps.provenance.recorder import Recorder, read_segments
+from sweeps.provenance.segments import read_segments
 from sweeps.provenance.trial import Provenance, of, read_diff, stood_on
 from sweeps.results import load_sweep
+from sweeps.storage.fingerprint import fingerprint
 from sweeps.storage.folder import SweepFolder
+from sweeps.worker.recorder import Recorder
 
 
 @pytest.fixture

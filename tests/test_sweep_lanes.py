@@ -17,8 +17,8 @@ from sweeps.journal.events import Lost
 from sweeps.journal.objective import Objective
 from sweeps.journal.status import Decision
 from sweeps.planning.compose import Patch
+from sweeps.searchers.base import trial_seed
 from sweeps.session import Send
-from sweeps.worker.job import trial_seed
 from sweeps.worker.messages import Job, Raised, Report, Returned
 from sweeps.worker.trainable import HOLD_S, _Segment
 

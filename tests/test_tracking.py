@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 
 from sweeps.core.settings import Settings
+from sweeps.core.tracking import check_folders, check_installed, parse_tracking
 from sweeps.errors import ConfigError, SweepError
 from sweeps.journal.events import Started
 from sweeps.journal.status import Decision, Status
 from sweeps.tracking.ledger import Ledger, Sent
 from sweeps.tracking.task import Task, in_one_line
 from sweeps.tracking.tracker import Ending, Point, Run, Sweep
-from sweeps.tracking_options import check_folders, check_installed, parse_tracking
 
 
 @dataclass

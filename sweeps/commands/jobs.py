@@ -148,9 +148,9 @@ def _print_sweep(entry: Entry, console: Console) -> None:
 
 
 def _print_fact(name: str, value: Text, console: Console) -> None:
-    from sweeps.driver import summary
+    from sweeps.render import fact
 
-    console.print(summary.fact(name, value))
+    console.print(fact(name, value))
 
 
 def _logs(parser: ArgumentParser, given: list[str]) -> int:

@@ -43,7 +43,7 @@ def _retest(parser: ArgumentParser, given: list[str]) -> int:
 
 def _train(folder: SweepFolder, options: Namespace) -> int:
     """Train what is missing; the exit code of the app's command line."""
-    from sweeps.retest.run import Asked, retest
+    from sweeps.driver.retest import Asked, retest
 
     asked = Asked(
         top=options.top,

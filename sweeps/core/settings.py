@@ -13,10 +13,10 @@ from typing import Any, Literal
 from cluster.bucket import Bucket, is_url
 from sweeps.core.budget import Budget
 from sweeps.core.fidelity import Fidelity
+from sweeps.core.tracking import Tracking, parse_tracking
 from sweeps.errors import ConfigError, did_you_mean
 from sweeps.journal.objective import Objective
 from sweeps.journal.pareto import Scalarization
-from sweeps.tracking_options import Tracking, parse_tracking
 
 _RETIRED = {
     "n_trials": "num_samples",

@@ -26,6 +26,7 @@ from sweeps.core.engine import Engine
 from sweeps.core.limits import Limits, check_grows
 from sweeps.core.memory import ADVICE, OUT_OF_MEMORY
 from sweeps.core.state import EventLog, Listener
+from sweeps.core.tracking import check_installed
 from sweeps.driver.progress import Progress
 from sweeps.driver.retention import Retention
 from sweeps.driver.shared_storage import check_storage
@@ -46,7 +47,6 @@ from sweeps.storage.disk import is_refusal, refusal
 from sweeps.storage.folder import Record, SweepFolder
 from sweeps.storage.lease import Lease
 from sweeps.tracking.feeds import following
-from sweeps.tracking_options import check_installed
 from sweeps.worker.adopt import adopting
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)

@@ -72,7 +72,7 @@ def print_export(export: ExportResult, *, console: Console) -> None:
 
 def print_top(top: TopResult, *, console: Console) -> None:
     """What was exported of the best few trials."""
-    console.print(fact("models", _short(top.shown)))
+    console.print(render.fact("models", _short(top.shown)))
     for export in top.exports:
         console.print()
         for line in _export_facts(export):
@@ -83,10 +83,12 @@ def progress(sweep: SweepResults) -> Iterator[Text]:
     """How far a sweep is, in a few lines."""
     open_ = (Status.RUNNING, Status.PAUSED)
     done = sum(sweep.status(trial) not in open_ for trial in sweep.trials)
-    yield fact("progress", Text(f"{done} of {sweep.record.num_samples} done  ") + _totals(sweep))
+    yield render.fact(
+        "progress", Text(f"{done} of {sweep.record.num_samples} done  ") + _totals(sweep)
+    )
     if sweep.best is not None:
-        yield fact("best", _best(sweep, sweep.best))
-    yield fact("results", _results_command(sweep))
+        yield render.fact("best", _best(sweep, sweep.best))
+    yield render.fact("results", _results_command(sweep))
 
 
 def _totals(sweep: SweepResults) -> Text:
@@ -167,25 +169,25 @@ def _trials(count: int) -> str:
 
 def _facts(sweep: SweepResults, export: ExportResult | None) -> Iterator[Text]:
     if sweep.best is not None:
-        yield fact("best", _best(sweep, sweep.best))
+        yield render.fact("best", _best(sweep, sweep.best))
     if export is not None:
         yield from _export_facts(export)
-    yield fact("results", _results_command(sweep))
+    yield render.fact("results", _results_command(sweep))
     if not _is_whole_grid(sweep):
-        yield fact("go on", _resume_command(sweep))
+        yield render.fact("go on", _resume_command(sweep))
 
 
 def _export_facts(export: ExportResult) -> Iterator[Text]:
-    yield fact("model", _exported(export))
+    yield render.fact("model", _exported(export))
     if export.chosen is not None:
-        yield fact("chosen", export.chosen)
+        yield render.fact("chosen", export.chosen)
     if export.combined is not None:
         yield from _combined_facts(export, export.combined)
         return
     if export.validation is not None:
-        yield fact("validation", render.number(export.validation))
+        yield render.fact("validation", render.number(export.validation))
     if export.test:
-        yield fact("test", _metrics(export.test))
+        yield render.fact("test", _metrics(export.test))
     yield from _calibration_facts(export)
     yield from _format_facts(export)
 
@@ -195,22 +197,22 @@ def _format_facts(export: ExportResult) -> Iterator[Text]:
     for graph in export.graphs:
         apart = f"{graph.agreement.difference:.2g}"
         said = f"within {apart} of the network on {graph.agreement.rows} validation rows"
-        yield fact(graph.format, Text.assemble(f"{graph.file}  ", (said, "dim")))
+        yield render.fact(graph.format, Text.assemble(f"{graph.file}  ", (said, "dim")))
     for name, why in export.left_out.items():
-        yield fact(name, Text.assemble(("not written: ", "yellow"), why))
+        yield render.fact(name, Text.assemble(("not written: ", "yellow"), why))
 
 
 def _combined_facts(export: ExportResult, combined: CombinedResult) -> Iterator[Text]:
     """What is in it, and its metrics beside those of the best trial alone."""
     several = "s" if len(combined.trials) > 1 else ""
-    yield fact(combined.kind, f"of trial{several} {', '.join(map(str, combined.trials))}")
+    yield render.fact(combined.kind, f"of trial{several} {', '.join(map(str, combined.trials))}")
     for trial, reason in combined.left_out.items():
-        yield fact("left out", f"trial {trial}: {reason}")
+        yield render.fact("left out", f"trial {trial}: {reason}")
     alone = render.number(combined.single_validation)
-    yield fact("validation", _beside(render.number(export.validation), alone, export))
+    yield render.fact("validation", _beside(render.number(export.validation), alone, export))
     if export.test:
         alone = _metrics(combined.single_test or {})
-        yield fact("test", _beside(_metrics(export.test), alone, export))
+        yield render.fact("test", _beside(_metrics(export.test), alone, export))
     yield from _calibration_facts(export)
     yield from _format_facts(export)
     if combined.worse:
@@ -224,16 +226,13 @@ def _calibration_facts(export: ExportResult) -> Iterator[Text]:
         f"{split} ece {render.number(before)} -> {render.number(after)}"
         for split, (before, after) in export.calibration.ece.items()
     ]
-    yield fact("temperature", "  ".join([render.number(export.calibration.temperature), *changes]))
+    yield render.fact(
+        "temperature", "  ".join([render.number(export.calibration.temperature), *changes])
+    )
 
 
 def _beside(value: str, alone: str, export: ExportResult) -> Text:
     return Text.assemble(value, (f"   trial {export.trial} alone: {alone}", "dim"))
-
-
-def fact(name: str, value: Text | str) -> Text:
-    """A line that says one thing by its name."""
-    return Text.assemble((f"{name:<12}", "dim"), value)
 
 
 def _best(sweep: SweepResults, best: Trial) -> Text:

@@ -33,8 +33,8 @@ from sweeps.journal.events import (
     Reported,
     Started,
 )
+from sweeps.journal.optuna_words import STATES
 from sweeps.journal.status import Decision, Status
-from sweeps.optuna_words import STATES
 
 FORMAT = 1
 """Version of the extra fields; a journal of a later version is refused."""

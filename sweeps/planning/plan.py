@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from sweeps.core.compatible import POPULATION, check_together
 from sweeps.core.settings import Settings
+from sweeps.core.tracking import check_folders
 from sweeps.errors import ConfigError
 from sweeps.planning import changes
 from sweeps.planning.app import App, describe_app
@@ -25,7 +26,6 @@ from sweeps.searchers.base import DEFAULT_NUM_SAMPLES
 from sweeps.secrets import masked
 from sweeps.space.space import Space, parse_space
 from sweeps.storage.folder import Record, SweepFolder
-from sweeps.tracking_options import check_folders
 
 
 @dataclass(frozen=True, kw_only=True)

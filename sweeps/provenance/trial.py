@@ -12,12 +12,12 @@ from typing import Any
 import yaml
 
 from sweeps.errors import SweepError
+from sweeps.journal.legs import check_trial
 from sweeps.provenance.driver import of_run
-from sweeps.provenance.recorder import read_segments
-from sweeps.rerun.legs import check_trial
+from sweeps.provenance.segments import read_segments
 from sweeps.results import SweepResults
+from sweeps.searchers.base import trial_seed
 from sweeps.storage.folder import SweepFolder
-from sweeps.worker.job import trial_seed
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sweeps.driver.summary import fact
 from sweeps.provenance.difference import Difference
+from sweeps.render import fact
 from sweeps.reproduce.compare import Comparison
 from sweeps.reproduce.run import Reproduction
 

@@ -10,7 +10,7 @@ whatever schedulers decided then, and nothing of it is written into the sweep's 
 Ray; run several at once from as many threads or Ray tasks.
 """
 
-from sweeps.rerun.legs import Leg, legs_of, straightened
+from sweeps.journal.legs import Leg, legs_of, straightened
 from sweeps.rerun.process import Rerun
 from sweeps.rerun.spec import Changes, Report
 

@@ -23,15 +23,13 @@ from omegaconf import DictConfig
 
 from sweeps import session
 from sweeps.errors import ConfigError
-from sweeps.gathered import Gathered, returned_metrics
+from sweeps.journal.legs import Leg
 from sweeps.journal.status import Decision
 from sweeps.planning.app import load_app
 from sweeps.planning.compose import target_modules
 from sweeps.planning.relocate import Move
 from sweeps.planning.resources import Resources
-from sweeps.provenance.recorder import Recorder
 from sweeps.rerun.config import Recorded, make_config
-from sweeps.rerun.legs import Leg
 from sweeps.rerun.spec import (
     Composed,
     Raised,
@@ -43,9 +41,12 @@ from sweeps.rerun.spec import (
     command,
     to_line,
 )
+from sweeps.searchers.base import trial_seed
 from sweeps.storage.folder import SweepFolder
-from sweeps.worker.job import JobRunner, trial_seed
+from sweeps.worker.gathered import Gathered, returned_metrics
+from sweeps.worker.job import JobRunner
 from sweeps.worker.process_group import Seat, World, hosting, process_group, release_devices, worlds
+from sweeps.worker.recorder import Recorder
 from sweeps.worker.slate import preload
 
 _HERE = "127.0.0.1"

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from sweeps.errors import ConfigError, SweepError
+from sweeps.journal.legs import Leg, legs_of, straightened
 from sweeps.journal.segments import read_events
 from sweeps.planning.app import App
 from sweeps.planning.relocate import find_app
 from sweeps.planning.resources import Resources
 from sweeps.rerun.config import Recorded, hidden
-from sweeps.rerun.legs import Leg, legs_of, straightened
 from sweeps.rerun.spec import (
     Changes,
     Composed,

@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sweeps.journal.legs import Leg
 from sweeps.journal.objective import Objective
 from sweeps.planning.app import App
-from sweeps.rerun.legs import Leg
 
 
 def command(*part: str) -> list[str]:

@@ -101,6 +101,7 @@ def _text(value: Any) -> str:
 
 
 def shown_value(config: Mapping[str, Any], key: str) -> str:
+    """A key's value as a table shows it, a secret masked."""
     if key not in config:
         return ABSENT
     return masked(f"{key}{_text(config[key])}").removeprefix(f"{key}=")

@@ -17,9 +17,9 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from sweeps.journal.optuna_words import DIRECTIONS, STATES
 from sweeps.journal.status import Status
 from sweeps.journal.trials import Trial
-from sweeps.optuna_words import DIRECTIONS, STATES
 from sweeps.results.sweep import SweepResults
 from sweeps.space.domains import Choice, Domain, Float, Int, Scale
 from sweeps.space.literals import literal

@@ -8,12 +8,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from sweeps.columns import parameter_array
 from sweeps.errors import headline
 from sweeps.journal.events import Reported
 from sweeps.journal.objective import Objective
 from sweeps.journal.trials import Trial
 from sweeps.results import schema
+from sweeps.results.columns import parameter_array
 from sweeps.results.schema import METRICS, TableName
 from sweeps.results.sweep import SweepResults
 from sweeps.storage.checkpoints import best_left

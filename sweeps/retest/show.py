@@ -12,8 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from sweeps import render
-from sweeps.driver.summary import fact
 from sweeps.journal.status import Status
+from sweeps.render import fact
 from sweeps.retest.looks import looks, said_looks
 from sweeps.retest.luck import is_overstated, percent, warnings
 from sweeps.retest.results import Configuration, Retest

@@ -35,3 +35,8 @@ def seed_of(seed: int, *numbers: int) -> int:
 def ask_seed(seed: int, number: int, attempt: int) -> int:
     """The seed of one ask of a searcher; the first attempt's is `seed_of(seed, number)`."""
     return seed_of(seed, number, attempt) if attempt else seed_of(seed, number)
+
+
+def trial_seed(seed: int, trial: int) -> int:
+    """The seed of a trial's own generators, apart from that of its ask."""
+    return seed_of(seed, trial) ^ 0x5EED

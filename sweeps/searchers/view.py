@@ -28,8 +28,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sweeps.journal.events import Asked, Created, Ended, Event, Known, Notes, Reported, Started
 from sweeps.journal.objective import Objective
+from sweeps.journal.optuna_words import DIRECTIONS, STATES
 from sweeps.journal.status import Decision, Status
-from sweeps.optuna_words import DIRECTIONS, STATES
 from sweeps.space.space import Space
 
 _STUDY_ID = 0

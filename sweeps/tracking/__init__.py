@@ -11,5 +11,5 @@ is slow, offline or broken holds no decision up; what it missed it is sent later
     ledger      what a tracker has been sent, for the next driver
     tracker     what a tracker does; to_tensorboard, to_mlflow, to_wandb do it
 
-The options are in `sweeps.tracking_options`, since they are settings.
+The options are in `sweeps.core.tracking`, since they are settings.
 """

@@ -18,7 +18,7 @@ from optuna.storages.journal import JournalFileBackend
 
 from cluster.errors import ClusterError
 from sweeps.errors import SweepError
-from sweeps.following import Follower, never_began
+from sweeps.journal.following import Follower, never_began
 from sweeps.journal.records import encode
 from sweeps.storage.folder import SweepFolder
 from sweeps.storage.scratch import scratch

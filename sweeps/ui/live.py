@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import RLock
 
-from sweeps.following import Follower, never_began
 from sweeps.journal.events import Event, Opened
+from sweeps.journal.following import Follower, never_began
 from sweeps.results import SweepResults
 from sweeps.results.fold import Fold
 from sweeps.storage.folder import Record, SweepFolder

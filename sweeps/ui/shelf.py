@@ -10,7 +10,7 @@ from threading import Lock
 from typing import Literal
 
 from cluster.bucket import Bucket
-from sweeps.following import fingerprint
+from sweeps.journal.following import fingerprint
 from sweeps.journal.status import Status
 from sweeps.results import SweepResults
 from sweeps.storage.folder import SweepFolder, list_sweeps

@@ -33,7 +33,6 @@ from omegaconf._utils import OmegaConfDumper
 
 from sweeps.planning.app import App, TaskFunction
 from sweeps.planning.relocate import Move
-from sweeps.searchers.base import seed_of
 from sweeps.secrets import masked_values
 from sweeps.storage.folder import OUTPUT
 from sweeps.worker.slate import Generators, keeping_loggers
@@ -244,8 +243,3 @@ def _output_to(path: Path) -> Iterator[None]:
 def _flush() -> None:
     sys.stdout.flush()
     sys.stderr.flush()
-
-
-def trial_seed(seed: int, trial: int) -> int:
-    """The seed of a trial's own generators, apart from that of its ask."""
-    return seed_of(seed, trial) ^ 0x5EED

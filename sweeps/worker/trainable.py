@@ -23,8 +23,8 @@ from ray.exceptions import RayActorError
 from ray.tune import Trainable
 
 from sweeps import session
-from sweeps.gathered import Gathered, returned_metrics
 from sweeps.journal.status import Decision
+from sweeps.worker.gathered import Gathered, returned_metrics
 from sweeps.worker.messages import (
     Idle,
     Job,

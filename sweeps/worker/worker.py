@@ -19,12 +19,13 @@ from sweeps.core.memory import OUT_OF_MEMORY, ran_out_of_memory
 from sweeps.planning.app import load_app
 from sweeps.planning.compose import Base, apply
 from sweeps.planning.relocate import Move
-from sweeps.provenance.recorder import Recorder
+from sweeps.searchers.base import trial_seed
 from sweeps.storage.disk import STORAGE, cannot_be_written
 from sweeps.storage.folder import SweepFolder
-from sweeps.worker.job import JobRunner, trial_seed
+from sweeps.worker.job import JobRunner
 from sweeps.worker.messages import Job, LaneSettings, Raised
 from sweeps.worker.process_group import World, process_group
+from sweeps.worker.recorder import Recorder
 from sweeps.worker.slate import preload, trial_environment
 from sweeps.worker.stage import Staged, staged
 

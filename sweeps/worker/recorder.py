@@ -14,10 +14,9 @@ from sweeps.journal.status import Decision
 from sweeps.planning.resources import Resources
 from sweeps.provenance.machine import identity, machine
 from sweeps.provenance.numerics import numerics
+from sweeps.provenance.segments import FORMAT, read_segments
 from sweeps.session import Send
 from sweeps.storage.folder import SweepFolder
-
-FORMAT = 1
 
 
 class Recorder:
@@ -104,19 +103,6 @@ class SegmentRecorder:
         content = {"format": FORMAT, "segments": [*before, self._noted]}
         self._file.parent.mkdir(parents=True, exist_ok=True)
         _write(self._file, json.dumps(content, indent=1) + "\n")
-
-
-def read_segments(file: Path) -> list[dict[str, Any]]:
-    """The segments that a job's file tells of, oldest first.
-
-    None where there is no file, or where a crash of the machine left it empty.
-    """
-    try:
-        text = file.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return []
-    segments: list[dict[str, Any]] = json.loads(text)["segments"] if text else []
-    return segments
 
 
 def _without_step(segment: Mapping[str, Any]) -> dict[str, Any]:
