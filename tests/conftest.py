@@ -198,7 +198,10 @@ def show(tmp_path: Path) -> Callable[..., Any]:
         record = Record.read(made.folder)
         objective = Objective(metric=str(record.metric), mode=cast(Mode, record.mode))
         trials = Trials(objective)
-        runs = Runs(SweepResults(folder=made.folder, record=record, trials=trials, elapsed=0.0))
+        sweep = SweepResults(
+            folder=made.folder, record=record, trials=trials, elapsed=0.0, events=0
+        )
+        runs = Runs(sweep)
         for event in made.events:
             runs.apply(event)
         errors: list[Exception] = []

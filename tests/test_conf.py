@@ -179,11 +179,17 @@ def test_an_experiment_searches_keys_that_exist(name):
         assert OmegaConf.select(config, key, default=missing) is not missing, key
 
 
+@pytest.mark.skipif(not has_sweeper(), reason="the sweeper plugin is not installed")
+def test_a_sweep_is_after_the_best_validation_accuracy_unless_it_says_otherwise():
+    sweeper = compose(hydra_too=True).hydra.sweeper
+    assert (sweeper.metric, sweeper.mode) == ("val_accuracy", "max")
+    other = compose("hydra.sweeper.metric=val_loss", "hydra.sweeper.mode=min", hydra_too=True)
+    assert (other.hydra.sweeper.metric, other.hydra.sweeper.mode) == ("val_loss", "min")
+
+
 @pytest.mark.parametrize("name", experiments(swept=False))
 def test_an_experiment_to_train_can_be_built_and_asks_for_the_path_of_its_data(name):
-    assert compose(f"experiment={name}", hydra_too=True).hydra.sweeper._target_.endswith(
-        "BasicSweeper"
-    )
+    assert compose(f"experiment={name}", hydra_too=True).hydra.sweeper.params == {}
     with pytest.raises(MissingMandatoryValue, match=r"data\.path"):
         OmegaConf.to_container(compose(f"experiment={name}"), throw_on_missing=True)
     parts = instantiate(f"experiment={name}", "data.path=a.file")

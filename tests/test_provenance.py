@@ -19,7 +19,6 @@ from cluster.project import Package
 from sweeps.journal.status import Decision
 from sweeps.planning.resources import Resources
 from sweeps.provenance import code as code_module
-from sweeps.provenance import data as data_module
 from sweeps.provenance.code import code_note, code_state, differs
 from sweeps.provenance.difference import differences
 from sweeps.provenance.driver import begun, gone_on, of_run
@@ -27,6 +26,7 @@ from sweeps.provenance.machine import identity, machine, packages
 from sweeps.provenance.segments import read_segments
 from sweeps.provenance.trial import Provenance, of, read_diff, stood_on
 from sweeps.results import load_sweep
+from sweeps.storage import fingerprint as data_module
 from sweeps.storage.fingerprint import fingerprint
 from sweeps.storage.folder import SweepFolder
 from sweeps.worker.recorder import Recorder

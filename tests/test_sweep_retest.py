@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
+from sweeps.driver import retest as of_retest
 from sweeps.errors import ConfigError
 from sweeps.journal.events import Asked, Ended
 from sweeps.journal.file import read_journal
 from sweeps.journal.segments import read_events
 from sweeps.journal.status import Status
 from sweeps.results import load_sweep
-from sweeps.retest import run as of_retest
 from sweeps.retest.choose import new_seeds
 from sweeps.retest.looks import looks
 from sweeps.retest.results import Retest, read_retest
