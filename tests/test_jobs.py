@@ -25,6 +25,7 @@ from sweeps.journal.events import Asked, Ended
 from sweeps.journal.file import read_journal
 from sweeps.journal.status import Status
 from sweeps.storage.folder import SweepFolder
+from tests.cluster.heads import head
 
 ROOT = Path(__file__).parents[1]
 CURVE = ["curve.py", "+x=interval(-5,5)", "hydra.sweeper.metric=loss", "hydra.sweeper.mode=min"]
@@ -178,6 +179,28 @@ def test_a_handle_that_is_not_in_the_ledger_is_asked_of_its_cluster(submissions,
     assert main(["status", entry.handle]) == 0
     assert "succeeded" in capsys.readouterr().out
     assert main(["status", entry.handle, "--cluster", "nope"]) == 2
+
+
+@pytest.mark.parametrize("verb", ["status", "logs", "stop"])
+def test_a_handle_that_is_not_in_the_ledger_goes_to_no_other_cluster(
+    submissions, capsys, verb: str
+) -> None:
+    with head(mode="disabled") as there, head() as another:
+        place = there.address.removeprefix("http://")
+        for name, address in {"ray": another.address, "lab": there.address}.items():
+            file = submissions.root / "conf" / "cluster" / f"{name}.yaml"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(f"backend: ray\naddress: {address}\n")
+
+        assert main([verb, f"ray://{place}/digits-1"]) == 2
+        assert "say so with --cluster NAME, such as --cluster lab" in capsys.readouterr().err
+        assert main([verb, "ray://nowhere:1/digits-1"]) == 2
+        assert capsys.readouterr().err.endswith("with --cluster NAME\n")
+        assert main([verb, "rayup://fleet/digits-1"]) == 2
+        assert not there.asked
+        main([verb, f"ray://{place}/digits-1", "--cluster", "lab", "--insecure"])
+        assert there.asked
+        assert not another.asked
 
 
 @pytest.mark.parametrize("wrong", ["process://x", "http://x/y"])

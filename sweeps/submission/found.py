@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from cluster.backend import Backend
 from cluster.handle import SCHEMES, Handle
 from cluster.ledger import Entry, Ledger
-from cluster.profile import load_profile, make_backend
+from cluster.profile import load_profile, make_backend, profile_files
 from cluster.project import find_root
 from sweeps.errors import ConfigError, did_you_mean, nearest
 from sweeps.storage.folder import SweepFolder, find_sweep
@@ -35,16 +36,39 @@ def find_job(text: str, *, cluster: str | None = None, insecure: bool = False) -
         insecure: Whether a cluster without token authentication is taken.
 
     Raises:
-        ConfigError: There is none, or several.
+        ConfigError: There is none, or several; or nothing says whose a handle is.
     """
     entry = Ledger().find(text)
     if entry is not None:
         return job_of(entry, insecure=insecure)
     if "://" not in text:
         raise ConfigError(_unknown(text))
-    handle = Handle.parse(text)
-    profile = load_profile(cluster or handle.backend, find_root(Path.cwd()), insecure=insecure)
+    handle, root = Handle.parse(text), find_root(Path.cwd())
+    if cluster is None:
+        cluster = _cluster_of(handle, root)
+    profile = load_profile(cluster, root, insecure=insecure)
     return Job(handle=handle, backend=make_backend(profile))
+
+
+def _cluster_of(handle: Handle, root: Path) -> str:
+    """The profile named as its backend, if the handle's place is the one that it would ask.
+
+    Raises:
+        ConfigError: It would ask another, where a job may have the same name.
+    """
+    reaching = []
+    for name in profile_files(root):
+        with suppress(ConfigError):
+            profile = load_profile(name, root)
+            if profile.backend == handle.backend and make_backend(profile).reaches(handle):
+                reaching.append(name)
+    if handle.backend in reaching:
+        return handle.backend
+    which = f", such as --cluster {reaching[0]}" if reaching else ""
+    raise ConfigError(
+        f"{handle} is in no list of this machine, and which cluster has it is not known: say so "
+        f"with --cluster NAME{which}"
+    )
 
 
 def job_of(entry: Entry, *, insecure: bool = False) -> Job:
