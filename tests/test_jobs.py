@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -285,13 +285,45 @@ def handle_of(entry: Entry):
     return Handle.parse(entry.handle)
 
 
-def test_a_job_that_lives_is_not_submitted_again(submissions, capsys) -> None:
+@pytest.fixture
+def living(submissions: Submissions) -> Iterator[Entry]:
+    """A submission of the sweep `one` that runs, between two that are over."""
+    (submissions.root / "curve.py").write_text((ROOT / "tests/apps/curve.py").read_text())
+    sweep = ("sweep", *CURVE, *named_one(submissions))
+    submissions.note(id="aaaa", handle="process://elsewhere/a", time=1.0, arguments=sweep)
     entry = submissions.submit("train", "waits.py", waits=True)
-    try:
-        assert main(["resume", entry.id]) == 1
-        assert f"{entry.handle} is running: `caviar logs -f {entry.id}`" in capsys.readouterr().err
-    finally:
-        main(["stop", entry.id])
+    submissions.note(id="ffff", handle="process://elsewhere/f", arguments=sweep)
+    yield entry
+    main(["stop", entry.id])
+
+
+def named_one(submissions: Submissions) -> list[str]:
+    """Overrides by which the sweep `one` begins, or goes on."""
+    given = {"name": "one", "resume": "auto", "storage_path": submissions.root}
+    return [f"hydra.sweeper.{key}={value}" for key, value in given.items()]
+
+
+def test_a_sweep_that_lives_is_not_submitted_again(submissions, living, start) -> None:
+    listed = Ledger().read()
+    for command in (
+        ["resume", "one"],
+        ["resume", "aaaa"],
+        ["submit", "--cluster", "process", *CURVE, *named_one(submissions)],
+    ):
+        refused = start.caviar(*command)
+        assert refused.code == 1, refused
+        told = f"one is running as {living.handle}: `caviar logs -f {living.id}` shows it"
+        assert told in refused.err
+    assert Ledger().read() == listed
+
+
+def test_a_sweeps_name_is_its_submission_that_lives(living, capsys) -> None:
+    assert main(["status", "one"]) == 0
+    assert living.handle in capsys.readouterr().out
+    assert main(["status", "ffff"]) == 1  # its machine is not this one
+    assert main(["stop", "one"]) == 0
+    assert f"caviar resume {living.id}" in capsys.readouterr().err
+    assert main(["status", "one"]) == 1  # the latest again
 
 
 def test_results_take_what_names_a_submission(submissions, make_sweep, capsys) -> None:

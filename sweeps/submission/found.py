@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from cluster.backend import Backend
+from cluster.backend import Backend, State
+from cluster.errors import ClusterError
 from cluster.handle import SCHEMES, Handle
 from cluster.ledger import Entry, Ledger
 from cluster.profile import load_profile, make_backend, profile_files
@@ -15,6 +17,7 @@ from sweeps.errors import ConfigError, did_you_mean, nearest
 from sweeps.storage.folder import SweepFolder, find_sweep
 
 _SHOWN = 5
+_AT_ONCE = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +43,7 @@ def find_job(text: str, *, cluster: str | None = None, insecure: bool = False) -
     """
     entry = Ledger().find(text)
     if entry is not None:
-        return job_of(entry, insecure=insecure)
+        return job_of(_meant(entry, text, insecure=insecure), insecure=insecure)
     if "://" not in text:
         raise ConfigError(_unknown(text))
     handle, root = Handle.parse(text), find_root(Path.cwd())
@@ -69,6 +72,39 @@ def _cluster_of(handle: Handle, root: Path) -> str:
         f"{handle} is in no list of this machine, and which cluster has it is not known: say so "
         f"with --cluster NAME{which}"
     )
+
+
+def _meant(entry: Entry, text: str, *, insecure: bool) -> Entry:
+    """Of a sweep's name the submission that lives, of a handle or an id its own."""
+    if text == entry.id or not entry.name.startswith(text):
+        return entry
+    several = Ledger().of_sweep(entry.name, entry.storage)
+    living = find_living(several, insecure=insecure) if len(several) > 1 else None
+    return living[0] if living else entry
+
+
+def find_living(entries: list[Entry], *, insecure: bool = False) -> tuple[Entry, State] | None:
+    """The one that runs, or else waits, the latest of several; whom nobody can ask is over.
+
+    Args:
+        entries: Oldest first; their clusters are asked at once.
+        insecure: Whether a cluster without token authentication is taken.
+    """
+
+    def state(entry: Entry) -> State:
+        try:
+            job = job_of(entry, insecure=insecure)
+            return job.backend.status(job.handle).state
+        except (ClusterError, ConfigError):
+            return State.UNKNOWN
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        states = list(zip(entries, pool.map(state, entries), strict=True))
+    for wanted in (State.RUNNING, State.PENDING):
+        for entry, found in reversed(states):
+            if found is wanted:
+                return entry, found
+    return None
 
 
 def job_of(entry: Entry, *, insecure: bool = False) -> Job:
