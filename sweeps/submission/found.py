@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cluster.backend import Backend, State
+from cluster.bucket import is_url
 from cluster.errors import ClusterError
 from cluster.handle import SCHEMES, Handle
 from cluster.ledger import Entry, Ledger
@@ -142,6 +143,8 @@ def find_any_sweep(text: str) -> SweepFolder:
 def find_sweep_or_entry(text: str) -> SweepFolder | Entry:
     """The sweep of that folder, or of that name under the storage path; else a submission.
 
+    A name of a sweep that was submitted is its submission.
+
     Raises:
         ConfigError: There is none; the nearest are listed.
     """
@@ -151,13 +154,21 @@ def find_sweep_or_entry(text: str) -> SweepFolder | Entry:
             raise ConfigError(_unknown(text))
         return entry
     try:
-        return find_sweep(text)
+        folder = find_sweep(text)
     except ConfigError as error:
         if (entry := ledger.find(text)) is not None:
             return entry
         near = nearest(text, ledger.named())
         among = f"; among what was submitted: {', '.join(near)} (caviar list)" if near else ""
         raise ConfigError(f"{error}{among}") from error
+    submitted = [e for e in ledger.read()[0] if e.name == text and _is_at(e, folder)]
+    return submitted[-1] if submitted else folder
+
+
+def _is_at(entry: Entry, folder: SweepFolder) -> bool:
+    if is_url(entry.storage):
+        return False
+    return Path(entry.storage, entry.name).resolve() == folder.path
 
 
 def _unknown(text: str) -> str:
