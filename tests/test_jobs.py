@@ -6,6 +6,7 @@ import os
 import pty
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -154,6 +155,13 @@ def test_status_of_a_cluster_that_cannot_be_reached_still_shows_the_sweep(
     said = capsys.readouterr()
     assert "0 of 20 done" in said.out
     assert "is a process of elsewhere: ask there" in said.err
+
+
+@pytest.mark.parametrize("verb", ["status", "logs"])
+def test_a_job_that_its_cluster_does_not_know_is_a_failure(submissions, capsys, verb) -> None:
+    entry = submissions.note(handle=f"process://{socket.gethostname()}/gone")
+    assert main([verb, entry.id]) == 1
+    assert "there is no job gone" in "".join(capsys.readouterr())
 
 
 @pytest.mark.parametrize("verb", ["status", "logs", "stop"])
