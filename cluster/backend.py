@@ -140,6 +140,10 @@ class Backend(Protocol):
         """
         ...
 
+    def reaches(self, handle: Handle) -> bool:
+        """Whether it would ask the place that a handle names, and not another; asks nobody."""
+        ...
+
     def status(self, handle: Handle) -> Status:
         """How it stands. A job that is not known there is `UNKNOWN`, never an error.
 

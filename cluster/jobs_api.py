@@ -151,16 +151,16 @@ class JobsApi:
 
     def _stream(self, job: str, *, skip: int) -> Iterator[str]:
         """What one connection gives, without the first characters."""
-        loop = asyncio.new_event_loop()
         pieces = self._tail(job)
-        try:
-            while (piece := loop.run_until_complete(anext(pieces, None))) is not None:
+
+        async def following() -> str | None:
+            return await anext(pieces, None)
+
+        with asyncio.Runner() as runner:  # Ctrl-C ends what waits, and the connection with it
+            while (piece := runner.run(following())) is not None:
                 if new := piece[skip:]:
                     yield new
                 skip = max(0, skip - len(piece))
-        finally:
-            loop.run_until_complete(pieces.aclose())  # type: ignore[attr-defined]
-            loop.close()
 
     async def _tail(self, job: str) -> AsyncIterator[str]:
         try:

@@ -95,6 +95,10 @@ class Ledger:
             raise ConfigError(f"{text!r} may be {several}: say more of it")
         return next(iter(found.values()), None)
 
+    def of_sweep(self, name: str, storage: str) -> list[Entry]:
+        """The submissions of one sweep, oldest first."""
+        return [e for e in self.read()[0] if (e.name, e.storage) == (name, storage)]
+
     def named(self) -> dict[str, Entry]:
         """Every name of an entry: handles, ids, and the names of sweeps for their latest."""
         entries, _ = self.read()

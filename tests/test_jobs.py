@@ -6,10 +6,11 @@ import os
 import pty
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from sweeps.journal.events import Asked, Ended
 from sweeps.journal.file import read_journal
 from sweeps.journal.status import Status
 from sweeps.storage.folder import SweepFolder
+from tests.cluster.heads import head
 
 ROOT = Path(__file__).parents[1]
 CURVE = ["curve.py", "+x=interval(-5,5)", "hydra.sweeper.metric=loss", "hydra.sweeper.mode=min"]
@@ -155,6 +157,13 @@ def test_status_of_a_cluster_that_cannot_be_reached_still_shows_the_sweep(
     assert "is a process of elsewhere: ask there" in said.err
 
 
+@pytest.mark.parametrize("verb", ["status", "logs"])
+def test_a_job_that_its_cluster_does_not_know_is_a_failure(submissions, capsys, verb) -> None:
+    entry = submissions.note(handle=f"process://{socket.gethostname()}/gone")
+    assert main([verb, entry.id]) == 1
+    assert "there is no job gone" in "".join(capsys.readouterr())
+
+
 @pytest.mark.parametrize("verb", ["status", "logs", "stop"])
 def test_an_unknown_handle_is_answered_with_the_nearest(submissions, capsys, verb: str) -> None:
     submissions.note(name="digits")
@@ -178,6 +187,28 @@ def test_a_handle_that_is_not_in_the_ledger_is_asked_of_its_cluster(submissions,
     assert main(["status", entry.handle]) == 0
     assert "succeeded" in capsys.readouterr().out
     assert main(["status", entry.handle, "--cluster", "nope"]) == 2
+
+
+@pytest.mark.parametrize("verb", ["status", "logs", "stop"])
+def test_a_handle_that_is_not_in_the_ledger_goes_to_no_other_cluster(
+    submissions, capsys, verb: str
+) -> None:
+    with head(mode="disabled") as there, head() as another:
+        place = there.address.removeprefix("http://")
+        for name, address in {"ray": another.address, "lab": there.address}.items():
+            file = submissions.root / "conf" / "cluster" / f"{name}.yaml"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(f"backend: ray\naddress: {address}\n")
+
+        assert main([verb, f"ray://{place}/digits-1"]) == 2
+        assert "say so with --cluster NAME, such as --cluster lab" in capsys.readouterr().err
+        assert main([verb, "ray://nowhere:1/digits-1"]) == 2
+        assert capsys.readouterr().err.endswith("with --cluster NAME\n")
+        assert main([verb, "rayup://fleet/digits-1"]) == 2
+        assert not there.asked
+        main([verb, f"ray://{place}/digits-1", "--cluster", "lab", "--insecure"])
+        assert there.asked
+        assert not another.asked
 
 
 @pytest.mark.parametrize("wrong", ["process://x", "http://x/y"])
@@ -262,13 +293,45 @@ def handle_of(entry: Entry):
     return Handle.parse(entry.handle)
 
 
-def test_a_job_that_lives_is_not_submitted_again(submissions, capsys) -> None:
+@pytest.fixture
+def living(submissions: Submissions) -> Iterator[Entry]:
+    """A submission of the sweep `one` that runs, between two that are over."""
+    (submissions.root / "curve.py").write_text((ROOT / "tests/apps/curve.py").read_text())
+    sweep = ("sweep", *CURVE, *named_one(submissions))
+    submissions.note(id="aaaa", handle="process://elsewhere/a", time=1.0, arguments=sweep)
     entry = submissions.submit("train", "waits.py", waits=True)
-    try:
-        assert main(["resume", entry.id]) == 1
-        assert f"{entry.handle} is running: `caviar logs -f {entry.id}`" in capsys.readouterr().err
-    finally:
-        main(["stop", entry.id])
+    submissions.note(id="ffff", handle="process://elsewhere/f", arguments=sweep)
+    yield entry
+    main(["stop", entry.id])
+
+
+def named_one(submissions: Submissions) -> list[str]:
+    """Overrides by which the sweep `one` begins, or goes on."""
+    given = {"name": "one", "resume": "auto", "storage_path": submissions.root}
+    return [f"hydra.sweeper.{key}={value}" for key, value in given.items()]
+
+
+def test_a_sweep_that_lives_is_not_submitted_again(submissions, living, start) -> None:
+    listed = Ledger().read()
+    for command in (
+        ["resume", "one"],
+        ["resume", "aaaa"],
+        ["submit", "--cluster", "process", *CURVE, *named_one(submissions)],
+    ):
+        refused = start.caviar(*command)
+        assert refused.code == 1, refused
+        told = f"one is running as {living.handle}: `caviar logs -f {living.id}` shows it"
+        assert told in refused.err
+    assert Ledger().read() == listed
+
+
+def test_a_sweeps_name_is_its_submission_that_lives(living, capsys) -> None:
+    assert main(["status", "one"]) == 0
+    assert living.handle in capsys.readouterr().out
+    assert main(["status", "ffff"]) == 1  # its machine is not this one
+    assert main(["stop", "one"]) == 0
+    assert f"caviar resume {living.id}" in capsys.readouterr().err
+    assert main(["status", "one"]) == 1  # the latest again
 
 
 def test_results_take_what_names_a_submission(submissions, make_sweep, capsys) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from cluster.ledger import Entry, Ledger
+from sweeps.submission.found import find_sweep_or_entry
 
 APP = """\
 import hydra
@@ -317,6 +318,20 @@ def test_what_was_submitted_is_submitted_again_and_extended(project) -> None:
     assert values(words)["num_samples"] == "64"
     assert values(words)["name"] == "one"
     assert values(words)["resume"] == "auto"
+
+
+def test_a_name_that_was_submitted_is_submitted_again_and_a_folder_goes_on_here(
+    project, make_sweep_in
+) -> None:
+    folder = begun(project, make_sweep_in).folder
+    assert find_sweep_or_entry("one") == folder
+    noted(project, storage=f"{project.root}/other")  # another sweep of that name
+    assert find_sweep_or_entry("one") == folder
+    entry = noted(project)
+    noted(project, storage="s3://bucket/sweeps")
+    assert find_sweep_or_entry("one") == entry
+    for path in ("outputs/sweeps/one", "./outputs/sweeps/one", str(folder.path)):
+        assert find_sweep_or_entry(path) == folder
 
 
 def test_a_secret_that_was_not_kept_has_to_be_given_again(project) -> None:

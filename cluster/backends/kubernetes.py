@@ -102,6 +102,10 @@ class KubernetesBackend:
         self.kubectl.create(manifest)
         return Handle("k8s", self.kubectl.place, manifest["metadata"]["name"])
 
+    def reaches(self, handle: Handle) -> bool:
+        """Always: a handle says which namespace and context are asked."""
+        return True
+
     def status(self, handle: Handle) -> Status:
         """As KubeRay's operator has it."""
         job = Kubectl.at(handle.place).get(RAY_JOBS, handle.job)

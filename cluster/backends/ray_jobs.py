@@ -119,7 +119,11 @@ class RayBackend:
                 self._request(submission, job=job, working_dir=where)
             ):
                 break
-        return Handle(self.scheme, urlsplit(self.options.address).netloc, job)
+        return Handle(self.scheme, self._place, job)
+
+    def reaches(self, handle: Handle) -> bool:
+        """Whether it is a job at the profile's address."""
+        return handle.place == self._place
 
     def status(self, handle: Handle) -> Status:
         """How it stands."""
@@ -155,6 +159,10 @@ class RayBackend:
         if time.monotonic() - began >= self.options.stop_s:
             return Stopped(done=True, message=_KILLED.format(seconds=self.options.stop_s))
         return Stopped(done=True, message="its state is saved")
+
+    @property
+    def _place(self) -> str:
+        return urlsplit(self.options.address).netloc
 
     def _wait_until_over(self, api: JobsApi, job: str) -> Status:
         """Its status when it is over, or has not ended for longer than Ray should take."""

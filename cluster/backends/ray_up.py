@@ -101,6 +101,10 @@ class RayUpBackend:
         with self._reached() as jobs:
             return Handle(SCHEME, self.name, jobs.submit(submission).job)
 
+    def reaches(self, handle: Handle) -> bool:
+        """Whether it is a job of this cluster's name."""
+        return handle.place == self.name
+
     def status(self, handle: Handle) -> Status:
         """As the cluster has it."""
         with self._reached() as jobs:

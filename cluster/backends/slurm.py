@@ -95,6 +95,10 @@ class SlurmBackend:
         self._folders.link(job, place, number)
         return Handle(self.scheme, place, number)
 
+    def reaches(self, handle: Handle) -> bool:
+        """Always: a handle says which of Slurm's clusters is asked."""
+        return True
+
     def status(self, handle: Handle) -> Status:
         """How it stands, from Slurm; from what the driver wrote where Slurm has forgotten it."""
         known = self._of(handle).job(handle.job)

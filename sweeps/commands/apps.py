@@ -133,8 +133,9 @@ RESUME = Verb(
     usage="SWEEP [OVERRIDES ...] | HANDLE [--follow] [--dry-run] [--insecure] [OVERRIDES ...]",
     about=(
         "Go on with a sweep, whatever ended it: no finished trial runs again, none is lost.\n"
-        "SWEEP is its folder, or its name under outputs/sweeps: it goes on here. HANDLE is what\n"
-        "`caviar list` shows: it is submitted again, to where it was. Overrides extend it."
+        "HANDLE is what `caviar list` shows, a sweep's name too: it is submitted again, to where\n"
+        "it was. SWEEP is a folder, or the name of one under outputs/sweeps that was not\n"
+        "submitted: it goes on here. Overrides extend it."
     ),
     examples=(
         "outputs/sweeps/train-1",

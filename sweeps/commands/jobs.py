@@ -99,23 +99,25 @@ def _status(parser: ArgumentParser, given: list[str]) -> int:
     _add_handle(parser)
     options = parser.parse_args(given)
 
+    from cluster.backend import State
     from cluster.errors import ClusterError
     from sweeps.render import make_console
     from sweeps.submission.found import find_job
 
     console = make_console()
     job = find_job(options.handle, cluster=options.cluster, insecure=options.insecure)
-    trouble = None
+    status, trouble = None, None
     try:
         with console.status("asking the cluster") if console.is_terminal else nullcontext():
-            _print_job(job, job.backend.status(job.handle), console)
+            status = job.backend.status(job.handle)
+            _print_job(job, status, console)
     except ClusterError as error:
         trouble = error
     if job.entry is not None:
         _print_sweep(job.entry, console)
     if trouble is not None:
         raise trouble
-    return 0
+    return 1 if status is not None and status.state is State.UNKNOWN else 0
 
 
 def _print_job(job: Job, status: Status, console: Console) -> None:

@@ -45,7 +45,6 @@ def resubmit(parser: ArgumentParser, entry: Entry, given: list[str]) -> int:
     def prepared() -> Prepared:
         from sweeps.submission.submit import prepare_again
 
-        _refuse_live(entry, insecure=options.insecure)
         return prepare_again(entry, rest, insecure=options.insecure)
 
     return _send(prepared, options)
@@ -56,20 +55,22 @@ def _add_ways(parser: ArgumentParser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="show what would be sent")
 
 
-def _refuse_live(entry: Entry, *, insecure: bool) -> None:
-    from cluster.backend import State
-    from cluster.errors import ClusterError
-    from sweeps.submission.found import job_of
+def _refuse_second(ready: Prepared) -> None:
+    """A sweep has one job; the second would fail where the first still runs.
 
-    job = job_of(entry, insecure=insecure)
-    try:
-        state = job.backend.status(job.handle).state
-    except ClusterError:  # submitting will say it
-        return
-    if state in (State.PENDING, State.RUNNING):
+    Raises:
+        SweepError: One of its jobs that are listed here lives.
+    """
+    from cluster.ledger import Ledger
+    from sweeps.submission.found import find_living
+
+    sweep = ready.submission
+    before = Ledger().of_sweep(sweep.name, sweep.storage)
+    if (living := find_living(before, insecure=ready.profile.insecure)) is not None:
+        entry, state = living
         raise SweepError(
-            f"{entry.handle} is {state}: `caviar logs -f {entry.id}` shows it, and `caviar stop "
-            f"{entry.id}` ends it"
+            f"{sweep.name} is {state} as {entry.handle}: `caviar logs -f {entry.id}` shows it, and "
+            f"`caviar stop {entry.id}` ends it"
         )
 
 
@@ -90,6 +91,7 @@ def _send(prepared: Callable[[], Prepared], options: Namespace) -> int:
     if options.dry_run:
         sys.stdout.write(backend.preview(ready.submission))
         return 0
+    _refuse_second(ready)
     if not all_hold(examine(backend, ready.submission), console, quiet=True):
         say(f"nothing was sent to {ready.profile.name}")
         return 1

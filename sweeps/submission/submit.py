@@ -260,8 +260,7 @@ def _check_name(plan: Plan, name: str, storage: str, *, goes_on: bool) -> None:
     there = folder.sweep_yaml.exists()
     if there and goes_on:
         check_resumable(plan)
-    entries, _ = Ledger().read()
-    before = [e for e in entries if (e.name, e.storage) == (name, storage)]
+    before = Ledger().of_sweep(name, storage)
     if (there or before) and not goes_on:
         known = before[-1].id if before else name
         raise ConfigError(

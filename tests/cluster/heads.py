@@ -97,7 +97,9 @@ def silent_head(drip_s: float | None = None) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def breaking_head(*streams: str, states: Sequence[str], log: str) -> Iterator[str]:
+def breaking_head(
+    *streams: str, states: Sequence[str] = (), log: str = "", breaks: bool = True
+) -> Iterator[str]:
     """A job whose log breaks off: each connection gets the next stream, each question a state."""
     left, told = iter(streams), iter(states)
 
@@ -105,6 +107,8 @@ def breaking_head(*streams: str, states: Sequence[str], log: str) -> Iterator[st
         socket_ = web.WebSocketResponse()
         await socket_.prepare(request)
         await socket_.send_str(next(left))
+        if not breaks:
+            await socket_.receive()
         await socket_.close()
         return socket_
 

@@ -1,7 +1,10 @@
 """What a head may answer, and what is made of it; a real one is in test_ray_jobs.py."""
 
+import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 from importlib import metadata
 from pathlib import Path
@@ -208,6 +211,22 @@ def test_a_log_that_breaks_off_is_taken_up_where_it_broke(monkeypatch: pytest.Mo
     with breaking_head(*streams, states=states, log="a\nb\nc\nd\ne\n") as address:
         pieces = list(JobsApi(address=address).follow("j"))
     assert pieces == ["a\nb\n", "c", "\nd\n", "e\n"]
+
+
+def test_an_interrupt_ends_the_following_of_a_log() -> None:
+    with breaking_head("a\n", breaks=False) as address:
+        pieces = JobsApi(address=address).follow("j")
+        assert next(pieces) == "a\n"
+        threading.Timer(0.2, os.kill, [os.getpid(), signal.SIGINT]).start()
+        with pytest.raises(KeyboardInterrupt):
+            next(pieces)
+
+
+def test_a_log_need_not_be_followed_to_its_end() -> None:
+    with breaking_head("a\n", breaks=False) as address:
+        pieces = JobsApi(address=address).follow("j")
+        assert next(pieces) == "a\n"
+        pieces.close()
 
 
 def test_no_representation_holds_the_token() -> None:
