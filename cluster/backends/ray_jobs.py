@@ -84,6 +84,7 @@ class RayBackend:
         self.options = replace(options, address=_checked_address(name, options.address))
         self.code = read_options(options.code, CodeOptions, key=f"cluster {name}.code")
         _check_code(name, self.code)
+        _check_numbers(name, options)
         self._insecure = insecure
 
     @classmethod
@@ -340,6 +341,15 @@ def _check_code(name: str, code: CodeOptions) -> None:
         raise ConfigError(
             f"cluster {name}.code.path is not set; with travels: image it is the project's root in "
             "the image"
+        )
+
+
+def _check_numbers(name: str, options: RayOptions) -> None:
+    if not options.stop_s > 0:
+        raise ConfigError(f"cluster {name}.stop_s is {options.stop_s:g}; it must be above 0")
+    if not options.driver_cpus >= 0:
+        raise ConfigError(
+            f"cluster {name}.driver_cpus is {options.driver_cpus:g}; it must be 0 or more"
         )
 
 

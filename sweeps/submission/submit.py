@@ -100,6 +100,17 @@ def prepare_again(entry: Entry, more: list[str], *, insecure: bool = False) -> P
     return _prepare(program, given, load_profile(entry.cluster, root, insecure=insecure), root)
 
 
+def check_profile(profile: Profile) -> None:
+    """Refuse a profile with which nothing could be submitted as it stands.
+
+    Raises:
+        ConfigError: A secret in its environment, or a storage that nodes do not share.
+    """
+    _refuse_secret_env(profile)
+    if profile.common.storage is not None:
+        _storage(HydraArguments.parse([]), profile)
+
+
 def _prepare(program: Program, given: HydraArguments, profile: Profile, root: Path) -> Prepared:
     _refuse_secrets(given, profile)
     if program == BUNDLED and not profile.is_this_machine and root != CHECKOUT:
@@ -166,6 +177,10 @@ def _refuse_secrets(given: HydraArguments, profile: Profile) -> None:
                 f"Name a variable of the environment that the job has, {key}="
                 f"'${{oc.env:{variable}}}', and set it on the cluster's side"
             )
+    _refuse_secret_env(profile)
+
+
+def _refuse_secret_env(profile: Profile) -> None:
     for name in profile.common.env:
         if is_secret(str(name)):
             raise ConfigError(
