@@ -64,7 +64,7 @@ _NO_PLACE = Check(
     ok=False,
     warning=True,
     what="the profile does not say where sweeps are kept, so no storage is looked at",
-    todo="set storage in the cluster's profile; or name hydra.sweeper.storage_path with each submit",
+    todo="set storage in the cluster's profile, or hydra.sweeper.storage_path with each submit",
 )
 
 
