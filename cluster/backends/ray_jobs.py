@@ -21,7 +21,7 @@ from cluster.backend import Check, State, Status, Stopped, Submission
 from cluster.errors import ConfigError
 from cluster.handle import Handle
 from cluster.jobs_api import JobsApi, Trouble, printed
-from cluster.parcel import send
+from cluster.parcel import foresee, send
 from cluster.profile import CodeOptions, Options, Profile, read_options
 from cluster.project import Package
 
@@ -94,7 +94,8 @@ class RayBackend:
 
     def preview(self, submission: Submission) -> str:
         """The request as it would be sent."""
-        where = "(uploaded with the request)" if submission.code.travels else None
+        code = submission.code
+        where = foresee(Package.of(code), submission.storage) if code.travels else None
         job = f"{_stem(submission.name)}-1"
         request = self._request(submission, job=job, working_dir=where)
         shown = json.dumps(request, indent=2, ensure_ascii=False)
