@@ -55,7 +55,11 @@ def _has_library(module: str, package: str) -> Check:
 def _has_credentials(provider: str) -> Check:
     """Whether the cloud's own tools find any here; they are not shown to it."""
     if provider == "aws":
-        found = importlib.import_module("boto3").Session().get_credentials() is not None
+        refused = importlib.import_module("botocore.exceptions").BotoCoreError
+        try:
+            found = importlib.import_module("boto3").Session().get_credentials() is not None
+        except refused:  # such as of an AWS_PROFILE that is not there
+            found = False
         todo = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run `aws configure`"
     else:
         auth = importlib.import_module("google.auth")

@@ -238,9 +238,13 @@ def account(monkeypatch):
     return have
 
 
-def test_a_cloud_without_credentials_here_is_refused(ssh, account):
+@pytest.mark.parametrize("profile", [None, "nosuch"])
+def test_a_cloud_without_credentials_here_is_refused(ssh, account, monkeypatch, profile):
     ssh("true")
     account(None)
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
+    if profile:
+        monkeypatch.setenv("AWS_PROFILE", profile)
     (wrong,) = [check for check in on_aws().checks(None) if not check.ok]
     assert (wrong.name, wrong.warning) == ("account", False)
     assert wrong.what == "there are no aws credentials here"
