@@ -119,7 +119,7 @@ def main() -> None:
 
 
 def _measure(place: Path, trials: int, scheduler: str, searcher: str) -> bool:
-    from sweeps.report.write import write_report
+    from sweeps.reports.write import write_report
     from sweeps.results import load_sweep
 
     folder = simulated_sweep(place, trials=trials, scheduler=scheduler, searcher=searcher)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 from cluster.backend import Backend, Check, Code, Submission
 from cluster.errors import ClusterError, ConfigError
 from cluster.parcel import MOST_BYTES, WARN_BYTES
-from cluster.project import Package
+from cluster.profile import Profile
+from cluster.project import Package, find_root
 
 _SHOWN = 5
 
@@ -27,6 +29,23 @@ def examine(backend: Backend, submission: Submission | None) -> Iterator[Check]:
     yield from backend.checks(submission)
 
 
+def examine_project(profile: Profile, here: Path) -> Iterator[Check]:
+    """What can be said on this machine before there is a sweep: where it would be kept, what would
+    travel.
+
+    Args:
+        profile: The cluster's.
+        here: A folder of the project, or the one that its `code.root` counts from.
+    """
+    if profile.is_this_machine:
+        return
+    storage, code = profile.common.storage, profile.code
+    yield check_storage_path(storage) if storage else _NO_PLACE
+    if code.travels == "package":
+        root = find_root(here, code.root)
+        yield from check_package(Code(root=root, excludes=tuple(code.excludes)))
+
+
 def check_storage_path(storage: str) -> Check:
     """Whether it says the same place on every node."""
     if "://" in storage or storage.startswith("/"):
@@ -38,6 +57,15 @@ def check_storage_path(storage: str) -> Check:
         todo="set storage in the cluster's profile, or hydra.sweeper.storage_path, to an absolute "
         "path that all nodes share, or to s3://bucket/folder",
     )
+
+
+_NO_PLACE = Check(
+    name="place",
+    ok=False,
+    warning=True,
+    what="the profile does not say where sweeps are kept, so no storage is looked at",
+    todo="set storage in the cluster's profile, or hydra.sweeper.storage_path with each submit",
+)
 
 
 def check_package(code: Code) -> Iterator[Check]:

@@ -38,16 +38,33 @@ def check_fit(ask: Ask, survey: Survey, *, driver_cpus: float = 0) -> Check:
     each = f"a trial of {count} workers, each with {slot}," if count > 1 else f"a trial with {slot}"
     if at_once:
         return _fits(each, at_once, ask, survey, slot)
+    if driver_cpus and all(machine.cpus < driver_cpus for machine in survey.machines):
+        return _no_driver(survey, driver_cpus)
     largest = max(survey.machines, key=lambda machine: (machine.gpus, machine.cpus), default=None)
     most = f"{largest.gpus:g} GPU and {largest.cpus:g} CPU" if largest else "nothing"
+    beside = f" beside the driver's {driver_cpus:g} CPU (driver_cpus)" if driver_cpus else ""
     return Check(
         name="resources",
         ok=False,
         warning=survey.grows,
-        what=f"{each} fits nowhere: {len(survey.machines)} nodes, the largest with {most}",
+        what=f"{each} fits nowhere{beside}: {len(survey.machines)} nodes, the largest with {most}",
         todo="it waits until the cluster has added a node for it"
         if survey.grows
         else "ask for less with hydra.sweeper.resources, or add a node that has so much",
+    )
+
+
+def _no_driver(survey: Survey, driver_cpus: float) -> Check:
+    most = max((machine.cpus for machine in survey.machines), default=0)
+    return Check(
+        name="resources",
+        ok=False,
+        warning=survey.grows,
+        what=f"the driver with driver_cpus {driver_cpus:g} fits nowhere: {len(survey.machines)} "
+        f"nodes, the largest with {most:g} CPU",
+        todo="it waits until the cluster has added a node for it"
+        if survey.grows
+        else "lower driver_cpus in the cluster's profile; with 0 the driver runs on the head",
     )
 
 

@@ -44,6 +44,13 @@ def send(
     return to_storage(package, scratch=scratch, storage=storage)
 
 
+def foresee(package: Package, storage: str) -> str:
+    """Where `send` would probably put a package, for a preview: it is known once it is packed."""
+    if package.size < MOST_BYTES:
+        return "(uploaded with the request)"
+    return f"{place_on(storage)}/(its hash).zip if it is over 100 MiB packed, else uploaded"
+
+
 def to_storage(package: Package, *, scratch: Path, storage: str) -> str:
     """Put a package on the storage; the URI, for Ray's `working_dir`.
 

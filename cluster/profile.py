@@ -16,7 +16,7 @@ import yaml
 
 from cluster.backend import Backend
 from cluster.backends import BACKENDS
-from cluster.errors import ConfigError, did_you_mean
+from cluster.errors import ConfigError, did_you_mean, nearest
 from cluster.files import config_home
 from cluster.typed import typed
 
@@ -176,8 +176,13 @@ def read_options(given: Mapping[str, Any], schema: type[Schema], *, key: str) ->
             defaults[each.name] = each.default
         elif each.default_factory is not MISSING:
             defaults[each.name] = each.default_factory()
-    required = [f.name for f in fields(schema) if f.name not in defaults]  # type: ignore[arg-type]
-    for name in required:
-        if given.get(name) is None:
+    names = [each.name for each in fields(schema)]  # type: ignore[arg-type]
+    unknown = [name for name in given if name not in names]
+    for name in names:
+        if name not in defaults and given.get(name) is None:
+            if instead := [other for other in unknown if name in nearest(other, names)]:
+                raise ConfigError(
+                    f"{key}.{instead[0]} is not an option; did you mean {key}.{name}?"
+                )
             raise ConfigError(f"{key}.{name} is not set, and it is needed")
     return schema(**typed({**defaults, **given}, schema, key=key))

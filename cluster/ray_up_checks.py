@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import shutil
 import stat
@@ -10,8 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from cluster.backend import Check
+from cluster.bucket import check_bucket, is_url
 from cluster.cluster_file import ClusterFile, RayUpOptions
 from cluster.command import last_line, run
+from cluster.errors import ClusterError, ConfigError
 
 _SSH_S = 5
 _AS_RAY = ("-oBatchMode=yes", "-oStrictHostKeyChecking=no", "-oUserKnownHostsFile=/dev/null")
@@ -25,7 +28,9 @@ def checks(options: RayUpOptions, content: ClusterFile) -> Iterator[Check]:
     for tool in ("ssh", "rsync"):
         yield _has_tool(tool)
     if options.provider in _LIBRARIES:
-        yield _has_library(*_LIBRARIES[options.provider])
+        yield (found := _has_library(*_LIBRARIES[options.provider]))
+        if found.ok:
+            yield _has_credentials(options.provider)
     if options.ssh_key is not None:
         yield _has_key(Path(options.ssh_key).expanduser())
     yield _is_valid(content)
@@ -45,6 +50,31 @@ def _has_library(module: str, package: str) -> Check:
         return Check(name="provider", ok=True, what=f"{package} is installed")
     what = f"Ray's provider needs {package}, which is not installed"
     return Check(name="provider", ok=False, what=what, todo=f"pip install {package}")
+
+
+def _has_credentials(provider: str) -> Check:
+    """Whether the cloud's own tools find any here; they are not shown to it."""
+    if provider == "aws":
+        refused = importlib.import_module("botocore.exceptions").BotoCoreError
+        try:
+            found = importlib.import_module("boto3").Session().get_credentials() is not None
+        except refused:  # such as of an AWS_PROFILE that is not there
+            found = False
+        todo = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run `aws configure`"
+    else:
+        auth = importlib.import_module("google.auth")
+        try:
+            found = bool(auth.default())
+        except auth.exceptions.DefaultCredentialsError:
+            found = False
+        todo = "run `gcloud auth application-default login`"
+    if found:
+        return Check(
+            name="account", ok=True, what="credentials are here; what they may is not asked"
+        )
+    return Check(
+        name="account", ok=False, what=f"there are no {provider} credentials here", todo=todo
+    )
 
 
 def _has_key(file: Path) -> Check:
@@ -85,3 +115,27 @@ def _is_reachable(machine: str, options: RayUpOptions) -> Check:
     why = "no answer" if answer.code is None else last_line(answer.err)
     todo = f"try `ssh {' '.join([*key, who])}` by hand; see ssh_user and ssh_key"
     return Check(name="machine", ok=False, what=f"{who}: {why}", todo=todo)
+
+
+def check_storage(storage: str) -> Check:
+    """What this machine can say of the storage; the others are not up yet."""
+    if not is_url(storage):
+        return Check(
+            name="storage",
+            ok=False,
+            warning=True,
+            what=f"whether all machines mount {storage} is not looked at: they may not be up",
+            todo="see that they do, writable for the user that Ray runs as",
+        )
+    try:
+        check_bucket(storage)
+    except (ClusterError, ConfigError) as error:
+        return Check(
+            name="storage",
+            ok=False,
+            warning=True,
+            what=f"seen from here: {error}",
+            todo="see that the machines reach it, with the credentials that they have (identity)",
+        )
+    what = f"{storage} is written and read back here; the machines have their own credentials"
+    return Check(name="storage", ok=True, what=what)

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+import sweeps
+
 ROOT = Path(__file__).parent.parent
 ROOMS = [
     "errors",
@@ -28,7 +30,7 @@ ROOMS = [
     "retest",
     "provenance",
     "planning",
-    "report",
+    "reports",
     "ui",
     "tracking",
     "worker",
@@ -92,6 +94,11 @@ def test_imports_run_one_way(where: str) -> None:
     for file in files:
         wrong = imported(ast.walk(ast.parse(file.read_text()))) & FORBIDDEN[where]
         assert not wrong, f"{file.relative_to(ROOT)} imports {', '.join(sorted(wrong))}"
+
+
+def test_no_room_hides_what_sweeps_gives() -> None:
+    """An imported module becomes its package's attribute, and `report` must stay a function."""
+    assert set(ROOMS).isdisjoint(sweeps.__all__)
 
 
 def test_every_room_has_its_place_in_the_order() -> None:

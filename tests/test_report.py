@@ -17,7 +17,7 @@ from sweeps.journal.events import Asked, Event, Lost, Reported
 from sweeps.journal.file import Journal
 from sweeps.journal.objective import Objective
 from sweeps.journal.status import Decision, Status
-from sweeps.report.page import page
+from sweeps.reports.page import page
 from sweeps.results import SweepResults, load_sweep
 from sweeps.retest.looks import record_look
 from sweeps.retest.roster import Entry, Roster
@@ -330,7 +330,7 @@ def test_nothing_is_loaded_from_elsewhere(make_sweep):
 def test_a_running_sweep_says_that_it_runs(make_sweep, monkeypatch):
     made = make_sweep()
     made.ask(0, lr=0.1)
-    monkeypatch.setattr("sweeps.report.header.seems_driven", lambda place: True)
+    monkeypatch.setattr("sweeps.reports.header.seems_driven", lambda place: True)
     assert "The sweep still runs: this is how it stood." in report(made.folder).shown
 
 

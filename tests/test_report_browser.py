@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sweeps.journal.status import Decision, Status
-from sweeps.report.write import write_report
+from sweeps.reports.write import write_report
 from sweeps.results import load_sweep
 
 pytestmark = pytest.mark.slow

@@ -8,7 +8,7 @@ from sweeps.cli import main
 from sweeps.journal.events import Started
 from sweeps.journal.segments import open_journal
 from sweeps.journal.status import Status
-from sweeps.report.history import history
+from sweeps.reports.history import history
 from sweeps.results import load_sweep
 from sweeps.storage.folder import Record, find_sweep
 from sweeps.storage.lease import Lease, seems_driven

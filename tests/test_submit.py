@@ -166,6 +166,18 @@ def test_a_bucket_that_only_the_cluster_reaches_is_not_asked_for_a_name_that_is_
     assert "hydra.sweeper.storage_path=s3://bucket/sweeps" in shown
 
 
+def test_a_preview_needs_no_bucket(project, monkeypatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    project.cluster("far", f"{RAY}storage: s3://bucket/sweeps\n")
+    done = project.submit("apps/app.py", LR, "hydra.sweeper.name=one", cluster="far")
+    assert "hydra.sweeper.name=one" in done.out, done.err
+
+
+def test_an_option_that_is_none_is_named_with_the_nearest(project) -> None:
+    told = project.refused("--clusterx", "a", "apps/app.py", LR)
+    assert "there is no option --clusterx; did you mean --cluster?" in told
+
+
 def test_the_environment_of_a_profile_goes_along(project) -> None:
     project.cluster("mine", "backend: process\nenv: {OMP_NUM_THREADS: 1}\n")
     assert "OMP_NUM_THREADS=1" in project.submit("apps/app.py", LR, cluster="mine").out

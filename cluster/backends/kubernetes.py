@@ -90,11 +90,13 @@ class KubernetesBackend:
 
     def checks(self, submission: Submission | None) -> Iterable[Check]:
         """kubectl, the cluster, the right to use it, and all that the profile names in it."""
+        if submission is None and self.options.storage is not None:
+            yield self._check_storage(self.options.storage)
         yield from checks(self.kubectl, self.options, self.parts)
 
     def submit(self, submission: Submission) -> Handle:
         """Create the RayJob, and the token's Secret where one is named and not there."""
-        self._check(submission)
+        self._check(submission.storage)
         manifest = self._manifest(submission, self._send_code(submission))
         secret = self.options.auth_secret
         if secret is not None and not self.kubectl.has("secret", secret):
@@ -139,7 +141,7 @@ class KubernetesBackend:
         return _wait_until_over(kubectl, handle.job)
 
     def _manifest(self, submission: Submission, package: str | None) -> Manifest:
-        self._check(submission)
+        self._check(submission.storage)
         if self.code.travels == "package":
             place = Place(None, package)
         else:
@@ -156,13 +158,30 @@ class KubernetesBackend:
             package = Package.of(submission.code)
             return to_storage(package, scratch=Path(scratch), storage=submission.storage)
 
-    def _check(self, submission: Submission) -> None:
+    def _check_storage(self, storage: str) -> Check:
+        """What can be said of it here."""
+        try:
+            self._check(storage)
+        except ConfigError as error:
+            what, _, todo = str(error).rpartition(": " if ": set" in str(error) else "; ")
+            return Check(name="storage", ok=False, what=what, todo=todo)
+        if "://" not in storage:
+            return Check(name="storage", ok=True, what=f"{storage} lies on the volume")
+        return Check(
+            name="storage",
+            ok=False,
+            warning=True,
+            what=f"{storage} is not looked at: the pods alone have its credentials",
+            todo="see that env_from or service_account gives them to the pods",
+        )
+
+    def _check(self, storage: str) -> None:
         """Refuse what pods would not have.
 
         Raises:
             ConfigError: A storage that they do not share, or code that cannot be put there.
         """
-        storage, volume = submission.storage, self.parts.volume
+        volume = self.parts.volume
         if "://" in storage:
             return
         if volume is None or not PurePosixPath(storage).is_relative_to(volume.path):

@@ -142,8 +142,9 @@ class ProcessBackend:
 
     def checks(self, submission: Submission | None) -> Iterable[Check]:
         """Whether the storage can be written."""
-        if submission is not None and "://" not in submission.storage:
-            yield _check_storage(Path(submission.storage))
+        storage = submission.storage if submission else self._options.storage
+        if storage and "://" not in storage:
+            yield _check_storage(Path(storage).absolute())
 
     def submit(self, submission: Submission) -> Handle:
         """Start it, in a session of its own.

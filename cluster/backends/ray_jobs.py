@@ -21,7 +21,7 @@ from cluster.backend import Check, State, Status, Stopped, Submission
 from cluster.errors import ConfigError
 from cluster.handle import Handle
 from cluster.jobs_api import JobsApi, Trouble, printed
-from cluster.parcel import send
+from cluster.parcel import foresee, send
 from cluster.profile import CodeOptions, Options, Profile, read_options
 from cluster.project import Package
 
@@ -84,6 +84,7 @@ class RayBackend:
         self.options = replace(options, address=_checked_address(name, options.address))
         self.code = read_options(options.code, CodeOptions, key=f"cluster {name}.code")
         _check_code(name, self.code)
+        _check_numbers(name, options)
         self._insecure = insecure
 
     @classmethod
@@ -93,7 +94,8 @@ class RayBackend:
 
     def preview(self, submission: Submission) -> str:
         """The request as it would be sent."""
-        where = "(uploaded with the request)" if submission.code.travels else None
+        code = submission.code
+        where = foresee(Package.of(code), submission.storage) if code.travels else None
         job = f"{_stem(submission.name)}-1"
         request = self._request(submission, job=job, working_dir=where)
         shown = json.dumps(request, indent=2, ensure_ascii=False)
@@ -348,6 +350,15 @@ def _check_code(name: str, code: CodeOptions) -> None:
         raise ConfigError(
             f"cluster {name}.code.path is not set; with travels: image it is the project's root in "
             "the image"
+        )
+
+
+def _check_numbers(name: str, options: RayOptions) -> None:
+    if not options.stop_s > 0:
+        raise ConfigError(f"cluster {name}.stop_s is {options.stop_s:g}; it must be above 0")
+    if not options.driver_cpus >= 0:
+        raise ConfigError(
+            f"cluster {name}.driver_cpus is {options.driver_cpus:g}; it must be 0 or more"
         )
 
 

@@ -32,7 +32,7 @@ from cluster.files import private_folder, state_home, write_private
 from cluster.handle import Handle
 from cluster.jobs_api import JobsApi
 from cluster.profile import Profile
-from cluster.ray_up_checks import checks
+from cluster.ray_up_checks import check_storage, checks
 from cluster.yaml_text import as_yaml
 
 SCHEME = "rayup"
@@ -93,6 +93,8 @@ class RayUpBackend:
     def checks(self, submission: Submission | None) -> Iterable[Check]:
         """The tools here, what the cloud wants, and each own machine by ssh."""
         yield from checks(self.options, self.content())
+        if submission is None and self.options.storage is not None:
+            yield check_storage(self.options.storage)
 
     def submit(self, submission: Submission) -> Handle:
         """Start the cluster where it is not up, and send the job."""

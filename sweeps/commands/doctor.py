@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from collections.abc import Iterable
 from contextlib import nullcontext
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,15 +22,19 @@ def _doctor(parser: ArgumentParser, given: list[str]) -> int:
     add_help(parser)
     options = parser.parse_args(given)
 
-    from cluster.doctor import examine
+    from cluster.doctor import examine, examine_project
     from cluster.profile import load_profile, make_backend
     from cluster.project import find_root
     from sweeps.render import make_console
+    from sweeps.submission.submit import check_profile
 
-    root = find_root(Path.cwd())
+    here = Path.cwd()
+    root = find_root(here)
     profile = load_profile(options.cluster or "local", root, insecure=options.insecure)
+    check_profile(profile)
+    backend = make_backend(profile)
     console = make_console()
-    if all_hold(examine(make_backend(profile), None), console):
+    if all_hold(chain(examine_project(profile, here), examine(backend, None)), console):
         console.print(f"a sweep can run on {profile.name}", style="green")
         return 0
     return 1
@@ -66,7 +71,7 @@ def _show(check: Check, console: Console) -> None:
     word, style = ("ok", "green") if check.ok else ("FAIL", "bold red")
     if not check.ok and check.warning:
         word, style = "warn", "yellow"
-    console.print(Text.assemble((f"{word:<5}", style), (f"{check.name:<12}", "dim"), check.what))
+    console.print(Text.assemble((f"{word:<5}", style), (f"{check.name:<11} ", "dim"), check.what))
     if not check.ok and check.todo:
         console.print(Text.assemble(" " * 17, check.todo))
 

@@ -25,7 +25,7 @@ def _report(parser: ArgumentParser, given: list[str]) -> int:
         say("reading the sweep")
         sweep = load_sweep(find_any_sweep(options.sweep))
         say(f"drawing {len(sweep.trials)} trials")
-        from sweeps.report.write import write_report
+        from sweeps.reports.write import write_report
 
         path = write_report(sweep, options.output)
     size = path.stat().st_size / 1e6

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 from sweeps.commands.apps import refused
 from sweeps.commands.doctor import add_cluster, all_hold
 from sweeps.commands.verb import Verb, add_help, say
-from sweeps.errors import SweepError
+from sweeps.errors import ConfigError, SweepError, did_you_mean
+
+_FLAGS = ("--cluster", "--follow", "--dry-run", "--insecure")
 
 if TYPE_CHECKING:
     from cluster.backend import Backend
@@ -27,11 +29,17 @@ def _submit(parser: ArgumentParser, given: list[str]) -> int:
     _add_ways(parser)
     add_help(parser)
     options, rest = parser.parse_known_args(given)
+    _refuse_flag(rest)
 
     def prepared() -> Prepared:
         from sweeps.submission.submit import prepare
 
-        return prepare(rest, cluster=options.cluster or "local", insecure=options.insecure)
+        return prepare(
+            rest,
+            cluster=options.cluster or "local",
+            insecure=options.insecure,
+            preview=options.dry_run,
+        )
 
     return _send(prepared, options)
 
@@ -41,11 +49,12 @@ def resubmit(parser: ArgumentParser, entry: Entry, given: list[str]) -> int:
     _add_ways(parser)
     parser.add_argument("--insecure", action="store_true")
     options, rest = parser.parse_known_args(given)
+    _refuse_flag(rest)
 
     def prepared() -> Prepared:
         from sweeps.submission.submit import prepare_again
 
-        return prepare_again(entry, rest, insecure=options.insecure)
+        return prepare_again(entry, rest, insecure=options.insecure, preview=options.dry_run)
 
     return _send(prepared, options)
 
@@ -53,6 +62,16 @@ def resubmit(parser: ArgumentParser, entry: Entry, given: list[str]) -> int:
 def _add_ways(parser: ArgumentParser) -> None:
     parser.add_argument("--follow", action="store_true", help="show its log until it ends")
     parser.add_argument("--dry-run", action="store_true", help="show what would be sent")
+
+
+def _refuse_flag(rest: list[str]) -> None:
+    """An option that is neither ours nor Hydra's is a typo."""
+    from sweeps.planning.launch import is_hydra_flag
+
+    for word in rest:
+        if word.startswith("--") and not is_hydra_flag(word):
+            flag = word.partition("=")[0]
+            raise ConfigError(f"there is no option {flag}{did_you_mean(flag, _FLAGS)}")
 
 
 def _refuse_second(ready: Prepared) -> None:

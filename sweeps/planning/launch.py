@@ -36,6 +36,11 @@ _OTHER_MODES = {"--cfg", "-c", "--run", "-r", "--shell-completion", "-sc", "--ve
 }
 
 
+def is_hydra_flag(word: str) -> bool:
+    """Whether Hydra takes it as one of its own."""
+    return word.partition("=")[0] in _TAKES_A_VALUE | _INFO | _MULTIRUN | _OTHER_MODES
+
+
 @dataclass(frozen=True)
 class Program:
     """An app as Python would be told of it: a script, or a module as in `python -m`."""

@@ -58,13 +58,16 @@ class Prepared:
         )
 
 
-def prepare(arguments: list[str], *, cluster: str, insecure: bool = False) -> Prepared:
+def prepare(
+    arguments: list[str], *, cluster: str, insecure: bool = False, preview: bool = False
+) -> Prepared:
     """What `caviar submit` sends.
 
     Args:
         arguments: The app, where one is named, and its command line.
         cluster: The profile's name.
         insecure: Whether a cluster without token authentication is taken.
+        preview: Whether it is only to be shown; no bucket is reached for then.
 
     Raises:
         ConfigError: Something is wrong. Nothing was sent or written.
@@ -76,10 +79,13 @@ def prepare(arguments: list[str], *, cluster: str, insecure: bool = False) -> Pr
     root = find_root(start, profile.code.root)
     given = HydraArguments.parse(rest)
     _refuse_flags(given)
-    return _prepare(_from_root(program, root), _config_dirs_from(root, given), profile, root)
+    program, given = _from_root(program, root), _config_dirs_from(root, given)
+    return _prepare(program, given, profile, root, preview=preview)
 
 
-def prepare_again(entry: Entry, more: list[str], *, insecure: bool = False) -> Prepared:
+def prepare_again(
+    entry: Entry, more: list[str], *, insecure: bool = False, preview: bool = False
+) -> Prepared:
     """What was sent once, to be sent again; further overrides extend the sweep.
 
     Raises:
@@ -97,10 +103,24 @@ def prepare_again(entry: Entry, more: list[str], *, insecure: bool = False) -> P
             f"{hidden[0]}='${{oc.env:NAME}}'"
         )
     insecure = insecure or entry.insecure
-    return _prepare(program, given, load_profile(entry.cluster, root, insecure=insecure), root)
+    profile = load_profile(entry.cluster, root, insecure=insecure)
+    return _prepare(program, given, profile, root, preview=preview)
 
 
-def _prepare(program: Program, given: HydraArguments, profile: Profile, root: Path) -> Prepared:
+def check_profile(profile: Profile) -> None:
+    """Refuse a profile with which nothing could be submitted as it stands.
+
+    Raises:
+        ConfigError: A secret in its environment, or a storage that nodes do not share.
+    """
+    _refuse_secret_env(profile)
+    if profile.common.storage is not None:
+        _storage(HydraArguments.parse([]), profile)
+
+
+def _prepare(
+    program: Program, given: HydraArguments, profile: Profile, root: Path, *, preview: bool
+) -> Prepared:
     _refuse_secrets(given, profile)
     if program == BUNDLED and not profile.is_this_machine and root != CHECKOUT:
         raise ConfigError(
@@ -110,11 +130,15 @@ def _prepare(program: Program, given: HydraArguments, profile: Profile, root: Pa
     storage = _storage(given, profile)
     placed = given if storage is None else given.plus(f"{_STORAGE}={_word(storage)}")
     paths = import_paths(root)
+    reaches = True
+    if storage is not None and is_url(storage):
+        Bucket.parse(storage)
+        reaches = _asks_for_a_sweep(given) and not preview
     with _standing_in(root, paths):
-        plan = _plan(program, placed if _must_reach(given, storage) else given.plus(_NOWHERE))
+        plan = _plan(program, placed if reaches else given.plus(_NOWHERE))
         storage = storage or str(plan.settings.storage_path)
         name = plan.settings.name or f"{plan.title}-{_user()}-{datetime.now():%Y%m%d-%H%M%S}"
-        _check_name(plan, name, storage, goes_on=_goes_on(given))
+        _check_name(plan, name, storage, goes_on=_goes_on(given), reaches=reaches)
     where = (f"{_NAME}={_word(name)}", f"{_STORAGE}={_word(storage)}", f"{_RESUME}=auto")
     options = profile.code
     travels = not profile.is_this_machine and options.travels == "package"
@@ -166,6 +190,10 @@ def _refuse_secrets(given: HydraArguments, profile: Profile) -> None:
                 f"Name a variable of the environment that the job has, {key}="
                 f"'${{oc.env:{variable}}}', and set it on the cluster's side"
             )
+    _refuse_secret_env(profile)
+
+
+def _refuse_secret_env(profile: Profile) -> None:
     for name in profile.common.env:
         if is_secret(str(name)):
             raise ConfigError(
@@ -239,16 +267,15 @@ def _storage(given: HydraArguments, profile: Profile) -> str | None:
     return storage
 
 
-def _must_reach(given: HydraArguments, storage: str | None) -> bool:
-    """Whether the storage is needed for composing: a bucket may be reached from the cluster alone.
+def _asks_for_a_sweep(given: HydraArguments) -> bool:
+    """Whether a bucket is needed for composing, which may be reached from the cluster alone.
 
     A name that is made here is free; one that is given may be taken.
     """
-    in_bucket = storage is not None and is_url(storage)
-    return not in_bucket or given.value(_NAME) is not None or _goes_on(given)
+    return given.value(_NAME) is not None or _goes_on(given)
 
 
-def _check_name(plan: Plan, name: str, storage: str, *, goes_on: bool) -> None:
+def _check_name(plan: Plan, name: str, storage: str, *, goes_on: bool, reaches: bool) -> None:
     """See that the name is free, or that the sweep which has it can go on as is asked.
 
     Raises:
@@ -256,8 +283,7 @@ def _check_name(plan: Plan, name: str, storage: str, *, goes_on: bool) -> None:
     """
     if plan.settings.name is None:
         return
-    folder = SweepFolder.at(Bucket.parse(storage), name) if is_url(storage) else plan.folder
-    there = folder.sweep_yaml.exists()
+    there = reaches and _folder(plan, name, storage).sweep_yaml.exists()
     if there and goes_on:
         check_resumable(plan)
     before = Ledger().of_sweep(name, storage)
@@ -267,6 +293,10 @@ def _check_name(plan: Plan, name: str, storage: str, *, goes_on: bool) -> None:
             f"{_NAME} is {name!r}, and there is a sweep of that name in {storage}: choose another, "
             f"or go on with it (caviar resume {known}, or {_RESUME}=auto)"
         )
+
+
+def _folder(plan: Plan, name: str, storage: str) -> SweepFolder:
+    return SweepFolder.at(Bucket.parse(storage), name) if is_url(storage) else plan.folder
 
 
 def _user() -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 
 from sweeps.journal.trials import Trial
-from sweeps.report.style import COLOURS, plain, styled
+from sweeps.reports.style import COLOURS, plain, styled
 from sweeps.results import SweepResults
 
 _DASHES = ("solid", "dash", "dot", "dashdot")

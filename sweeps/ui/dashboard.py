@@ -77,7 +77,7 @@ def serve_dashboard(
     Raises:
         SweepError: The journal is missing or cannot be read.
     """
-    from optuna_dashboard import wsgi  # type: ignore[import-untyped]
+    from optuna_dashboard import wsgi
 
     with tempfile.TemporaryDirectory(dir=scratch()) as place:
         copy = JournalCopy(folder, Path(place) / folder.journal.name)

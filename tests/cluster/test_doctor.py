@@ -130,7 +130,15 @@ def test_a_trial_that_fits_no_node_is_refused_or_waits_for_the_cluster_to_grow()
 
 def test_a_driver_that_holds_cpus_leaves_fewer() -> None:
     assert "3 run at once" in check_fit(Ask(), survey(machine("a", 4)), driver_cpus=1).what
-    assert not check_fit(Ask(), survey(machine("a", 4)), driver_cpus=5).ok
+
+
+def test_a_driver_that_fits_nowhere_is_named() -> None:
+    check = check_fit(Ask(), survey(machine("a", 4), machine("b", 2)), driver_cpus=50)
+    assert (check.ok, check.warning) == (False, False)
+    assert check.what.startswith("the driver with driver_cpus 50 fits nowhere: 2 nodes")
+    assert check.todo.startswith("lower driver_cpus")
+    alone = check_fit(Ask(), survey(machine("a", 4)), driver_cpus=4)
+    assert "fits nowhere beside the driver's 4 CPU (driver_cpus): 1 nodes" in alone.what
 
 
 def test_what_will_wait_is_said() -> None:

@@ -17,6 +17,7 @@ from cluster.backends.ray_checks import check_version
 from cluster.backends.ray_jobs import RayBackend, RayOptions, read_status
 from cluster.errors import ConfigError
 from cluster.jobs_api import JobsApi, Trouble
+from cluster.parcel import MOST_BYTES
 from cluster.profile import Profile
 from tests.cluster.heads import MODE, VERSION, breaking_head, head, silent_head
 
@@ -82,6 +83,15 @@ def test_making_a_backend_and_previewing_reach_for_nothing(tmp_path: Path) -> No
     assert "exec python -m sweeps.cli sweep app.py 'x=interval(0, 1)'" in shown
     assert '"PYTHONPATH": "src"' in shown
     assert '"OMP_NUM_THREADS": "1"' in shown
+
+
+def test_a_preview_says_that_a_large_project_may_go_to_the_storage(tmp_path: Path) -> None:
+    made = RayBackend("lab", RayOptions(address="http://h:1"))
+    sent = Submission(name="s", arguments=(), code=Code(root=tmp_path), storage="/shared")
+    assert '"working_dir": "(uploaded with the request)"' in made.preview(sent)
+    with (tmp_path / "weights.pt").open("wb") as file:
+        file.truncate(MOST_BYTES)
+    assert '"working_dir": "/shared/.packages/(its hash).zip if it is over' in made.preview(sent)
 
 
 def test_code_that_does_not_travel_is_entered_where_it_lies(tmp_path: Path) -> None:

@@ -410,6 +410,25 @@ def test_what_does_not_hold_is_said_with_what_to_do(backend, kube, broken, name,
     assert "\n" not in wrong.what + wrong.todo
 
 
+@pytest.mark.parametrize(
+    ("storage", "ok", "warning", "what"),
+    [
+        ("{volume}/sweeps", True, False, "lies on the volume"),
+        ("/elsewhere", False, False, "on Kubernetes it must lie under"),
+        ("s3://bucket/sweeps", False, True, "s3://bucket/sweeps is not looked at"),
+    ],
+)
+def test_what_can_be_said_of_a_profiles_storage(
+    backend, kube, tmp_path, storage: str, ok: bool, warning: bool, what: str
+):
+    ready(kube)
+    made = backend(storage=storage.format(volume=tmp_path / "store"))
+    (said,) = [check for check in made.checks(None) if check.name == "storage"]
+    assert (said.ok, said.warning) == (ok, warning)
+    assert what in said.what
+    assert bool(said.todo) == (not ok)
+
+
 def test_too_few_gpus_and_nodes_that_one_may_not_see_are_warnings(backend, kube):
     ready(kube)
     kube.add("node", "a", status={"allocatable": {"nvidia.com/gpu": "1"}})

@@ -134,6 +134,21 @@ def test_a_wrong_key_or_value_is_refused_before_anything_runs(
     assert said in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("adress: http://x:1", "mine.adress is not an option; did you mean cluster mine.address?"),
+        ("storage: /x", "cluster mine.address is not set, and it is needed"),
+    ],
+)
+def test_a_key_that_is_needed_and_misspelt_is_named(
+    clusters: Clusters, text: str, said: str
+) -> None:
+    clusters.of_the_project("mine", f"backend: ray\n{text}")
+    with pytest.raises(ConfigError, match=said.replace("?", "[?]")):
+        make_backend(clusters.load("mine"))
+
+
 def test_the_common_keys_are_read_whatever_else_a_backend_takes(clusters: Clusters) -> None:
     clusters.of_the_project(
         "mine", "backend: ray\naddress: http://x:1\nstorage: /shared\ncode: {travels: shared}"

@@ -216,17 +216,62 @@ def test_a_key_that_others_can_read_is_refused(ssh, tmp_path):
     assert (wrong.name, wrong.todo) == ("key", f"chmod 600 {key}")
 
 
-def test_ray_judges_the_file_before_anything_is_started(ssh):
+def on_aws(**changes: Any) -> RayUpBackend:
+    usual = {"provider": "aws", "region": "eu-west-1", "head_type": "a", "worker_type": "b"}
+    return backend(**usual, max_workers=2, setup_commands=[], **changes)
+
+
+@pytest.fixture
+def account(monkeypatch):
+    """Sets credentials of AWS, or takes all away."""
+
+    def have(key: str | None) -> None:
+        for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+            monkeypatch.setenv(name, "/nowhere")
+        monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            if key is None:
+                monkeypatch.delenv(name, raising=False)
+            else:
+                monkeypatch.setenv(name, key)
+
+    return have
+
+
+@pytest.mark.parametrize("profile", [None, "nosuch"])
+def test_a_cloud_without_credentials_here_is_refused(ssh, account, monkeypatch, profile):
     ssh("true")
-    made = backend(
-        provider="aws",
-        region="eu-west-1",
-        head_type="a",
-        worker_type="b",
-        max_workers=2,
-        setup_commands=[],
-        idle_timeout_minutes=-1,
-    )
+    account(None)
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
+    if profile:
+        monkeypatch.setenv("AWS_PROFILE", profile)
+    (wrong,) = [check for check in on_aws().checks(None) if not check.ok]
+    assert (wrong.name, wrong.warning) == ("account", False)
+    assert wrong.what == "there are no aws credentials here"
+    assert "aws configure" in wrong.todo
+
+
+def test_a_folder_that_is_not_looked_at_is_said(ssh):
+    ssh("true")
+    (said,) = [check for check in backend(storage="/nfs/sweeps").checks(None) if not check.ok]
+    assert (said.name, said.warning) == ("storage", True)
+    assert "all machines mount /nfs/sweeps is not looked at" in said.what
+
+
+def test_a_bucket_is_looked_at_from_here(ssh, account, monkeypatch):
+    ssh("true")
+    account("test")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    made = on_aws(storage="s3://bucket/sweeps")
+    (said,) = [check for check in made.checks(None) if not check.ok]
+    assert (said.name, said.warning) == ("storage", True)
+    assert "seen from here: s3://bucket/sweeps cannot be reached" in said.what
+
+
+def test_ray_judges_the_file_before_anything_is_started(ssh, account):
+    ssh("true")
+    account("test")
+    made = on_aws(idle_timeout_minutes=-1)
     (wrong,) = [check for check in made.checks(None) if not check.ok]
     assert wrong.name == "file"
     assert "-1" in wrong.what

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import streamlit as st
 
-from sweeps.report.drawing import Drawing
-from sweeps.report.sections import SECTIONS
-from sweeps.report.style import template
+from sweeps.reports.drawing import Drawing
+from sweeps.reports.sections import SECTIONS
+from sweeps.reports.style import template
 from sweeps.results import SweepResults
 from sweeps.ui.live import LiveSweep
 from sweeps.ui.shared import dark, keeper, telling

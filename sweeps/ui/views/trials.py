@@ -11,7 +11,7 @@ import streamlit as st
 from sweeps.errors import ConfigError
 from sweeps.journal.status import Status
 from sweeps.journal.trials import Trial
-from sweeps.report.style import template
+from sweeps.reports.style import template
 from sweeps.results import SweepResults
 from sweeps.ui.compare import curves, metric_names
 from sweeps.ui.configs import side_by_side

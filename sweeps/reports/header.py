@@ -10,9 +10,9 @@ from xml.etree.ElementTree import Element
 from sweeps.journal.status import Status
 from sweeps.journal.trials import Trial
 from sweeps.render import duration, number
-from sweeps.report.html import add, element
-from sweeps.report.style import better
-from sweeps.report.tables import app_name, moment
+from sweeps.reports.html import add, element
+from sweeps.reports.style import better
+from sweeps.reports.tables import app_name, moment
 from sweeps.results import SweepResults
 from sweeps.secrets import masked
 from sweeps.storage.lease import seems_driven

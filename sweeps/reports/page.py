@@ -17,13 +17,13 @@ from xml.etree.ElementTree import Element
 from plotly.io.json import to_json_plotly
 from plotly.offline import get_plotlyjs
 
-from sweeps.report.drawing import Drawing
-from sweeps.report.header import header
-from sweeps.report.html import add, document, element
-from sweeps.report.retests import retest_table
-from sweeps.report.sections import SECTIONS, Section
-from sweeps.report.style import template
-from sweeps.report.tables import Table, best_trials, failures, provenance
+from sweeps.reports.drawing import Drawing
+from sweeps.reports.header import header
+from sweeps.reports.html import add, document, element
+from sweeps.reports.retests import retest_table
+from sweeps.reports.sections import SECTIONS, Section
+from sweeps.reports.style import template
+from sweeps.reports.tables import Table, best_trials, failures, provenance
 from sweeps.results import SweepResults
 
 _UNDRAWN = (
@@ -193,4 +193,4 @@ def _digest(script: str) -> str:
 
 @cache
 def _asset(name: str) -> str:
-    return files("sweeps.report").joinpath(name).read_text(encoding="utf-8")
+    return files("sweeps.reports").joinpath(name).read_text(encoding="utf-8")

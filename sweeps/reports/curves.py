@@ -13,11 +13,11 @@ import plotly.graph_objects as go
 from sweeps.journal.events import Reported
 from sweeps.journal.status import Decision, Status
 from sweeps.journal.trials import Trial
-from sweeps.report.clipping import clipped
-from sweeps.report.drawing import Drawing
-from sweeps.report.rungs import rungs
-from sweeps.report.style import GREY, STATUS_COLOURS, plain, styled
-from sweeps.report.thinning import evenly, sample
+from sweeps.reports.clipping import clipped
+from sweeps.reports.drawing import Drawing
+from sweeps.reports.rungs import rungs
+from sweeps.reports.style import GREY, STATUS_COLOURS, plain, styled
+from sweeps.reports.thinning import evenly, sample
 from sweeps.results import SweepResults
 
 _TITLE = "Learning curves"

@@ -20,9 +20,9 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from sweeps.journal.status import Status
 from sweeps.render import parameter, short_names
-from sweeps.report.memo import once
-from sweeps.report.quiet import quiet
-from sweeps.report.style import plain
+from sweeps.reports.memo import once
+from sweeps.reports.quiet import quiet
+from sweeps.reports.style import plain
 from sweeps.results import SweepResults
 from sweeps.results.study import frozen_trials
 from sweeps.secrets import is_secret

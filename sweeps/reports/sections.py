@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sweeps.report import figures
-from sweeps.report.drawing import Drawing
+from sweeps.reports import figures
+from sweeps.reports.drawing import Drawing
 from sweeps.results import SweepResults
 
 

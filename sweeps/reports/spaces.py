@@ -12,14 +12,14 @@ from optuna.visualization import plot_contour, plot_slice
 
 from sweeps.journal.trials import Trial
 from sweeps.render import number
-from sweeps.report.axes import axis_of
-from sweeps.report.clipping import clipped
-from sweeps.report.drawing import Drawing
-from sweeps.report.importances import ranking
-from sweeps.report.quiet import quiet
-from sweeps.report.studies import Axis, Readable, of_first_objective, readable, snapped
-from sweeps.report.style import BLUE, plain, styled
-from sweeps.report.thinning import sample
+from sweeps.reports.axes import axis_of
+from sweeps.reports.clipping import clipped
+from sweeps.reports.drawing import Drawing
+from sweeps.reports.importances import ranking
+from sweeps.reports.quiet import quiet
+from sweeps.reports.studies import Axis, Readable, of_first_objective, readable, snapped
+from sweeps.reports.style import BLUE, plain, styled
+from sweeps.reports.thinning import sample
 from sweeps.results import SweepResults
 
 _MOST_POINTS = 400

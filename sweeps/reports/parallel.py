@@ -12,12 +12,12 @@ from optuna.trial import FrozenTrial
 from optuna.visualization import plot_parallel_coordinate
 
 from sweeps.render import number
-from sweeps.report.drawing import Drawing
-from sweeps.report.quiet import quiet
-from sweeps.report.spaces import left_out, own, too_little
-from sweeps.report.studies import Axis, Readable, beside_the_first, readable
-from sweeps.report.style import BEST, plain, ramp, styled
-from sweeps.report.thinning import evenly, sample
+from sweeps.reports.drawing import Drawing
+from sweeps.reports.quiet import quiet
+from sweeps.reports.spaces import left_out, own, too_little
+from sweeps.reports.studies import Axis, Readable, beside_the_first, readable
+from sweeps.reports.style import BEST, plain, ramp, styled
+from sweeps.reports.thinning import evenly, sample
 from sweeps.results import SweepResults
 
 _TITLE = "Parallel coordinates"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from sweeps.errors import SweepError
-from sweeps.report.page import page
+from sweeps.reports.page import page
 from sweeps.results import SweepResults
 from sweeps.storage.folder import write_whole
 

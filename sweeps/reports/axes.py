@@ -8,7 +8,7 @@ from typing import Any
 
 from optuna.distributions import IntDistribution
 
-from sweeps.report.studies import Axis
+from sweeps.reports.studies import Axis
 
 _PADDING = 0.04
 _FEW = 8

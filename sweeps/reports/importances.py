@@ -18,10 +18,10 @@ from optuna.importance import (
 )
 from optuna.trial import FrozenTrial
 
-from sweeps.report.drawing import Drawing
-from sweeps.report.memo import once
-from sweeps.report.quiet import quiet
-from sweeps.report.studies import (
+from sweeps.reports.drawing import Drawing
+from sweeps.reports.memo import once
+from sweeps.reports.quiet import quiet
+from sweeps.reports.studies import (
     Axis,
     Readable,
     of_first_objective,
@@ -29,7 +29,7 @@ from sweeps.report.studies import (
     transformed,
     with_value,
 )
-from sweeps.report.style import AMBER, BLUE, GREY, plain, styled
+from sweeps.reports.style import AMBER, BLUE, GREY, plain, styled
 from sweeps.results import SweepResults
 
 _TITLE = "Parameter importance"

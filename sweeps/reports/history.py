@@ -10,7 +10,7 @@ from operator import itemgetter
 from sweeps.journal.objective import Objective
 from sweeps.journal.status import Status
 from sweeps.journal.trials import Trial
-from sweeps.report.memo import once
+from sweeps.reports.memo import once
 from sweeps.results import SweepResults
 
 

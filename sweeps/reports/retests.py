@@ -6,10 +6,10 @@ import plotly.graph_objects as go
 
 from sweeps.errors import SweepError
 from sweeps.render import number
-from sweeps.report.drawing import Drawing
-from sweeps.report.memo import once
-from sweeps.report.style import BEST, BLUE, GREY, objective_axis, styled
-from sweeps.report.tables import Table
+from sweeps.reports.drawing import Drawing
+from sweeps.reports.memo import once
+from sweeps.reports.style import BEST, BLUE, GREY, objective_axis, styled
+from sweeps.reports.tables import Table
 from sweeps.results import SweepResults
 from sweeps.retest.luck import percent, warnings
 from sweeps.retest.results import Configuration, Retest, read_retest

@@ -8,11 +8,11 @@ import numpy as np
 import plotly.graph_objects as go
 
 from sweeps.render import number
-from sweeps.report.clipping import clipped
-from sweeps.report.drawing import Drawing
-from sweeps.report.history import History, history
-from sweeps.report.style import BLUE, GREY, styled
-from sweeps.report.thinning import evenly
+from sweeps.reports.clipping import clipped
+from sweeps.reports.drawing import Drawing
+from sweeps.reports.history import History, history
+from sweeps.reports.style import BLUE, GREY, styled
+from sweeps.reports.thinning import evenly
 from sweeps.results import SweepResults
 
 _MOST_POINTS = 1000

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from sweeps.report.drawing import Drawing
-from sweeps.report.rungs import rungs
-from sweeps.report.style import BLUE, GREEN, styled
+from sweeps.reports.drawing import Drawing
+from sweeps.reports.rungs import rungs
+from sweeps.reports.style import BLUE, GREEN, styled
 from sweeps.results import SweepResults
 
 _MOST_BARS = 12

@@ -9,11 +9,11 @@ from optuna.visualization import plot_edf, plot_pareto_front
 
 from sweeps.journal.objective import Objective
 from sweeps.render import number
-from sweeps.report.drawing import Drawing
-from sweeps.report.quiet import quiet
-from sweeps.report.studies import Readable, of_objective, readable
-from sweeps.report.style import BEST, BLUE, GREY, objective_axis, plain, styled
-from sweeps.report.thinning import sample
+from sweeps.reports.drawing import Drawing
+from sweeps.reports.quiet import quiet
+from sweeps.reports.studies import Readable, of_objective, readable
+from sweeps.reports.style import BEST, BLUE, GREY, objective_axis, plain, styled
+from sweeps.reports.thinning import sample
 from sweeps.results import SweepResults
 
 _EDF_ABOUT = "How many of the trials came out at or below each value."

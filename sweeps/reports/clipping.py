@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from sweeps.journal.objective import Objective
-from sweeps.report.style import objective_axis
+from sweeps.reports.style import objective_axis
 
 _KEPT = 0.9
 """The share of the values that the axis holds in any case, the best of them."""
