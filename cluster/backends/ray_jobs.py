@@ -47,13 +47,16 @@ _WRONG_PORTS = (6379, 10001)
 """Of the GCS and of Ray Client: the Jobs API is at neither."""
 
 _DASHBOARD = 8265
-_SAME_VERSION = (
-    "import sys; from importlib import metadata; "
+_BEGIN = (
+    "import signal; signal.signal(signal.SIGINT, signal.SIG_DFL); "
+    "import os, sys; from importlib import metadata; "
     'there = {each.version for each in metadata.distributions(name="caviar")}; '
     '"VERSION" in there or sys.exit("caviar VERSION sent this, and that Python has " + '
     '(" and ".join(there) or "none") + ": install caviar==VERSION on every node, or say which '
-    'python in the profile")'
+    'python in the profile"); os.execvp(sys.argv[1], sys.argv[1:])'
 )
+"""Goes in front of a command, on whose nodes an interrupt may be ignored: as with all that a shell
+begins with `&`, Ray and its jobs too. No shell can undo that."""
 
 
 @dataclass(kw_only=True)
@@ -204,10 +207,10 @@ class RayBackend:
         return f"${variable}" if variable else self.options.token_file or str(DEFAULT_TOKEN_FILE)
 
     def command(self, *arguments: str) -> str:
-        """A command of caviar's for the shell there, once the same version is found."""
+        """A command of caviar's for the shell there, which hears Ctrl-C and has our version."""
         python, version = shlex.quote(self.options.python), metadata.version("caviar")
-        same = shlex.quote(_SAME_VERSION.replace("VERSION", version))
-        return f"{python} -c {same} && exec {python} {shlex.join(arguments)}"
+        begin = shlex.quote(_BEGIN.replace("VERSION", version))
+        return f"exec {python} -c {begin} {python} {shlex.join(arguments)}"
 
     # the request
 

@@ -1,5 +1,6 @@
 """What a head may answer, and what is made of it; a real one is in test_ray_jobs.py."""
 
+import signal
 import subprocess
 import sys
 import time
@@ -279,3 +280,22 @@ def test_a_python_without_our_caviar_says_what_to_install(
         assert (done.returncode, done.stdout) == (1, "")
         assert f"caviar {ours} sent this, and that Python has {there or 'none'}" in done.stderr
         assert f"install caviar=={ours} on every node" in done.stderr
+
+
+def test_a_job_is_interrupted_also_where_its_node_ignores_that() -> None:
+    made = RayBackend("lab", RayOptions(address="http://h:1", python=sys.executable))
+    waits = "import time; print('begun', flush=True); time.sleep(60)"
+    with subprocess.Popen(
+        ["sh", "-c", made.command("-c", waits)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),  # as `ray start &` does
+    ) as job:
+        assert job.stdout is not None
+        assert job.stdout.readline() == "begun\n"
+        job.send_signal(signal.SIGINT)
+        try:
+            assert "KeyboardInterrupt" in job.communicate(timeout=20)[1]
+        finally:
+            job.kill()
