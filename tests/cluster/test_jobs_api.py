@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 
@@ -11,9 +12,11 @@ import pytest
 
 from cluster import jobs_api
 from cluster.backend import Check, Code, State, Submission
+from cluster.backends import ray_jobs
 from cluster.backends.ray_checks import check_version
 from cluster.backends.ray_jobs import RayBackend, RayOptions, read_status
 from cluster.errors import ConfigError
+from cluster.handle import Handle
 from cluster.jobs_api import JobsApi, Trouble
 from cluster.profile import Profile
 from tests.cluster.heads import MODE, VERSION, breaking_head, head, silent_head
@@ -299,3 +302,52 @@ def test_a_job_is_interrupted_also_where_its_node_ignores_that() -> None:
             assert "KeyboardInterrupt" in job.communicate(timeout=20)[1]
         finally:
             job.kill()
+
+
+@dataclass(frozen=True)
+class Told(JobsApi):
+    """A cluster whose job goes from state to state, one a question; stays in the last."""
+
+    address: str = ""
+    states: list[str] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+
+    def info(self, job: str) -> dict[str, object]:
+        self.asked.append(self.states[0])
+        return {"status": self.states.pop(0) if len(self.states) > 1 else self.states[0]}
+
+    def stop(self, job: str) -> None:
+        self.asked.append("stop")
+
+
+@pytest.mark.parametrize(
+    ("states", "asked", "done", "message"),
+    [
+        (
+            ["PENDING", "RUNNING", "STOPPED"],
+            ["PENDING", "RUNNING", "stop", "STOPPED"],
+            True,
+            "it was interrupted and has ended",
+        ),
+        (["PENDING", "FAILED"], ["PENDING", "FAILED"], True, "was over: failed"),
+        (["PENDING"], None, False, "it ends when it has begun, at most 7 s later"),
+    ],
+)
+def test_a_pending_job_is_interrupted_once_it_hears_that(
+    monkeypatch: pytest.MonkeyPatch,
+    states: list[str],
+    asked: list[str] | None,
+    done: bool,
+    message: str,
+) -> None:
+    for name in ("_POLL_S", "_PENDING_S", "_HEARS_S"):
+        monkeypatch.setattr(ray_jobs, name, 0.05 if name == "_PENDING_S" else 0.01)
+    api = Told(states=states)
+    made = RayBackend("lab", RayOptions(address="http://h:1", stop_s=7))
+    monkeypatch.setattr(made, "connect", lambda: api)
+
+    stopped = made.stop(Handle("ray", "h:1", "j"))
+
+    assert stopped.done is done
+    assert message in stopped.message
+    assert api.asked == asked if asked else api.asked[-2:] == ["stop", "PENDING"]
