@@ -249,11 +249,49 @@ def test_a_job_is_stopped_and_how_to_go_on_is_said(submissions, capsys) -> None:
 
     assert main(["stop", entry.id]) == 0
     said = capsys.readouterr().err
-    assert "its state is saved" in said
+    assert "it was interrupted and has ended" in said
     assert f"caviar resume {entry.id}" in said
     assert backend.status(handle_of(entry)).state is State.STOPPED
     assert main(["stop", entry.id]) == 0
     assert "was over" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("closed", "said"),
+    [
+        (None, "go on with it: caviar resume"),
+        ("interrupted", "its state is saved; go on with it: caviar resume"),
+        ("done", "its sweep is done: caviar results"),
+    ],
+)
+def test_a_stop_tells_how_the_sweep_ended(
+    submissions, make_sweep, capsys, closed: str | None, said: str
+) -> None:
+    made = make_sweep(name="one")
+    if closed:
+        made.close(closed)
+    entry = submissions.submit("--version")
+
+    assert main(["stop", entry.id]) == 0
+    assert f"\n{said} {entry.id}\n" in capsys.readouterr().err
+
+
+def test_a_stop_before_the_sweep_began_says_so(submissions, make_sweep, capsys) -> None:
+    entry = submissions.submit("--version")
+    assert main(["stop", entry.id]) == 0
+    said = capsys.readouterr().err
+    assert "is saved" not in said
+    assert "the sweep one is not in" in said
+    assert (
+        f"it has not begun, or this machine does not have that storage; go on with it: caviar "
+        f"resume {entry.id}" in said
+    )
+
+    make_sweep(name="one").folder.journal.unlink()
+    assert main(["stop", entry.id]) == 0
+    assert f"its sweep had not begun; go on with it: caviar resume {entry.id}" in (
+        capsys.readouterr().err
+    )
 
 
 def handle_of(entry: Entry):

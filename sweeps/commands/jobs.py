@@ -208,15 +208,29 @@ def _stop(parser: ArgumentParser, given: list[str]) -> int:
     with console.status("waiting for its state") if console.is_terminal else nullcontext():
         stopped = job.backend.stop(job.handle)
     say(stopped.message)
-    if stopped.done and job.entry is not None and not _is_done(job):
-        say(f"go on with it: caviar resume {job.entry.id}")
+    if stopped.done and job.entry is not None:
+        say(_what_is_left(job.entry))
     return 0 if stopped.done else 1
 
 
-def _is_done(job: Job) -> bool:
-    from cluster.backend import State
+def _what_is_left(entry: Entry) -> str:
+    """Of a sweep whose job is over: a cluster does not know how the sweep itself ended."""
+    from cluster.errors import ClusterError
+    from sweeps.journal.segments import has_journal
+    from sweeps.results import load_sweep
+    from sweeps.submission.found import sweep_of
 
-    return job.backend.status(job.handle).state is State.SUCCEEDED
+    go_on = f"go on with it: caviar resume {entry.id}"
+    try:
+        folder = sweep_of(entry)
+        if not has_journal(folder):
+            return f"its sweep had not begun; {go_on}"
+        sweep = load_sweep(folder)
+    except (ClusterError, ConfigError, SweepError) as error:
+        return f"{error}; {go_on}"
+    if sweep.is_over:
+        return f"its sweep is done: caviar results {entry.id}"
+    return go_on if sweep.trials.closed is None else f"its state is saved; {go_on}"
 
 
 def _add_handle(parser: ArgumentParser) -> None:
