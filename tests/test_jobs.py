@@ -215,6 +215,38 @@ def test_logs_of_a_trial_are_read_from_the_storage_in_their_order(
     assert "--trial is 1; one has trials 0 to 0" in capsys.readouterr().err
 
 
+def test_logs_of_a_trial_before_the_first_begins_say_so(submissions, make_sweep, capsys) -> None:
+    made = make_sweep(name="one")
+    assert main(["logs", str(made.folder.path), "--trial", "0"]) == 2
+    assert "one has no trial yet; -f waits for 0" in capsys.readouterr().err
+    assert main(["logs", "-f", str(made.folder.path), "--trial", "20"]) == 2
+    assert "one has trials 0 to 19" in capsys.readouterr().err
+
+
+def test_logs_of_a_trial_that_has_not_begun_are_waited_for(
+    make_sweep, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = make_sweep(name="one")
+
+    def begin(_: float) -> None:
+        made.ask(0, lr=0.1)
+        output = made.folder.output(0, 1)
+        output.parent.mkdir(parents=True)
+        output.write_text("first\n")
+        made.end(0, Status.COMPLETE, 1.0)
+
+    monkeypatch.setattr("sweeps.commands.jobs.time.sleep", begin)
+    assert main(["logs", "-f", str(made.folder.path), "--trial", "0"]) == 0
+    assert capsys.readouterr().out == "first\n"
+
+
+def test_logs_of_a_trial_that_will_not_begin_are_not_waited_for(make_sweep, capsys) -> None:
+    made = make_sweep(name="one")
+    made.close("interrupted")
+    assert main(["logs", "-f", str(made.folder.path), "--trial", "0"]) == 2
+    assert "one has no trial yet" in capsys.readouterr().err
+
+
 def test_logs_of_a_trial_are_followed_until_it_ends(submissions, make_sweep) -> None:
     made = make_sweep(name="one")
     made.ask(0, lr=0.1)

@@ -181,10 +181,10 @@ def _of_trial(name: str, number: int, *, follow: bool) -> Iterator[str]:
     read: dict[Path, int] = {}
     while True:
         sweep = load_sweep(folder)
-        if not 0 <= number < len(sweep.trials):
-            raise ConfigError(
-                f"--trial is {number}; {folder.name} has trials 0 to {len(sweep.trials) - 1}"
-            )
+        if number not in range(len(sweep.trials)):
+            _refuse_trial(sweep, number, follow=follow)
+            time.sleep(_POLL_S)
+            continue
         over = not follow or sweep.status(sweep.trials[number]) is not Status.RUNNING
         for path in folder.outputs(number):
             with path.open(encoding="utf-8", errors="replace") as file:
@@ -194,6 +194,18 @@ def _of_trial(name: str, number: int, *, follow: bool) -> Iterator[str]:
         if over:
             return
         time.sleep(_POLL_S)
+
+
+def _refuse_trial(sweep: SweepResults, number: int, *, follow: bool) -> None:
+    """Refuse a trial that is not there, unless it may yet begin and is waited for."""
+    there, planned = len(sweep.trials), sweep.record.num_samples
+    lives = sweep.trials.closed is None
+    if follow and lives and number in range(planned):
+        return
+    last = (planned if follow and lives else there) - 1
+    has = f"trials 0 to {last}" if last >= 0 else "no trial yet"
+    wait = f"; -f waits for {number}" if lives and number in range(there, planned) else ""
+    raise ConfigError(f"--trial is {number}; {sweep.folder.name} has {has}{wait}")
 
 
 def _stop(parser: ArgumentParser, given: list[str]) -> int:
