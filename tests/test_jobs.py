@@ -136,6 +136,28 @@ def test_status_shows_the_job_and_how_far_the_sweep_is(submissions, make_sweep, 
     assert "val_accuracy 0.6  trial 1" in out
 
 
+def test_status_before_the_first_trial_counts_none(submissions, make_sweep, capsys) -> None:
+    make_sweep(name="one")
+    entry = submissions.submit("--version")
+    assert main(["status", entry.id]) == 0
+    assert "0 of 20 done  0 trials  0s\n" in re.sub(r"  \d+s\n", "  0s\n", capsys.readouterr().out)
+
+
+def test_status_of_a_job_that_died_says_that_nothing_runs(submissions, make_sweep, capsys) -> None:
+    made = make_sweep(name="one")
+    made.ask(0, lr=0.1)
+    entry = submissions.submit("nonsense")
+
+    dead = (
+        f"its job ended without closing it: what shows as running is not, caviar resume {entry.id}"
+    )
+    assert main(["status", entry.id]) == 0
+    assert dead in " ".join(capsys.readouterr().out.split())
+    made.close("interrupted")
+    assert main(["status", entry.id]) == 0
+    assert "without closing it" not in capsys.readouterr().out
+
+
 def test_status_without_the_storage_says_so(submissions, capsys) -> None:
     entry = submissions.submit("--version", storage="/not/on/this/machine")
     assert main(["status", entry.handle]) == 0

@@ -105,14 +105,15 @@ def _status(parser: ArgumentParser, given: list[str]) -> int:
 
     console = make_console()
     job = find_job(options.handle, cluster=options.cluster, insecure=options.insecure)
-    trouble = None
+    status, trouble = None, None
     try:
         with console.status("asking the cluster") if console.is_terminal else nullcontext():
-            _print_job(job, job.backend.status(job.handle), console)
+            status = job.backend.status(job.handle)
+        _print_job(job, status, console)
     except ClusterError as error:
         trouble = error
     if job.entry is not None:
-        _print_sweep(job.entry, console)
+        _print_sweep(job.entry, console, is_over=status is not None and status.state.is_over)
     if trouble is not None:
         raise trouble
     return 0
@@ -128,8 +129,8 @@ def _print_job(job: Job, status: Status, console: Console) -> None:
     _print_fact("job", Text.assemble((state, _STYLES[state]), (on + said, "dim")), console)
 
 
-def _print_sweep(entry: Entry, console: Console) -> None:
-    """How far the sweep is, where its storage can be read from here."""
+def _print_sweep(entry: Entry, console: Console, *, is_over: bool) -> None:
+    """How far the sweep of a job is, where its storage can be read from here."""
     from rich.text import Text
 
     from cluster.errors import ClusterError
@@ -145,6 +146,19 @@ def _print_sweep(entry: Entry, console: Console) -> None:
         return
     for line in summary.progress(sweep):
         console.print(line)
+    if is_over and sweep.trials.closed is None and _is_latest(entry):
+        dead = "its job ended without closing it: what shows as running is not"
+        _print_fact("driver", Text(f"{dead}, caviar resume {entry.id} goes on", "yellow"), console)
+
+
+def _is_latest(entry: Entry) -> bool:
+    """Whether no later job was sent to go on with its sweep."""
+    from cluster.ledger import Ledger
+
+    entries, _ = Ledger().read()
+    return [e.id for e in entries if (e.name, e.storage) == (entry.name, entry.storage)][-1:] == [
+        entry.id
+    ]
 
 
 def _print_fact(name: str, value: Text, console: Console) -> None:
