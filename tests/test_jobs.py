@@ -148,9 +148,7 @@ def test_status_of_a_job_that_died_says_that_nothing_runs(submissions, make_swee
     made.ask(0, lr=0.1)
     entry = submissions.submit("nonsense")
 
-    dead = (
-        f"its job ended without closing it: what shows as running is not, caviar resume {entry.id}"
-    )
+    dead = f"what shows as running is not; caviar resume {entry.id} goes on"
     assert main(["status", entry.id]) == 0
     assert dead in " ".join(capsys.readouterr().out.split())
     made.close("interrupted")
@@ -437,7 +435,7 @@ def test_a_sweep_is_submitted_stopped_extended_and_followed_to_its_end(project) 
 
     assert "running" in caviar("status", "one").stdout
     stopped = caviar("stop", entry.id)
-    assert (stopped.returncode, "its state is saved" in stopped.stderr) == (0, True)
+    assert (stopped.returncode, "its state is saved" in stopped.stderr) == (0, True), stopped.stderr
     assert "stopped" in caviar("list").stdout
 
     again = caviar("resume", entry.id, "--follow", "hydra.sweeper.num_samples=4")

@@ -148,7 +148,7 @@ def _print_sweep(entry: Entry, console: Console, *, is_over: bool) -> None:
         console.print(line)
     if is_over and sweep.trials.closed is None and _is_latest(entry):
         dead = "its job ended without closing it: what shows as running is not"
-        _print_fact("driver", Text(f"{dead}, caviar resume {entry.id} goes on", "yellow"), console)
+        _print_fact("driver", Text(f"{dead}; caviar resume {entry.id} goes on", "yellow"), console)
 
 
 def _is_latest(entry: Entry) -> bool:

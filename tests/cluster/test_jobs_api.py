@@ -80,7 +80,7 @@ def test_making_a_backend_and_previewing_reach_for_nothing(tmp_path: Path) -> No
     shown = made.preview(submission)
     assert shown.startswith("POST http://192.0.2.1:8265/api/jobs/\n")
     assert '"submission_id": "my-sweep-1-1"' in shown
-    assert "exec python -m sweeps.cli sweep app.py 'x=interval(0, 1)'" in shown
+    assert " python -m sweeps.cli sweep app.py 'x=interval(0, 1)'" in shown
     assert '"PYTHONPATH": "src"' in shown
     assert '"OMP_NUM_THREADS": "1"' in shown
 
