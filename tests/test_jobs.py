@@ -424,7 +424,7 @@ def caviar(*arguments: str, **how: Any) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.slow
 def test_a_sweep_is_submitted_stopped_extended_and_followed_to_its_end(project) -> None:
-    several = ["hydra.sweeper.num_samples=3", "+epochs=6", "+epoch_s=0.1"]
+    several = ["hydra.sweeper.num_samples=3", "+epochs=15", "+epoch_s=0.1"]
     few = [*several, "hydra.sweeper.max_concurrent_trials=1", "hydra.sweeper.name=one"]
     sent = caviar("submit", "--cluster", "process", *CURVE, *few)
     assert sent.returncode == 0, sent.stderr
