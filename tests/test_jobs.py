@@ -138,6 +138,26 @@ def test_status_shows_the_job_and_how_far_the_sweep_is(submissions, make_sweep, 
     assert "val_accuracy 0.6  trial 1" in out
 
 
+def test_status_before_the_first_trial_counts_none(submissions, make_sweep, capsys) -> None:
+    make_sweep(name="one")
+    entry = submissions.submit("--version")
+    assert main(["status", entry.id]) == 0
+    assert "0 of 20 done  0 trials  0s\n" in re.sub(r"  \d+s\n", "  0s\n", capsys.readouterr().out)
+
+
+def test_status_of_a_job_that_died_says_that_nothing_runs(submissions, make_sweep, capsys) -> None:
+    made = make_sweep(name="one")
+    made.ask(0, lr=0.1)
+    entry = submissions.submit("nonsense")
+
+    dead = f"what shows as running is not; caviar resume {entry.id} goes on"
+    assert main(["status", entry.id]) == 0
+    assert dead in " ".join(capsys.readouterr().out.split())
+    made.close("interrupted")
+    assert main(["status", entry.id]) == 0
+    assert "without closing it" not in capsys.readouterr().out
+
+
 def test_status_without_the_storage_says_so(submissions, capsys) -> None:
     entry = submissions.submit("--version", storage="/not/on/this/machine")
     assert main(["status", entry.handle]) == 0
@@ -246,6 +266,38 @@ def test_logs_of_a_trial_are_read_from_the_storage_in_their_order(
     assert "--trial is 1; one has trials 0 to 0" in capsys.readouterr().err
 
 
+def test_logs_of_a_trial_before_the_first_begins_say_so(submissions, make_sweep, capsys) -> None:
+    made = make_sweep(name="one")
+    assert main(["logs", str(made.folder.path), "--trial", "0"]) == 2
+    assert "one has no trial yet; -f waits for 0" in capsys.readouterr().err
+    assert main(["logs", "-f", str(made.folder.path), "--trial", "20"]) == 2
+    assert "one has trials 0 to 19" in capsys.readouterr().err
+
+
+def test_logs_of_a_trial_that_has_not_begun_are_waited_for(
+    make_sweep, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = make_sweep(name="one")
+
+    def begin(_: float) -> None:
+        made.ask(0, lr=0.1)
+        output = made.folder.output(0, 1)
+        output.parent.mkdir(parents=True)
+        output.write_text("first\n")
+        made.end(0, Status.COMPLETE, 1.0)
+
+    monkeypatch.setattr("sweeps.commands.jobs.time.sleep", begin)
+    assert main(["logs", "-f", str(made.folder.path), "--trial", "0"]) == 0
+    assert capsys.readouterr().out == "first\n"
+
+
+def test_logs_of_a_trial_that_will_not_begin_are_not_waited_for(make_sweep, capsys) -> None:
+    made = make_sweep(name="one")
+    made.close("interrupted")
+    assert main(["logs", "-f", str(made.folder.path), "--trial", "0"]) == 2
+    assert "one has no trial yet" in capsys.readouterr().err
+
+
 def test_logs_of_a_trial_are_followed_until_it_ends(submissions, make_sweep) -> None:
     made = make_sweep(name="one")
     made.ask(0, lr=0.1)
@@ -280,11 +332,49 @@ def test_a_job_is_stopped_and_how_to_go_on_is_said(submissions, capsys) -> None:
 
     assert main(["stop", entry.id]) == 0
     said = capsys.readouterr().err
-    assert "its state is saved" in said
+    assert "it was interrupted and has ended" in said
     assert f"caviar resume {entry.id}" in said
     assert backend.status(handle_of(entry)).state is State.STOPPED
     assert main(["stop", entry.id]) == 0
     assert "was over" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("closed", "said"),
+    [
+        (None, "go on with it: caviar resume"),
+        ("interrupted", "its state is saved; go on with it: caviar resume"),
+        ("done", "its sweep is done: caviar results"),
+    ],
+)
+def test_a_stop_tells_how_the_sweep_ended(
+    submissions, make_sweep, capsys, closed: str | None, said: str
+) -> None:
+    made = make_sweep(name="one")
+    if closed:
+        made.close(closed)
+    entry = submissions.submit("--version")
+
+    assert main(["stop", entry.id]) == 0
+    assert f"\n{said} {entry.id}\n" in capsys.readouterr().err
+
+
+def test_a_stop_before_the_sweep_began_says_so(submissions, make_sweep, capsys) -> None:
+    entry = submissions.submit("--version")
+    assert main(["stop", entry.id]) == 0
+    said = capsys.readouterr().err
+    assert "is saved" not in said
+    assert "the sweep one is not in" in said
+    assert (
+        f"it has not begun, or this machine does not have that storage; go on with it: caviar "
+        f"resume {entry.id}" in said
+    )
+
+    make_sweep(name="one").folder.journal.unlink()
+    assert main(["stop", entry.id]) == 0
+    assert f"its sweep had not begun; go on with it: caviar resume {entry.id}" in (
+        capsys.readouterr().err
+    )
 
 
 def handle_of(entry: Entry):
@@ -397,7 +487,7 @@ def caviar(*arguments: str, **how: Any) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.slow
 def test_a_sweep_is_submitted_stopped_extended_and_followed_to_its_end(project) -> None:
-    several = ["hydra.sweeper.num_samples=3", "+epochs=6", "+epoch_s=0.1"]
+    several = ["hydra.sweeper.num_samples=3", "+epochs=15", "+epoch_s=0.1"]
     few = [*several, "hydra.sweeper.max_concurrent_trials=1", "hydra.sweeper.name=one"]
     sent = caviar("submit", "--cluster", "process", *CURVE, *few)
     assert sent.returncode == 0, sent.stderr
@@ -408,7 +498,7 @@ def test_a_sweep_is_submitted_stopped_extended_and_followed_to_its_end(project) 
 
     assert "running" in caviar("status", "one").stdout
     stopped = caviar("stop", entry.id)
-    assert (stopped.returncode, "its state is saved" in stopped.stderr) == (0, True)
+    assert (stopped.returncode, "its state is saved" in stopped.stderr) == (0, True), stopped.stderr
     assert "stopped" in caviar("list").stdout
 
     again = caviar("resume", entry.id, "--follow", "hydra.sweeper.num_samples=4")

@@ -260,7 +260,7 @@ def _wait_until_over(kubectl: Kubectl, name: str) -> Stopped:
                 True, f"the driver ended; KubeRay has not seen it in {_DELETED_S} s: is it up?"
             )
         time.sleep(_POLL_S)
-    return Stopped(True, "the driver saved its state and ended; its pods go by themselves")
+    return Stopped(True, "it was interrupted and has ended; its pods go by themselves")
 
 
 def _delete(kubectl: Kubectl, name: str, message: str) -> Stopped:

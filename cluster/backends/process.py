@@ -211,7 +211,7 @@ class ProcessBackend:
             family += driver.children(recursive=True)
             driver.send_signal(signal.SIGINT)
         if self._wait(handle):
-            return Stopped(done=True, message="its state is saved")
+            return Stopped(done=True, message="it was interrupted and has ended")
         _kill(family)
         self._wait(handle)
         return Stopped(

@@ -32,6 +32,9 @@ _POLL_S = 0.5
 _PENDING_S = 15.0
 """How long a stop waits for a job that has not begun."""
 
+_HEARS_S = 1.0
+"""How long a job that begins may not hear an interrupt yet."""
+
 _KILL_S = 15.0
 """How long Ray may take to end a job hard."""
 
@@ -47,13 +50,16 @@ _WRONG_PORTS = (6379, 10001)
 """Of the GCS and of Ray Client: the Jobs API is at neither."""
 
 _DASHBOARD = 8265
-_SAME_VERSION = (
-    "import sys; from importlib import metadata; "
+_BEGIN = (
+    "import signal; signal.signal(signal.SIGINT, signal.SIG_DFL); "
+    "import os, sys; from importlib import metadata; "
     'there = {each.version for each in metadata.distributions(name="caviar")}; '
     '"VERSION" in there or sys.exit("caviar VERSION sent this, and that Python has " + '
     '(" and ".join(there) or "none") + ": install caviar==VERSION on every node, or say which '
-    'python in the profile")'
+    'python in the profile"); os.execvp(sys.argv[1], sys.argv[1:])'
 )
+"""Goes in front of a command, on whose nodes an interrupt may be ignored: as with all that a shell
+begins with `&`, Ray and its jobs too. No shell can undo that."""
 
 
 @dataclass(kw_only=True)
@@ -146,21 +152,34 @@ class RayBackend:
             ClusterError: The cluster cannot be reached.
         """
         api = self.connect()
-        before = read_status(api.info(handle.job), handle.job)
+        before = self._wait_until_it_hears(api, handle.job)
         if before.state.is_over or before.state is State.UNKNOWN:
             return Stopped(done=True, message=f"{handle} was over: {_end(before)}")
         began = time.monotonic()
         api.stop(handle.job)
         after = self._wait_until_over(api, handle.job)
         if after.state is State.PENDING:
-            return Stopped(done=False, message=_STILL_PENDING.format(handle=handle))
+            message = _STILL_PENDING.format(handle=handle, seconds=self.options.stop_s)
+            return Stopped(done=False, message=message)
         if after.state is State.RUNNING:
             return Stopped(done=False, message=f"{handle} still runs: Ray did not end it")
         if after.state is not State.STOPPED:
             return Stopped(done=True, message=f"{handle} had ended meanwhile: {_end(after)}")
         if time.monotonic() - began >= self.options.stop_s:
             return Stopped(done=True, message=_KILLED.format(seconds=self.options.stop_s))
-        return Stopped(done=True, message="its state is saved")
+        return Stopped(done=True, message="it was interrupted and has ended")
+
+    def _wait_until_it_hears(self, api: JobsApi, job: str) -> Status:
+        """Its status when it has begun, or has not for long: Ray interrupts but once."""
+        deadline = time.monotonic() + _PENDING_S
+        now = read_status(api.info(job), job)
+        was_pending = now.state is State.PENDING
+        while now.state is State.PENDING and time.monotonic() < deadline:
+            time.sleep(_POLL_S)
+            now = read_status(api.info(job), job)
+        if was_pending and now.state is State.RUNNING:
+            time.sleep(_HEARS_S)
+        return now
 
     @property
     def _place(self) -> str:
@@ -169,10 +188,10 @@ class RayBackend:
     def _wait_until_over(self, api: JobsApi, job: str) -> Status:
         """Its status when it is over, or has not ended for longer than Ray should take."""
         began = time.monotonic()
-        most = {State.PENDING: _PENDING_S, State.RUNNING: self.options.stop_s + _KILL_S}
+        most = self.options.stop_s + _KILL_S
         while True:
             now = read_status(api.info(job), job)
-            if time.monotonic() - began >= most.get(now.state, 0):
+            if now.state is not State.RUNNING or time.monotonic() - began >= most:
                 return now
             time.sleep(_POLL_S)
 
@@ -214,10 +233,10 @@ class RayBackend:
         return f"${variable}" if variable else self.options.token_file or str(DEFAULT_TOKEN_FILE)
 
     def command(self, *arguments: str) -> str:
-        """A command of caviar's for the shell there, once the same version is found."""
+        """A command of caviar's for the shell there, which hears Ctrl-C and has our version."""
         python, version = shlex.quote(self.options.python), metadata.version("caviar")
-        same = shlex.quote(_SAME_VERSION.replace("VERSION", version))
-        return f"{python} -c {same} && exec {python} {shlex.join(arguments)}"
+        begin = shlex.quote(_BEGIN.replace("VERSION", version))
+        return f"exec {python} -c {begin} {python} {shlex.join(arguments)}"
 
     # the request
 
@@ -364,8 +383,8 @@ def _check_numbers(name: str, options: RayOptions) -> None:
 
 _STILL_PENDING = (
     "{handle} is pending and could not be stopped: Ray ends a job only once it has begun, and this "
-    "one waits for room or for its environment; it will end as soon as it begins. To be rid of it "
-    "now, take away what it waits for, or restart the head"
+    "one waits for room or for its environment; it ends when it has begun, at most {seconds:g} s "
+    "later. To be rid of it now, take away what it waits for, or restart the head"
 )
 _KILLED = (
     "it had not ended {seconds:g} s after the interrupt and was killed: what it had reported by "

@@ -139,7 +139,7 @@ class SlurmBackend:
             if known is not None and known.is_waiting:
                 return self._cancel_queued(handle, known)
             if self.status(handle).state.is_over:
-                return Stopped(done=True, message="its state is saved")
+                return Stopped(done=True, message="it was interrupted and has ended")
             if not signalled:
                 slurm.interrupt(handle.job)
                 signalled = True

@@ -110,11 +110,11 @@ def _status(parser: ArgumentParser, given: list[str]) -> int:
     try:
         with console.status("asking the cluster") if console.is_terminal else nullcontext():
             status = job.backend.status(job.handle)
-            _print_job(job, status, console)
+        _print_job(job, status, console)
     except ClusterError as error:
         trouble = error
     if job.entry is not None:
-        _print_sweep(job.entry, console)
+        _print_sweep(job.entry, console, is_over=status is not None and status.state.is_over)
     if trouble is not None:
         raise trouble
     return 1 if status is not None and status.state is State.UNKNOWN else 0
@@ -130,8 +130,8 @@ def _print_job(job: Job, status: Status, console: Console) -> None:
     _print_fact("job", Text.assemble((state, _STYLES[state]), (on + said, "dim")), console)
 
 
-def _print_sweep(entry: Entry, console: Console) -> None:
-    """How far the sweep is, where its storage can be read from here."""
+def _print_sweep(entry: Entry, console: Console, *, is_over: bool) -> None:
+    """How far the sweep of a job is, where its storage can be read from here."""
     from rich.text import Text
 
     from cluster.errors import ClusterError
@@ -147,6 +147,19 @@ def _print_sweep(entry: Entry, console: Console) -> None:
         return
     for line in summary.progress(sweep):
         console.print(line)
+    if is_over and sweep.trials.closed is None and _is_latest(entry):
+        dead = "its job ended without closing it: what shows as running is not"
+        _print_fact("driver", Text(f"{dead}; caviar resume {entry.id} goes on", "yellow"), console)
+
+
+def _is_latest(entry: Entry) -> bool:
+    """Whether no later job was sent to go on with its sweep."""
+    from cluster.ledger import Ledger
+
+    entries, _ = Ledger().read()
+    return [e.id for e in entries if (e.name, e.storage) == (entry.name, entry.storage)][-1:] == [
+        entry.id
+    ]
 
 
 def _print_fact(name: str, value: Text, console: Console) -> None:
@@ -183,10 +196,10 @@ def _of_trial(name: str, number: int, *, follow: bool) -> Iterator[str]:
     read: dict[Path, int] = {}
     while True:
         sweep = load_sweep(folder)
-        if not 0 <= number < len(sweep.trials):
-            raise ConfigError(
-                f"--trial is {number}; {folder.name} has trials 0 to {len(sweep.trials) - 1}"
-            )
+        if number not in range(len(sweep.trials)):
+            _refuse_trial(sweep, number, follow=follow)
+            time.sleep(_POLL_S)
+            continue
         over = not follow or sweep.status(sweep.trials[number]) is not Status.RUNNING
         for path in folder.outputs(number):
             with path.open(encoding="utf-8", errors="replace") as file:
@@ -196,6 +209,18 @@ def _of_trial(name: str, number: int, *, follow: bool) -> Iterator[str]:
         if over:
             return
         time.sleep(_POLL_S)
+
+
+def _refuse_trial(sweep: SweepResults, number: int, *, follow: bool) -> None:
+    """Refuse a trial that is not there, unless it may yet begin and is waited for."""
+    there, planned = len(sweep.trials), sweep.record.num_samples
+    lives = sweep.trials.closed is None
+    if follow and lives and number in range(planned):
+        return
+    last = (planned if follow and lives else there) - 1
+    has = f"trials 0 to {last}" if last >= 0 else "no trial yet"
+    wait = f"; -f waits for {number}" if lives and number in range(there, planned) else ""
+    raise ConfigError(f"--trial is {number}; {sweep.folder.name} has {has}{wait}")
 
 
 def _stop(parser: ArgumentParser, given: list[str]) -> int:
@@ -210,15 +235,29 @@ def _stop(parser: ArgumentParser, given: list[str]) -> int:
     with console.status("waiting for its state") if console.is_terminal else nullcontext():
         stopped = job.backend.stop(job.handle)
     say(stopped.message)
-    if stopped.done and job.entry is not None and not _is_done(job):
-        say(f"go on with it: caviar resume {job.entry.id}")
+    if stopped.done and job.entry is not None:
+        say(_what_is_left(job.entry))
     return 0 if stopped.done else 1
 
 
-def _is_done(job: Job) -> bool:
-    from cluster.backend import State
+def _what_is_left(entry: Entry) -> str:
+    """Of a sweep whose job is over: a cluster does not know how the sweep itself ended."""
+    from cluster.errors import ClusterError
+    from sweeps.journal.segments import has_journal
+    from sweeps.results import load_sweep
+    from sweeps.submission.found import sweep_of
 
-    return job.backend.status(job.handle).state is State.SUCCEEDED
+    go_on = f"go on with it: caviar resume {entry.id}"
+    try:
+        folder = sweep_of(entry)
+        if not has_journal(folder):
+            return f"its sweep had not begun; {go_on}"
+        sweep = load_sweep(folder)
+    except (ClusterError, ConfigError, SweepError) as error:
+        return f"{error}; {go_on}"
+    if sweep.is_over:
+        return f"its sweep is done: caviar results {entry.id}"
+    return go_on if sweep.trials.closed is None else f"its state is saved; {go_on}"
 
 
 def _add_handle(parser: ArgumentParser) -> None:

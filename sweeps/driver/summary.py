@@ -95,7 +95,8 @@ def _totals(sweep: SweepResults) -> Text:
     shown = dict.fromkeys(Status, 0)
     for trial in sweep.trials:
         shown[sweep.status(trial)] += 1
-    counted = Text(f"{_trials(len(sweep.trials))}: ", "bold") + render.counts(shown)
+    several = f"{_trials(len(sweep.trials))}{': ' if len(sweep.trials) else ''}"
+    counted = Text(several, "bold") + render.counts(shown)
     elapsed = Text(render.duration(sweep.elapsed), "dim")
     return Text("  ").join(
         part for part in (counted, _steps(sweep), elapsed, _ending(sweep)) if part

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 
@@ -13,9 +14,11 @@ import pytest
 
 from cluster import jobs_api
 from cluster.backend import Check, Code, State, Submission
+from cluster.backends import ray_jobs
 from cluster.backends.ray_checks import check_version
 from cluster.backends.ray_jobs import RayBackend, RayOptions, read_status
 from cluster.errors import ConfigError
+from cluster.handle import Handle
 from cluster.jobs_api import JobsApi, Trouble
 from cluster.parcel import MOST_BYTES
 from cluster.profile import Profile
@@ -80,7 +83,7 @@ def test_making_a_backend_and_previewing_reach_for_nothing(tmp_path: Path) -> No
     shown = made.preview(submission)
     assert shown.startswith("POST http://192.0.2.1:8265/api/jobs/\n")
     assert '"submission_id": "my-sweep-1-1"' in shown
-    assert "exec python -m sweeps.cli sweep app.py 'x=interval(0, 1)'" in shown
+    assert " python -m sweeps.cli sweep app.py 'x=interval(0, 1)'" in shown
     assert '"PYTHONPATH": "src"' in shown
     assert '"OMP_NUM_THREADS": "1"' in shown
 
@@ -308,3 +311,71 @@ def test_a_python_without_our_caviar_says_what_to_install(
         assert (done.returncode, done.stdout) == (1, "")
         assert f"caviar {ours} sent this, and that Python has {there or 'none'}" in done.stderr
         assert f"install caviar=={ours} on every node" in done.stderr
+
+
+def test_a_job_is_interrupted_also_where_its_node_ignores_that() -> None:
+    made = RayBackend("lab", RayOptions(address="http://h:1", python=sys.executable))
+    waits = "import time; print('begun', flush=True); time.sleep(60)"
+    with subprocess.Popen(
+        ["sh", "-c", made.command("-c", waits)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),  # as `ray start &` does
+    ) as job:
+        assert job.stdout is not None
+        assert job.stdout.readline() == "begun\n"
+        job.send_signal(signal.SIGINT)
+        try:
+            assert "KeyboardInterrupt" in job.communicate(timeout=20)[1]
+        finally:
+            job.kill()
+
+
+@dataclass(frozen=True)
+class Told(JobsApi):
+    """A cluster whose job goes from state to state, one a question; stays in the last."""
+
+    address: str = ""
+    states: list[str] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+
+    def info(self, job: str) -> dict[str, object]:
+        self.asked.append(self.states[0])
+        return {"status": self.states.pop(0) if len(self.states) > 1 else self.states[0]}
+
+    def stop(self, job: str) -> None:
+        self.asked.append("stop")
+
+
+@pytest.mark.parametrize(
+    ("states", "asked", "done", "message"),
+    [
+        (
+            ["PENDING", "RUNNING", "STOPPED"],
+            ["PENDING", "RUNNING", "stop", "STOPPED"],
+            True,
+            "it was interrupted and has ended",
+        ),
+        (["PENDING", "FAILED"], ["PENDING", "FAILED"], True, "was over: failed"),
+        (["PENDING"], None, False, "it ends when it has begun, at most 7 s later"),
+    ],
+)
+def test_a_pending_job_is_interrupted_once_it_hears_that(
+    monkeypatch: pytest.MonkeyPatch,
+    states: list[str],
+    asked: list[str] | None,
+    done: bool,
+    message: str,
+) -> None:
+    for name in ("_POLL_S", "_PENDING_S", "_HEARS_S"):
+        monkeypatch.setattr(ray_jobs, name, 0.05 if name == "_PENDING_S" else 0.01)
+    api = Told(states=states)
+    made = RayBackend("lab", RayOptions(address="http://h:1", stop_s=7))
+    monkeypatch.setattr(made, "connect", lambda: api)
+
+    stopped = made.stop(Handle("ray", "h:1", "j"))
+
+    assert stopped.done is done
+    assert message in stopped.message
+    assert api.asked == asked if asked else api.asked[-2:] == ["stop", "PENDING"]

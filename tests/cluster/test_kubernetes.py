@@ -156,7 +156,7 @@ def test_stop_lets_the_driver_save(backend, submission, tmp_path):
     assert made.status(handle).state is State.RUNNING
     stopped = made.stop(handle)
     assert stopped.done
-    assert "saved its state" in stopped.message
+    assert "it was interrupted and has ended" in stopped.message
     assert made.status(handle).state is State.STOPPED
     assert "saved" in "".join(made.logs(handle))
     again = made.stop(handle)

@@ -299,7 +299,7 @@ def test_a_stop_saves_the_state_and_the_same_submission_goes_on(
     stopped = ours.backend.stop(ours.handle)
 
     assert stopped.done
-    assert stopped.message == "its state is saved"
+    assert stopped.message == "it was interrupted and has ended"
     assert (ours.status.state, ours.status.exit_code) == (State.STOPPED, 130)
     assert isinstance(list(read_journal(ours.folder.journal))[-1], Closed)
     ours.wait_until(lambda: not ours.workers())
