@@ -436,6 +436,16 @@ def bucket(object_store: Any) -> Iterator[str]:
     object_store.mend()
 
 
+@pytest.fixture
+def fresh_clients() -> Iterator[None]:
+    """Clients made in this test see its environment."""
+    import cluster.bucket
+
+    cluster.bucket._open.cache_clear()
+    yield
+    cluster.bucket._open.cache_clear()
+
+
 @pytest.fixture(scope="session")
 def ray_session(object_store_port: int) -> Iterator[None]:
     """The one Ray of all tests, of two slots; sweeps in this process use it."""

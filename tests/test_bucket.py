@@ -6,7 +6,6 @@ import os
 import pickle
 import socket
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +19,6 @@ from cluster.errors import ConfigError
 @pytest.fixture
 def place(bucket: str) -> Bucket:
     return Bucket.parse(f"{bucket}/some/folder/")
-
-
-@pytest.fixture
-def fresh_clients() -> Iterator[None]:
-    """Clients made in this test see its environment."""
-    cluster.bucket._open.cache_clear()
-    yield
-    cluster.bucket._open.cache_clear()
 
 
 def test_objects_are_written_read_listed_and_deleted(place: Bucket) -> None:

@@ -169,6 +169,7 @@ def test_the_cards_code_runs(folder, monkeypatch, capsys):
     assert capsys.readouterr().out.startswith("Ensemble(")
 
 
+@pytest.mark.slow
 def test_the_command_tells_both_and_what_it_does(folder, capsys):
     assert main(["export", str(folder.path), "--soup", "4"]) == 0
     told = capsys.readouterr()

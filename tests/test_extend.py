@@ -208,6 +208,7 @@ def test_a_finished_sweep_goes_on_with_more_trials_more_steps_and_another_space(
     assert len(again.trials) == 15
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_a_sweep_begins_with_what_earlier_ones_found_and_with_given_points(sweep: Any) -> None:
     one = "hydra.sweeper.max_concurrent_trials=1"
@@ -285,6 +286,7 @@ def test_what_has_no_larger_max_t_says_so_and_names_the_key(sweep: Any) -> None:
     assert "begun with 3: hyperband cannot be extended" in longer.err
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_the_apps_own_number_of_steps_grows_with_max_t_and_nothing_else_does(sweep: Any) -> None:
     sweep("curve.py", "+x=interval(-5,5)", "+epochs=3", *GIVEN, *ASHA)
@@ -298,6 +300,7 @@ def test_the_apps_own_number_of_steps_grows_with_max_t_and_nothing_else_does(swe
     assert longer.trials.best.step == 9
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_a_changed_space_is_announced_and_its_old_parameters_stay_in_the_results(
     sweep: Any,

@@ -97,6 +97,7 @@ def promoted(folder: SweepFolder) -> int:
     return max(load_sweep(folder).trials, key=lambda trial: trial.promotions).number
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_a_trial_that_was_paused_comes_out_the_same_and_no_secret_is_told(
     noisy: Any, sweep: Any, tmp_path: Path

@@ -157,6 +157,7 @@ def test_a_clusters_storage_is_the_profiles_unless_the_command_line_says_another
     assert "/shared" not in shown
 
 
+@pytest.mark.usefixtures("fresh_clients")
 def test_a_bucket_that_only_the_cluster_reaches_is_not_asked_for_a_name_that_is_made_here(
     project, monkeypatch
 ) -> None:
@@ -166,6 +167,7 @@ def test_a_bucket_that_only_the_cluster_reaches_is_not_asked_for_a_name_that_is_
     assert "hydra.sweeper.storage_path=s3://bucket/sweeps" in shown
 
 
+@pytest.mark.usefixtures("fresh_clients")
 def test_a_preview_needs_no_bucket(project, monkeypatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     project.cluster("far", f"{RAY}storage: s3://bucket/sweeps\n")

@@ -67,6 +67,7 @@ def test_an_app_may_return_a_mapping_and_need_no_guard(sweep) -> None:
         assert set(trial.metrics) == {"loss", "accuracy"}
 
 
+@pytest.mark.slow
 def test_a_module_with_structured_configs_of_its_own_is_swept(
     sweep, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -50,6 +50,7 @@ def test_a_trial_without_checkpoints_is_stopped_but_never_paused(sweep) -> None:
     assert swept.err.count("without a checkpoint") == 1
 
 
+@pytest.mark.slow
 def test_a_paused_trial_goes_on_when_it_has_left_its_slot(sweep) -> None:
     swept = sweep(
         "overlaps.py",

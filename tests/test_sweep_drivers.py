@@ -233,6 +233,7 @@ def signalled(sweep: Any, number: int, *, after: int) -> Iterator[None]:
         sender.join()
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_a_sweep_goes_on_exactly_after_a_sudden_death_and_three_signals(sweep) -> None:
     driver = sweep.drive(*SHORT)

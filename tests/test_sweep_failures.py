@@ -49,6 +49,7 @@ def test_a_trial_whose_process_dies_goes_on_from_its_checkpoint_as_often_as_allo
             assert (log.read_text().split() if log.exists() else []) == epochs[life]
 
 
+@pytest.mark.slow
 def test_a_trial_that_raises_goes_on_in_another_process_from_its_checkpoint(sweep) -> None:
     retries = ["hydra.sweeper.max_retries=2", "hydra.sweeper.retry_backoff_s=0.1"]
     swept = sweep("trouble.py", "+kind=flaky,raises,memory,imports", GRID, *retries)

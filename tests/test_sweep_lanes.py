@@ -27,6 +27,7 @@ UNWINDS = ["+x=range(1,4)", "hydra/sweeper/searcher=grid", "hydra.sweeper.metric
 UNWINDS += ["hydra.sweeper.mode=min", ONE_LANE]
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_a_trial_that_takes_seconds_to_end_does_not_harm_the_next(sweep) -> None:
     swept = sweep("unwinds.py", *UNWINDS, "+unwind_s=2.5")
@@ -38,6 +39,7 @@ def test_a_trial_that_takes_seconds_to_end_does_not_harm_the_next(sweep) -> None
     assert not any(isinstance(event, Lost) for event in swept.events)
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_a_trial_that_never_ends_has_its_lane_replaced_and_the_next_is_not_to_blame(sweep) -> None:
     swept = sweep("unwinds.py", *UNWINDS, "+unwind_s=1000", "hydra.sweeper.teardown_timeout_s=0.5")

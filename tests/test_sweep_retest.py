@@ -46,6 +46,7 @@ def ended(folder: SweepFolder) -> list[int]:
     return [e.trial for e in read_journal(folder.journal) if isinstance(e, Ended)]
 
 
+@pytest.mark.slow
 def test_the_best_are_trained_again_each_with_the_same_new_seeds(sweep) -> None:
     swept = sweep(*SEEDED)
     place = str(swept.folder.path)

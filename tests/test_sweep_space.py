@@ -143,6 +143,7 @@ def test_a_mistake_is_answered_before_anything_starts(
     assert not swept.folder.path.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_a_sweep_goes_on_in_its_own_conditions_and_constraints_or_in_others(sweep: Any) -> None:
     assert sweep("conditional.py", *NETS, "hydra.sweeper.num_samples=2").code == 0

@@ -57,6 +57,7 @@ def functions_that_name_it(path: Path) -> set[str]:
     }
 
 
+@pytest.mark.slow
 def test_only_a_final_model_is_evaluated_on_it() -> None:
     """By name, in all that sweeps and trains; who adds a place must count its looks."""
     sources = [*(ROOT / "sweeps").rglob("*.py"), *(ROOT / "models" / "training").rglob("*.py")]

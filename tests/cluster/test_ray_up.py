@@ -258,6 +258,7 @@ def test_a_folder_that_is_not_looked_at_is_said(ssh):
     assert "all machines mount /nfs/sweeps is not looked at" in said.what
 
 
+@pytest.mark.usefixtures("fresh_clients")
 def test_a_bucket_is_looked_at_from_here(ssh, account, monkeypatch):
     ssh("true")
     account("test")
