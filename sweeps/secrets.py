@@ -122,8 +122,25 @@ def masked_values(plain: Any) -> Any:
 
     Such a value is masked in other text too: what an interpolation or an override made of it.
     """
+    return _masked(plain, "", _known(plain))
+
+
+def masked_error(text: str, *known_from: Mapping[Any, Any]) -> str:
+    """What an app raised, without the secrets in it.
+
+    Args:
+        text: A traceback.
+        known_from: Configs and environments: of these too what stands in the text by itself.
+    """
+    for secret in _known(known_from):
+        text = text.replace(secret, MASK)
+    return masked_text(text)
+
+
+def _known(plain: Any) -> list[str]:
+    """The secrets that are long enough to be told from other text, longest first."""
     known = {str(value) for value in _secrets(plain, "") if len(str(value)) >= _LONG}
-    return _masked(plain, "", sorted(known, key=len, reverse=True))
+    return sorted(known, key=len, reverse=True)
 
 
 def _secrets(node: Any, key: str) -> Iterator[str | int | float]:

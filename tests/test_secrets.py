@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sweeps.secrets import is_masked, masked, masked_text, masked_values
+from sweeps.secrets import is_masked, masked, masked_error, masked_text, masked_values
 
 
 @pytest.mark.parametrize(
@@ -84,3 +84,13 @@ def test_a_config_hides_a_secret_wherever_it_stands() -> None:
         "override_dirname": "token=***,lr=0.1",
         "secrets": ["***", "***"],
     }
+
+
+def test_what_an_app_raised_tells_no_secret_of_its_config_or_environment() -> None:
+    told = masked_error(
+        "401 for open-sesame, key s3cr3t-value, db.password=x1-y lr 0.1",
+        {"db": {"password": "open-sesame"}, "lr": 0.1},
+        {"SERVICE_API_KEY": "s3cr3t-value", "HOME": "/root"},
+    )
+
+    assert told == "401 for ***, key ***, db.password=*** lr 0.1"
