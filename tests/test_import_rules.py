@@ -30,6 +30,7 @@ ROOMS = [
     "retest",
     "provenance",
     "planning",
+    "usage",
     "reports",
     "ui",
     "tracking",

@@ -20,9 +20,11 @@ from sweeps.core.segment import Segment
 from sweeps.errors import SweepError, headline
 from sweeps.journal.events import LostTo
 from sweeps.journal.status import Decision
+from sweeps.journal.trials import Trial
 from sweeps.schedulers import Done, Wait
 from sweeps.storage import disk
 from sweeps.storage.folder import SweepFolder
+from sweeps.usage.measured import Usage
 from sweeps.worker.draining import PREEMPTED
 from sweeps.worker.messages import (
     Idle,
@@ -51,6 +53,9 @@ _MOST_MUTE_LOSSES = 5
 MakeJob = Callable[[Segment, bool], Job]
 """(segment, whether the lane is to say when its last one has ended) -> the job for a lane."""
 
+OnUsage = Callable[[Trial, Usage], None]
+"""(trial, what it used so far): called after what it said took effect."""
+
 
 class Lanes:
     """What searcher, scheduler and stopper share: the engine, and which lane holds which trial."""
@@ -66,6 +71,7 @@ class Lanes:
         interrupted: Callable[[], bool],
         check: Callable[[], None] = lambda: None,
         draining: Callable[[], frozenset[str]] = frozenset,
+        on_usage: OnUsage = lambda trial, usage: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.engine = engine
@@ -80,6 +86,7 @@ class Lanes:
         self._deadline = deadline
         self._check = check
         self._draining = draining
+        self._on_usage = on_usage
         self._clock = clock
         self._nodes: dict[str, Sequence[str]] = {}
         """By lane: the ids of the nodes that it runs on, once it has loaded."""
@@ -148,6 +155,9 @@ class Lanes:
         except SweepError as error:
             self._fail(error)
             return Done()
+        finally:
+            if isinstance(message, Report | Returned) and message.usage is not None:
+                self._on_usage(self.engine.trials[message.trial], message.usage)
 
     def _is_preempted(self, lane: str) -> bool:
         """Whether a node that the lane runs on is about to be taken away."""

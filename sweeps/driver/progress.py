@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -109,6 +109,14 @@ class Progress:
             self._tell_failure(event)
         elif self._live is None:
             self._tell(event, leads=leads)
+
+    def say(self, lines: Iterable[str]) -> None:
+        """What is worth telling beside the trials."""
+        for line in lines:
+            if self._live is not None:
+                self._console.print(Text(line, "cyan"))
+            else:
+                self._write(line)
 
     # What is kept
 

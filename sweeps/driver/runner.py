@@ -27,6 +27,7 @@ from sweeps.core.limits import Limits, check_grows
 from sweeps.core.memory import ADVICE, OUT_OF_MEMORY
 from sweeps.core.state import EventLog, Listener
 from sweeps.core.tracking import check_installed
+from sweeps.driver.advisor import Advisor
 from sweeps.driver.progress import Progress
 from sweeps.driver.retention import Retention
 from sweeps.driver.shared_storage import check_storage
@@ -175,6 +176,7 @@ def _drive(plan: Plan, lease: Lease, console: Console, begin: Callable[..., None
             console=console,
             cannot_pause=_cannot_pause(plan),
         )
+        advisor = Advisor(each, progress.say)
         _write_record(plan, run=1 + sum(isinstance(event, Opened) for event in history))
         feeds.start(len(history))
         retention = Retention(plan.folder, keep=plan.settings.keep_checkpoints)
@@ -185,7 +187,16 @@ def _drive(plan: Plan, lease: Lease, console: Console, begin: Callable[..., None
             engine = _engine(plan, journal, [retention, progress, tables, feeds])
             engine.open(history, name=plan.folder.name, known=known)
             with _closing(engine) as close, progress:
-                close(run_lanes(plan, engine, each, interrupted=signalled, check=check_head))
+                ended = run_lanes(
+                    plan,
+                    engine,
+                    each,
+                    interrupted=signalled,
+                    check=check_head,
+                    on_usage=advisor.take,
+                )
+                close(ended)
+                advisor.tell()
 
 
 @contextlib.contextmanager

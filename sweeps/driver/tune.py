@@ -29,7 +29,7 @@ from ray.tune.stopper import Stopper
 
 from sweeps.core.engine import Engine
 from sweeps.core.segment import Segment
-from sweeps.driver.lanes import Lanes, MakeJob
+from sweeps.driver.lanes import Lanes, MakeJob, OnUsage
 from sweeps.errors import SweepError
 from sweeps.planning.compose import Base
 from sweeps.planning.plan import Plan
@@ -178,6 +178,7 @@ def run_lanes(
     *,
     interrupted: Callable[[], bool],
     check: Callable[[], None],
+    on_usage: OnUsage,
 ) -> str:
     """Let Ray Tune place and carry lanes until the sweep is over; `done`, or why it ends before.
 
@@ -187,6 +188,7 @@ def run_lanes(
         each: What a lane gets.
         interrupted: Asked between any two events: whether to end now.
         check: Called between any two events; raises SweepError where the sweep cannot go on.
+        on_usage: Hears what trials use.
 
     Raises:
         SweepError: The sweep cannot go on.
@@ -203,6 +205,7 @@ def run_lanes(
         interrupted=interrupted,
         check=check,
         draining=Drains(),
+        on_usage=on_usage,
     )
     lane = tune.with_resources(
         tune.with_parameters(Lane, settings=_lane_settings(plan, each)),

@@ -10,13 +10,19 @@ FORMAT = 1
 
 
 def read_segments(file: Path) -> list[dict[str, Any]]:
-    """The segments that a job's file tells of, oldest first.
+    """The segments that a job's file tells of, oldest first."""
+    segments: list[dict[str, Any]] = read_record(file).get("segments", [])
+    return segments
 
-    None where there is no file, or where a crash of the machine left it empty.
+
+def read_record(file: Path) -> dict[str, Any]:
+    """All that a job's file tells: format, segments, and `usage` where that was measured.
+
+    Nothing where there is no file, or where a crash of the machine left it empty.
     """
     try:
         text = file.read_text(encoding="utf-8")
     except FileNotFoundError:
-        return []
-    segments: list[dict[str, Any]] = json.loads(text)["segments"] if text else []
-    return segments
+        return {}
+    record: dict[str, Any] = json.loads(text) if text else {}
+    return record

@@ -24,6 +24,7 @@ from sweeps.reports.retests import retest_table
 from sweeps.reports.sections import SECTIONS, Section
 from sweeps.reports.style import template
 from sweeps.reports.tables import Table, best_trials, failures, provenance
+from sweeps.reports.usage import usage_table
 from sweeps.results import SweepResults
 
 _UNDRAWN = (
@@ -44,6 +45,7 @@ def page(sweep: SweepResults) -> str:
         _add_table(main, contents, "retested", retested)
     for section in SECTIONS:
         _add_section(main, contents, section, section.drawings(sweep), figures)
+    _add_table(main, contents, "usage", usage_table(sweep))
     _add_table(main, contents, "failures", failures(sweep))
     _add_table(main, contents, "provenance", provenance(sweep))
     add(

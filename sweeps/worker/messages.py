@@ -14,6 +14,7 @@ from sweeps.planning.app import App
 from sweeps.planning.compose import Patch
 from sweeps.planning.resources import Resources
 from sweeps.storage.remote import Remote
+from sweeps.usage.measured import Usage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +103,8 @@ class Report:
     step: int
     metrics: Mapping[str, float]
     checkpoint: Path | None
+    usage: Usage | None = None
+    """Of the segment so far, where it is measured."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +115,8 @@ class Returned:
     metrics: Mapping[str, float]
     checkpoint: Path | None = None
     """Of a segment that trained for a rung: its best report's."""
+    usage: Usage | None = None
+    """Of the segment, where it was measured."""
 
 
 @dataclass(frozen=True, kw_only=True)

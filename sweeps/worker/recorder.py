@@ -14,9 +14,10 @@ from sweeps.journal.status import Decision
 from sweeps.planning.resources import Resources
 from sweeps.provenance.machine import identity, machine
 from sweeps.provenance.numerics import numerics
-from sweeps.provenance.segments import FORMAT, read_segments
+from sweeps.provenance.segments import FORMAT, read_record
 from sweeps.session import Send
 from sweeps.storage.folder import SweepFolder
+from sweeps.usage.measured import Usage
 
 
 class Recorder:
@@ -82,12 +83,18 @@ class SegmentRecorder:
 
         return noting
 
-    def end(self) -> None:
-        """The segment is over; note what was recorded since, or of a task that reported nothing."""
+    def end(self, usage: Usage | None = None) -> None:
+        """The segment is over; note what was recorded since, or of a task that reported nothing.
+
+        Args:
+            usage: What it used; of a job's segments that of the one measured longest is kept.
+        """
         if self._noted is None:
             self._note(0)
         elif self._noted["data"] != self._data:
             self._write(self._noted["step"])
+        if usage is not None:
+            self._keep(usage)
 
     def _note(self, step: int) -> None:
         self._noted = {"step": step, **self._recorder.describe(seed=self._seed)}
@@ -97,12 +104,20 @@ class SegmentRecorder:
         """Add the segment to its job's, unless the last one was the same."""
         assert self._noted is not None
         self._noted["data"] = dict(self._data)
-        before = [each for each in read_segments(self._file) if each["step"] != step]
+        record = read_record(self._file)
+        before = [each for each in record.get("segments", []) if each["step"] != step]
         if before and _without_step(before[-1]) == _without_step(self._noted):
             return
-        content = {"format": FORMAT, "segments": [*before, self._noted]}
         self._file.parent.mkdir(parents=True, exist_ok=True)
-        _write(self._file, json.dumps(content, indent=1) + "\n")
+        self._replace({**record, "format": FORMAT, "segments": [*before, self._noted]})
+
+    def _keep(self, usage: Usage) -> None:
+        record = read_record(self._file)
+        if record.get("usage", {}).get("seconds", 0.0) < usage.seconds:
+            self._replace({**record, "usage": asdict(usage)})
+
+    def _replace(self, record: Mapping[str, Any]) -> None:
+        _write(self._file, json.dumps(record, indent=1) + "\n")
 
 
 def _without_step(segment: Mapping[str, Any]) -> dict[str, Any]:

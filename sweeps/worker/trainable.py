@@ -24,6 +24,7 @@ from ray.tune import Trainable
 
 from sweeps import session
 from sweeps.journal.status import Decision
+from sweeps.usage.measured import Usage
 from sweeps.worker.gathered import Gathered, returned_metrics
 from sweeps.worker.messages import (
     Idle,
@@ -102,7 +103,7 @@ class Lane(Trainable):
         assert self._worker is not None
         worker, gang = self._worker, self._gang
         train = worker.train if gang is None else partial(gang.train, worker)
-        return _Segment(job, train, worker.raised, gathered, gang)
+        return _Segment(job, train, worker.raised, gathered, gang, usage=lambda: worker.usage)
 
     def _load(self) -> Message:
         others = [] if self._gang is None else self._gang.load()
@@ -149,12 +150,14 @@ class _Segment:
         gathered: Gathered | None = None,
         gang: Gang | None = None,
         clock: Callable[[], float] = time.monotonic,
+        usage: Callable[[], Usage | None] = lambda: None,
     ) -> None:
         self.job = job
         self._train = train
         self._raised = raised
         self._gathered = gathered
         self._clock = clock
+        self._usage = usage
         self._messages: queue.SimpleQueue[Sequence[Message] | LostRankError] = queue.SimpleQueue()
         self._held: list[Message] = []
         """Reports that wait for the next message."""
@@ -223,11 +226,12 @@ class _Segment:
 
     def _returned(self, metrics: dict[str, float]) -> Returned:
         if self._gathered is None:
-            return Returned(trial=self.job.trial, metrics=metrics)
+            return Returned(trial=self.job.trial, metrics=metrics, usage=self._usage())
         return Returned(
             trial=self.job.trial,
             metrics={**metrics, **self._gathered.metrics},
             checkpoint=self._gathered.checkpoint,
+            usage=self._usage(),
         )
 
     def _send(
@@ -237,7 +241,13 @@ class _Segment:
             raise session.TrialEnded
         if self._gathered is not None:
             return self._gathered.take(metrics, checkpoint)
-        report = Report(trial=self.job.trial, step=step, metrics=metrics, checkpoint=checkpoint)
+        report = Report(
+            trial=self.job.trial,
+            step=step,
+            metrics=metrics,
+            checkpoint=checkpoint,
+            usage=self._usage(),
+        )
         if can_wait and self._clock() - self._spoke < HOLD_S:
             self._held.append(report)
             return Decision.CONTINUE

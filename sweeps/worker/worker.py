@@ -24,8 +24,10 @@ from sweeps.searchers.base import trial_seed
 from sweeps.secrets import masked_error
 from sweeps.storage.disk import STORAGE, cannot_be_written
 from sweeps.storage.folder import SweepFolder
+from sweeps.usage.measured import LOOKED_AT, Usage
 from sweeps.worker.job import JobRunner
 from sweeps.worker.messages import Job, LaneSettings, Raised
+from sweeps.worker.meter import Meter
 from sweeps.worker.process_group import World, process_group
 from sweeps.worker.recorder import Recorder
 from sweeps.worker.slate import preload, trial_environment
@@ -49,7 +51,14 @@ class Worker:
         self._bases: dict[str, Base] = {}
         self._config: DictConfig | None = None
         """Of the segment that came last."""
+        self._meter: Meter | None = None
+        """Of the segment that came last, if it is measured."""
         _spare_the_collector()
+
+    @property
+    def usage(self) -> Usage | None:
+        """What the segment that came last uses, as far as that is known."""
+        return None if self._meter is None else self._meter.usage
 
     def train(
         self, job: Job, send: session.Send, world: World | None = None, store: Any = None
@@ -74,6 +83,7 @@ class Worker:
             main=self._module,
         )
         self._config = config
+        self._meter = Meter() if rank == 0 and job.trial < LOOKED_AT else None
         seed, data = trial_seed(settings.seed, job.trial), dict[str, str]()
         with (
             staged(job, send, settings.remote) as files,
@@ -95,6 +105,7 @@ class Worker:
                 )
             ),
             process_group(world, store) if world else contextlib.nullcontext(),
+            self._meter or contextlib.nullcontext(),
         ):
             return self._runner.run(config, files.folder, seed=seed, rank=rank)
 
@@ -108,7 +119,7 @@ class Worker:
     def _recording(
         self, files: Staged, seed: int, data: dict[str, str], rank: int
     ) -> Iterator[session.Send]:
-        """Note what the segment is trained on, by the first of its ranks."""
+        """Note what the segment is trained on and used, by the first of its ranks."""
         if rank:
             yield files.send
             return
@@ -116,7 +127,7 @@ class Worker:
         try:
             yield segment.before(files.send)
         finally:
-            segment.end()
+            segment.end(self.usage)
 
     def _base(self, job: Job) -> Base:
         if job.base_id not in self._bases:

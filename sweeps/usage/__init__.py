@@ -1,0 +1,1 @@
+"""What trials use of what they are given, and what would fit."""
