@@ -161,6 +161,11 @@ def test_trials_that_wait_for_data_are_told_what_helps() -> None:
     assert not suggestions([used(loading=0.3)], ONE)
 
 
+def test_trials_that_wait_for_data_are_not_given_fewer_cpus() -> None:
+    (said,) = suggestions([used(loading=0.6, cpus=0.3)], Resources(cpus=4))
+    assert "a CPU for each" in said
+
+
 def test_little_seen_gives_no_advice() -> None:
     brief = [used(seconds=1.5, cpus=0.1)] * 3
     assert advice(brief, ONE) == suggestions(brief, ONE) == []

@@ -43,7 +43,8 @@ def computes(seconds: float = 0.3) -> None:
 
 def test_a_task_that_loads_is_told_from_one_that_computes() -> None:
     loads, works = metered(lambda: list(DataLoader(Slow()))), metered(computes)
-    assert loads is not None and works is not None
+    assert loads is not None
+    assert works is not None
     assert loads.loading > 0.8
     assert works.loading == 0
     assert works.cpus > 1.5 * loads.cpus

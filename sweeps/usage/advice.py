@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from statistics import median
 
 from sweeps.planning.resources import Resources
-from sweeps.usage.fitting import fitting
+from sweeps.usage.fitting import fitting, waits_for_data
 from sweeps.usage.measured import Usage, fullest
 
 ENOUGH_S = 5.0
 """Of all trials together: less tells more of how they start than of how they train."""
 
 _GIB = 2**30
-_MUCH_LOADING = 0.3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,10 +59,10 @@ def suggestions(usages: Sequence[Usage], each: Resources) -> list[str]:
     better, reasons = fitting(usages, each)
     if reasons:
         said.append(f"'{_override(better)}' would fit: {'; '.join(reasons)}")
-    share = median(usage.loading for usage in usages)
-    if share > _MUCH_LOADING:
+    if waits_for_data(usages):
+        share = _share(median(usage.loading for usage in usages))
         said.append(
-            f"{_share(share)} of the time goes into loading data: give the loader more workers "
+            f"{share} of the time goes into loading data: give the loader more workers "
             f"(DataLoader's num_workers, and a CPU for each), or keep the data in memory"
         )
     return said
@@ -99,7 +98,7 @@ def _share(share: float) -> str:
 
 
 def _size(size: float) -> str:
-    return f"{size / _GIB:.3g} GiB" if size >= _GIB / 10 else f"{size / 2**20:.0f} MiB"
+    return f"{size / _GIB:.3g} GiB" if size >= _GIB else f"{size / 2**20:.0f} MiB"
 
 
 def _override(each: Resources) -> str:

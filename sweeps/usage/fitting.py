@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from statistics import median
 
 from sweeps.planning.resources import Resources
 from sweeps.usage.measured import Usage, fullest
@@ -24,6 +25,7 @@ _CPU_MARGIN = 1.25
 _PARTS_OF_A_CPU = (0.25, 0.5)
 _OVERBOOKED = 1.5
 _NODE_MEMORY = 0.9
+_MUCH_LOADING = 0.3
 
 
 def fitting(usages: Sequence[Usage], each: Resources) -> tuple[Resources, list[str]]:
@@ -32,6 +34,11 @@ def fitting(usages: Sequence[Usage], each: Resources) -> tuple[Resources, list[s
     times = max(1.0, each.gpus / gpus) if gpus else 1.0
     cpus, why_cpus = _cpus(usages, each, most_times=_room(usages) / times)
     return replace(each, cpus=cpus, gpus=gpus), [why for why in (why_gpus, why_cpus) if why]
+
+
+def waits_for_data(usages: Sequence[Usage]) -> bool:
+    """Whether most of the trials spend much of their time so; then CPUs are what may help them."""
+    return median(usage.loading for usage in usages) > _MUCH_LOADING
 
 
 def _room(usages: Sequence[Usage]) -> float:
@@ -89,7 +96,7 @@ def _cpus(usages: Sequence[Usage], each: Resources, *, most_times: float) -> tup
         float(math.ceil(most * _CPU_MARGIN)),
     )
     fit = max(fit, _rounded_up(each.cpus / most_times))
-    if fit > each.cpus / 2:
+    if fit > each.cpus / 2 or waits_for_data(usages):
         return each.cpus, ""
     return fit, f"a trial keeps {most:.1f} of its {each.cpus:g} CPUs busy"
 
