@@ -16,7 +16,8 @@ import pytest
 from tests.docs.pages import DOCS, ROOT, Block, blocks
 
 HOW_TO = ("your_app", "early_stopping", "resume", "searching", "networks", "clusters", "storage")
-RUN = [ROOT / "README.md", *(DOCS / f"{name}.md" for name in ("tutorial", *HOW_TO))]
+MOVING = ("from_optuna_sweeper", "from_wandb_sweeps", "from_ray_tune")
+RUN = [ROOT / "README.md", *(DOCS / f"{name}.md" for name in ("tutorial", *HOW_TO, *MOVING))]
 CHECKOUT = ("conf", "sweeps", "models", "cluster", "hydra_plugins", "pyproject.toml")
 LIMIT_S = 1500
 SKIPPED = {
