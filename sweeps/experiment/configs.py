@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import importlib.util
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -26,9 +27,10 @@ from omegaconf.errors import OmegaConfBaseException
 from sweeps.errors import ConfigError
 from sweeps.planning.compose import COMPOSING
 from sweeps.planning.overriding import reason
+from sweeps.rerun.config import Recorded
 
 _FILE, _PACKAGE = "file://", "pkg://"
-_SEARCH_PATH = "hydra.searchpath"
+_SEARCH_PATH = re.compile(r"\+*hydra\.searchpath=")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,13 +43,12 @@ class Configs:
     """Of the trial's own those that say where configs are: `hydra.searchpath`."""
 
     @classmethod
-    def of(cls, search_path: ConfigSearchPath, hydra: DictConfig) -> Configs:
-        """Those of a job, by its `hydra` node."""
-        given = hydra.overrides.hydra
+    def of(cls, search_path: ConfigSearchPath, recorded: Recorded) -> Configs:
+        """Those that a job was composed from."""
         return cls(
             search_path=search_path,
-            config_name=hydra.job.config_name,
-            overrides=tuple(o for o in given if o.lstrip("+").startswith(f"{_SEARCH_PATH}=")),
+            config_name=recorded.hydra.job.config_name,
+            overrides=tuple(o for o in recorded.overrides if _SEARCH_PATH.match(o)),
         )
 
     def compose(self, overrides: Sequence[str]) -> DictConfig:
@@ -63,17 +64,18 @@ class Configs:
                 run_mode=RunMode.RUN,
             )
 
-    def in_defaults(self) -> set[str]:
-        """The groups of the defaults list, and of those that it leads to.
+    @cached_property
+    def choices(self) -> dict[str, Any]:
+        """The choice of each group by default; one that must be made is `???`.
 
         Raises:
-            ConfigError: Hydra cannot read it.
+            ConfigError: Hydra cannot read the defaults list.
         """
-        with COMPOSING, _in_one_line():  # as for a multirun: a choice may be missing yet
+        with COMPOSING, _in_one_line():  # as for a multirun, which may lack choices yet
             found = self._loader.compute_defaults_list(
                 self.config_name, list(self.overrides), RunMode.MULTIRUN
             )
-        return set(found.overrides.known_choices)
+        return _without_hydras(found.overrides.known_choices)
 
     def reaches_hydra(self, group: str, choice: Any) -> bool:
         """Whether a group's config also says something of Hydra's own, such as a sweeper."""
@@ -117,10 +119,14 @@ class Configs:
 
 
 def choices(hydra: DictConfig) -> dict[str, Any]:
-    """The choice of each group, by `group` or `group@package`; Hydra's own left out."""
+    """The choice of each group in a job's `hydra` node, by `group` or `group@package`."""
     found = OmegaConf.to_container(hydra.runtime.choices)
     assert isinstance(found, dict)
-    return {str(key): choice for key, choice in found.items() if not _is_hydras(str(key))}
+    return _without_hydras(found)
+
+
+def _without_hydras(choices: Mapping[Any, Any]) -> dict[str, Any]:
+    return {str(key): choice for key, choice in choices.items() if not _is_hydras(str(key))}
 
 
 def _is_hydras(group: str) -> bool:

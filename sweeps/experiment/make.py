@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -70,7 +70,7 @@ def make_experiment(
         ConfigError: Hydra could not find a file of that name.
         SweepError: The app does not compose it to the trial's config; why is said.
     """
-    configs = Configs.of(search_path, recorded.hydra)
+    configs = Configs.of(search_path, recorded)
     target, refused = _Target.of(recorded), list[str]()
     for place in places(file, configs, options):
         try:
@@ -80,7 +80,7 @@ def make_experiment(
             refused.append(f"with {place.overrides[-1]}: {error}")
     raise SweepError(
         f"{file} was not written: the app does not compose it to the trial's config "
-        f"{'; '.join(refused)}"
+        f"{'; '.join(refused)}. Another folder may do, such as one that the app does not know"
     )
 
 
@@ -98,7 +98,7 @@ class _Target:
         return cls(
             config=masked_values(plain(recorded.config)),
             choices=choices(recorded.hydra),
-            overrides=[masked(override) for override in recorded.hydra.overrides.task],
+            overrides=[masked(override) for override in recorded.task_overrides],
         )
 
     @cached_property
@@ -163,22 +163,27 @@ class _Attempt:
         )
 
     def _choose(self) -> DictConfig:
-        """Find the choices that are the trial's; the config with these alone.
-
-        A choice leads to further ones, so that those the trial's own overrides made come first.
-        """
+        """Make the choices that are the trial's; the config with these alone."""
+        self._take(self._differing(self._app.choices), self._app.choices)
         while True:
             now = self._compose({}, ())
             there = choices(now.hydra)
-            differing = self._differing(there)
-            if not differing:
+            if not (differing := self._differing(there)):
                 return now
-            if again := differing.keys() & self._defaults.keys():
-                key = min(again)
-                raise ConfigError(f"{key} is {there.get(key)} and not {differing[key]}")
-            first = differing.keys() & {*self._target.keys} or _outermost(differing)
-            self._defaults |= {key: differing[key] for key in differing if key in first}
-            self._listed |= first & there.keys()
+            self._take(differing, there)
+
+    def _take(self, differing: Mapping[str, Any], there: Mapping[str, Any]) -> None:
+        """Note choices for the file; those that are another's further choices wait for it.
+
+        Raises:
+            ConfigError: One was made before, and did not hold.
+        """
+        if again := differing.keys() & self._defaults.keys():
+            key = min(again)
+            raise ConfigError(f"{key} is {there.get(key)} and not {differing[key]}")
+        first = _outermost(differing.keys() & {*self._target.keys} or differing)
+        self._defaults |= {key: differing[key] for key in differing if key in first}
+        self._listed |= first & there.keys()
 
     def _differing(self, there: Mapping[str, Any]) -> dict[str, Any]:
         """The choices that are not the trial's yet: what they are to be."""
@@ -206,6 +211,6 @@ class _Attempt:
         return "\n".join(filter(None, (defaults, to_yaml(dict(values)) if values else "")))
 
 
-def _outermost(differing: Mapping[str, Any]) -> set[str]:
-    """The groups that are in none of the others."""
-    return {key for key in differing if not any(key.startswith(f"{other}/") for other in differing)}
+def _outermost(groups: Collection[str]) -> set[str]:
+    """Those that are in none of the others."""
+    return {key for key in groups if not any(key.startswith(f"{other}/") for other in groups)}

@@ -66,7 +66,7 @@ def places(file: Path, configs: Configs, options: Sequence[str]) -> Iterator[Pla
     if file.suffix != ".yaml":
         raise ConfigError(f"--experiment is {str(file)!r}; Hydra reads files that end in .yaml")
     file = file.resolve()
-    listed = configs.in_defaults()
+    listed = {*configs.choices}
     for index, folder in configs.folders():
         if file.parent != folder and file.is_relative_to(folder):
             parts = file.relative_to(folder).with_suffix("").parts

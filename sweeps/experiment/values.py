@@ -25,8 +25,9 @@ class Difference:
 
     values: dict[str, Any] = field(default_factory=dict)
     """What a file sets."""
-    added: list[tuple[Keys, Any]] = field(default_factory=list)
-    """What a structured config has no field for: only a command line can add it."""
+    forced: list[tuple[Keys, Any]] = field(default_factory=list)
+    """What only a command line can set: what a structured config has no field for, and a list in
+    the place of a mapping, or the other way round."""
     removed: list[Keys] = field(default_factory=list)
     """What only a command line can remove."""
     secrets: list[Keys] = field(default_factory=list)
@@ -39,8 +40,8 @@ class Difference:
         Raises:
             ConfigError: A key or value that no override can hold.
         """
-        added = [f"+{dotted(path)}={literal(value)}" for path, value in self.added]
-        return [*(f"~{dotted(path)}" for path in self.removed), *added]
+        forced = [f"++{dotted(path)}={literal(value)}" for path, value in self.forced]
+        return [*(f"~{dotted(path)}" for path in self.removed), *forced]
 
 
 def difference(
@@ -69,29 +70,38 @@ def _walk(
 ) -> dict[Any, Any]:
     values: dict[Any, Any] = {}
     for key, value in wanted.items():
-        here = (*path, key)
-        was = now.get(key, _Missing)
-        if was is _Missing and _is_typed(node):
-            found.added.append((here, value))
-        elif isinstance(value, dict) and (value or isinstance(was, dict)):
-            known = isinstance(was, dict)
-            inner = _walk(
-                value,
-                was if known else {},
-                _child(node, key) if known else None,
-                here,
-                found,
-                always,
-            )
-            if inner or not known:
+        here, was = (*path, key), now.get(key, _Missing)
+        if isinstance(value, dict) and isinstance(was, dict):
+            if inner := _walk(value, was, _child(node, key), here, found, always):
                 values[key] = inner
-        elif _holds_mask(value):
-            if repr(value) != repr(was):
+        elif _equal(value, was) and here not in always:
+            continue
+        elif _holds_mask(value) and not isinstance(value, dict):
+            if not _equal(value, was):
                 found.secrets.append(here)
-        elif type(value) is not type(was) or repr(value) != repr(was) or here in always:
+        elif _must_be_forced(value, was, node):
+            if _holds_mask(value):
+                found.secrets.append(here)
+            else:
+                found.forced.append((here, value))
+        elif isinstance(value, dict):
+            values[key] = _walk(value, {}, None, here, found, always)
+        else:
             values[key] = value
     found.removed.extend((*path, key) for key in now if key not in wanted)
     return values
+
+
+def _equal(one: Any, other: Any) -> bool:
+    """Whether both are the same value of the same type; NaN is no other NaN."""
+    return type(one) is type(other) and repr(one) == repr(other)
+
+
+def _must_be_forced(value: Any, was: Any, node: Any) -> bool:
+    """Whether a file could not set it: merging refuses a new field, and a list into a mapping."""
+    if was is _Missing:
+        return _is_typed(node)
+    return {type(value), type(was)} == {dict, list}
 
 
 class _Missing:

@@ -56,8 +56,13 @@ class Recorded:
 
     @property
     def overrides(self) -> list[str]:
-        """All overrides that it was composed with."""
-        return [*self.hydra.overrides.hydra, *self.hydra.overrides.task]
+        """All overrides that it was composed with, as they were written."""
+        return [*_texts(self.hydra.overrides.hydra), *self.task_overrides]
+
+    @property
+    def task_overrides(self) -> list[str]:
+        """Those of the app's config."""
+        return _texts(self.hydra.overrides.task)
 
     def search_path(self, move: Move) -> ConfigSearchPath:
         """Where Hydra found its configs, moved to where the project is now."""
@@ -67,6 +72,11 @@ class Recorded:
                 path.append(source.provider, f"{source.schema}://{source.path}")
         path.append("schema", f"{_STRUCTURED}://")
         return move.search_path(path)
+
+
+def _texts(listed: Any) -> list[str]:
+    """A list's items; to loop over it would resolve the `${...}` in them."""
+    return [str(text) for text in OmegaConf.to_container(listed)]
 
 
 def hidden(overrides: Sequence[str], changed: Sequence[str]) -> list[str]:
@@ -151,7 +161,7 @@ def _as_recorded(
     hydra.merge_with(recorded.hydra if today is None else today.hydra)
     with read_write(config), open_dict(config):
         config.hydra = hydra
-        config.hydra.overrides.task = replaced(recorded.hydra.overrides.task, changes)
+        config.hydra.overrides.task = replaced(recorded.task_overrides, changes)
     return config
 
 
