@@ -164,7 +164,11 @@ class _Attempt:
 
     def _choose(self) -> DictConfig:
         """Make the choices that are the trial's; the config with these alone."""
-        self._take(self._differing(self._app.choices), self._app.choices)
+        by_default = self._app.choices
+        given = {
+            k: c for k, c in self._wanted.items() if k in self._target.keys and k in by_default
+        }
+        self._take({**given, **self._differing(by_default)}, by_default)
         while True:
             now = self._compose({}, ())
             there = choices(now.hydra)
@@ -185,18 +189,21 @@ class _Attempt:
         self._defaults |= {key: differing[key] for key in differing if key in first}
         self._listed |= first & there.keys()
 
+    @cached_property
+    def _wanted(self) -> dict[str, Any]:
+        """The trial's choices but for the file's own group, and what only says how to sweep."""
+        return {
+            key: choice
+            for key, choice in self._target.choices.items()
+            if key != self._place.group and not self._configs.reaches_hydra(key, choice)
+        }
+
     def _differing(self, there: Mapping[str, Any]) -> dict[str, Any]:
         """The choices that are not the trial's yet: what they are to be."""
-        wanted, own = self._target.choices, self._place.group
-        differing = {
-            key: choice
-            for key, choice in wanted.items()
-            if choice != there.get(key)
-            and key != own
-            and not self._configs.reaches_hydra(key, choice)
-        }
-        gone = {key: None for key in there if key not in wanted and there[key] is not None}
-        return {**differing, **{key: None for key in gone if key != own}}
+        differing = {k: c for k, c in self._wanted.items() if c != there.get(k)}
+        known = {*self._target.choices, self._place.group}
+        gone = [key for key, choice in there.items() if key not in known and choice is not None]
+        return {**differing, **dict.fromkeys(gone)}
 
     def _compose(self, values: Mapping[str, Any], overrides: Sequence[str]) -> DictConfig:
         text = f"# @package _global_\n{self._body(values)}"

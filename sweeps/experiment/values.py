@@ -25,9 +25,8 @@ class Difference:
 
     values: dict[str, Any] = field(default_factory=dict)
     """What a file sets."""
-    forced: list[tuple[Keys, Any]] = field(default_factory=list)
-    """What only a command line can set: what a structured config has no field for, and a list in
-    the place of a mapping, or the other way round."""
+    added: list[tuple[Keys, Any]] = field(default_factory=list)
+    """What a structured config has no field for: only a command line can add it."""
     removed: list[Keys] = field(default_factory=list)
     """What only a command line can remove."""
     secrets: list[Keys] = field(default_factory=list)
@@ -40,8 +39,8 @@ class Difference:
         Raises:
             ConfigError: A key or value that no override can hold.
         """
-        forced = [f"++{dotted(path)}={literal(value)}" for path, value in self.forced]
-        return [*(f"~{dotted(path)}" for path in self.removed), *forced]
+        added = [f"++{dotted(path)}={literal(value)}" for path, value in self.added]
+        return [*(f"~{dotted(path)}" for path in self.removed), *added]
 
 
 def difference(
@@ -79,11 +78,11 @@ def _walk(
         elif _holds_mask(value) and not isinstance(value, dict):
             if not _equal(value, was):
                 found.secrets.append(here)
-        elif _must_be_forced(value, was, node):
+        elif was is _Missing and _is_typed(node):
             if _holds_mask(value):
                 found.secrets.append(here)
             else:
-                found.forced.append((here, value))
+                found.added.append((here, value))
         elif isinstance(value, dict):
             values[key] = _walk(value, {}, None, here, found, always)
         else:
@@ -95,13 +94,6 @@ def _walk(
 def _equal(one: Any, other: Any) -> bool:
     """Whether both are the same value of the same type; NaN is no other NaN."""
     return type(one) is type(other) and repr(one) == repr(other)
-
-
-def _must_be_forced(value: Any, was: Any, node: Any) -> bool:
-    """Whether a file could not set it: merging refuses a new field, and a list into a mapping."""
-    if was is _Missing:
-        return _is_typed(node)
-    return {type(value), type(was)} == {dict, list}
 
 
 class _Missing:
