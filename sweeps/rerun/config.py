@@ -76,7 +76,9 @@ class Recorded:
 
 def _texts(listed: Any) -> list[str]:
     """A list's items; to loop over it would resolve the `${...}` in them."""
-    return [str(text) for text in OmegaConf.to_container(listed)]
+    texts = OmegaConf.to_container(listed)
+    assert isinstance(texts, list)
+    return list(map(str, texts))
 
 
 def hidden(overrides: Sequence[str], changed: Sequence[str]) -> list[str]:
