@@ -16,6 +16,7 @@ import yaml
 
 from cluster.bucket import Bucket, check_bucket, is_url
 from sweeps.errors import ConfigError, SweepError, did_you_mean
+from sweeps.storage.durable import write_whole
 from sweeps.storage.remote import Remote
 from sweeps.storage.scratch import scratch
 
@@ -384,16 +385,6 @@ def _written(path: Path) -> float:
         return path.stat().st_mtime
     except OSError:
         return 0.0
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file so that a reader sees the old text or the new, never a part."""
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
 
 
 @dataclass(frozen=True, kw_only=True)
