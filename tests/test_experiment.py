@@ -243,6 +243,22 @@ def test_a_secret_of_the_apps_own_configs_stays_there(make_app: Callable[..., Ap
     assert app.composed(made) == {"api_key": "a1b2c3d4", "lr": 2}
 
 
+def test_an_app_with_a_config_dir_of_its_own_keeps_it(app: App, tmp_path: Path) -> None:
+    trial, file = app.trial("lr=0.2"), tmp_path / "sweep/best/experiment.yaml"
+    assert app.search_path is not None
+    made = make_experiment(trial, app.search_path, file, options=["--config-dir", "more"])
+    folder = f"hydra.searchpath=['file://{tmp_path}/sweep']"
+    assert (made.flags, made.overrides) == ((), (folder, "+best=experiment"))
+    file.parent.mkdir(parents=True)
+    file.write_text(made.text(title="trial 0", command="python app.py"))
+    assert plain(app.compose(*made.overrides), but="hydra") == plain(trial.config)
+
+
+def test_recorded_overrides_are_not_resolved(app: App) -> None:
+    trial = app.trial("+k='${oc.env:NO_SUCH_VARIABLE}'", "hydra.run.dir='${lr}'")
+    assert trial.overrides == ["hydra.run.dir='${lr}'", "+k='${oc.env:NO_SUCH_VARIABLE}'"]
+
+
 @dataclass
 class Net:
     width: int = 3

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from textwrap import indent
@@ -130,9 +130,14 @@ class _Attempt:
         self._file = folder / f"{place.name}.yaml"
         self._file.parent.mkdir(parents=True)
         self._app = configs
-        if place.config_dir is not None:
-            configs = configs.with_folder(place.config_dir, at=place.at)
-        self._configs = configs.with_folder(folder, at=place.at)
+        self._chosen = place.overrides
+        if place.by_override:  # the folder that is tried stands in the place of its own
+            self._chosen = replace(place, config_dir=folder).overrides
+        else:
+            if place.config_dir is not None and place.config_dir.is_dir():
+                configs = configs.with_folder(place.config_dir, at=place.at)
+            configs = configs.with_folder(folder, at=place.at)
+        self._configs = configs
         self._defaults: dict[str, Any] = {}
         self._listed: set[str] = set()
         """Of `_defaults` those that a defaults list has already."""
@@ -208,7 +213,7 @@ class _Attempt:
     def _compose(self, values: Mapping[str, Any], overrides: Sequence[str]) -> DictConfig:
         text = f"# @package _global_\n{self._body(values)}"
         self._file.write_text(text, encoding="utf-8")
-        return self._configs.compose([*self._place.overrides, *overrides])
+        return self._configs.compose([*self._chosen, *overrides])
 
     def _body(self, values: Mapping[str, Any]) -> str:
         new: list[Any] = [{f"/{k}": c} for k, c in self._defaults.items() if k not in self._listed]
