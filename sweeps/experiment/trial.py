@@ -18,7 +18,8 @@ from sweeps.planning.relocate import Move, find_app
 from sweeps.rerun.config import Recorded
 from sweeps.results import SweepResults
 from sweeps.results.diff import job_with_config
-from sweeps.storage.folder import SweepFolder, write_whole
+from sweeps.storage.durable import write_whole
+from sweeps.storage.folder import SweepFolder
 
 _FILES = ("config.yaml", "hydra.yaml", "overrides.yaml")
 
