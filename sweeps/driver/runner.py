@@ -197,7 +197,7 @@ def _drive(
             LiveTables(plan.folder, history, check=lease.check) as tables,
             BestExperiment(plan, check=lease.check) as best,
         ):
-            followers = [retention, progress, tables, feeds, best, *listeners]
+            followers: list[Listener] = [retention, progress, tables, feeds, best, *listeners]
             engine = _engine(plan, journal, followers)
             engine.open(history, name=plan.folder.name, known=known)
             with _closing(engine) as close, progress:
