@@ -35,6 +35,7 @@ ROOMS = [
     "tracking",
     "worker",
     "rerun",
+    "experiment",
     "export",
     "predict",
     "driver",

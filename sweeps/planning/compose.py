@@ -13,6 +13,7 @@ import hashlib
 import io
 import pickle
 import re
+import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,6 +33,9 @@ from sweeps.planning.overriding import reason, set_value
 from sweeps.space.grammar import GroupOptions, split_key
 from sweeps.space.literals import literal
 from sweeps.space.space import Parameter, Space
+
+COMPOSING = threading.Lock()
+"""Hydra's parser and registries are shared by a process's threads: one composes at a time."""
 
 # A sweep over many groups has many bases; one that fell out of the cache is composed again.
 _CACHED_BASES = 256
@@ -226,7 +230,8 @@ class Composer:
 
     def _compose(self, overrides: Sequence[str]) -> DictConfig:
         try:
-            return self._loader.load_sweep_config(self._master, list(overrides))
+            with COMPOSING:
+                return self._loader.load_sweep_config(self._master, list(overrides))
         except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as error:
             raise ConfigError(reason(error)) from error
 

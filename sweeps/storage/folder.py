@@ -28,6 +28,9 @@ DEFAULT_STORAGE = Path("outputs/sweeps")
 OUTPUT = "output.log"
 """What a trial prints, in its job folder; what it logs is in Hydra's own log file beside it."""
 
+EXPERIMENT = "experiment.yaml"
+"""The best trial as a Hydra experiment file, beside its exported model."""
+
 
 @dataclass(frozen=True)
 class SweepFolder:
@@ -184,6 +187,11 @@ class SweepFolder:
     def best(self) -> Path:
         """The exported best model."""
         return self.path / "best"
+
+    @property
+    def best_experiment(self) -> Path:
+        """The best trial as a Hydra experiment file; see `sweeps.experiment`."""
+        return self.best / EXPERIMENT
 
     @property
     def retests(self) -> SweepFolder:
