@@ -298,6 +298,7 @@ def _lane_settings(plan: Plan, each: Resources) -> LaneSettings:
         rungs=plan.rungs,
         judged_between=plan.scheduler.judges_between_rungs,
         by_rung=plan.settings.fidelity is not None,
+        checkpoint_key=plan.settings.checkpoint_key,
         preload=plan.composer.target_modules(),
         teardown_timeout_s=plan.settings.teardown_timeout_s,
         resources=each,

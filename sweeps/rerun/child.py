@@ -43,6 +43,7 @@ from sweeps.rerun.spec import (
 )
 from sweeps.searchers.base import trial_seed
 from sweeps.storage.folder import SweepFolder
+from sweeps.worker.continuing import continued
 from sweeps.worker.gathered import Gathered, returned_metrics
 from sweeps.worker.job import JobRunner
 from sweeps.worker.process_group import Seat, World, hosting, process_group, release_devices, worlds
@@ -189,7 +190,13 @@ class _Rerun:
         session.begin(entered)
         try:
             with process_group(world, store) if world else contextlib.nullcontext():
-                return self._runner.run(config, folder, seed=seed, rank=rank)
+                return self._runner.run(
+                    config,
+                    folder,
+                    seed=seed,
+                    rank=rank,
+                    continued=continued(self._recorded[number].checkpoint_key, checkpoint),
+                )
         finally:
             if not rank:
                 segment.end()

@@ -59,6 +59,12 @@ class Recorded:
         """All overrides that it was composed with."""
         return [*self.hydra.overrides.hydra, *self.hydra.overrides.task]
 
+    @property
+    def checkpoint_key(self) -> str | None:
+        """`hydra.sweeper.checkpoint_key`, if the sweep had one."""
+        key: str | None = self.hydra.sweeper.get("checkpoint_key")
+        return key
+
     def search_path(self, move: Move) -> ConfigSearchPath:
         """Where Hydra found its configs, moved to where the project is now."""
         path = ConfigSearchPathImpl()

@@ -35,6 +35,7 @@ from sweeps.planning.app import App, TaskFunction
 from sweeps.planning.relocate import Move
 from sweeps.secrets import masked_values
 from sweeps.storage.folder import OUTPUT
+from sweeps.worker.continuing import note, set_all
 from sweeps.worker.slate import Generators, keeping_loggers
 
 
@@ -53,7 +54,15 @@ class JobRunner:
         self._loader = ConfigLoaderImpl(config_search_path=search_path)
         self._generators = Generators()
 
-    def run(self, config: DictConfig, folder: Path, *, seed: int, rank: int = 0) -> Any:
+    def run(
+        self,
+        config: DictConfig,
+        folder: Path,
+        *,
+        seed: int,
+        rank: int = 0,
+        continued: Mapping[str, str] | None = None,
+    ) -> Any:
         """Call the task function with the composed config; return what it returns.
 
         Args:
@@ -61,6 +70,7 @@ class JobRunner:
             folder: The job's output folder.
             seed: For the generators of Python, NumPy and torch.
             rank: Of a trial's processes in one folder, 0 writes Hydra's files; each has its log.
+            continued: What is set besides, for this segment alone: override key -> value.
         """
         _place(config, folder)
         self._move.config(config)
@@ -68,7 +78,7 @@ class JobRunner:
         context = HydraContext(config_loader=self._loader, callbacks=Callbacks(config))
         with _surroundings(self._app, config, _of_rank(folder / OUTPUT, rank)):
             self._generators.reset(seed)
-            return _run_job(self._task, config, folder, context, rank)
+            return _run_job(self._task, config, folder, context, rank, continued or {})
 
 
 def _place(config: DictConfig, folder: Path) -> None:
@@ -85,7 +95,12 @@ def _of_rank(file: Path, rank: int) -> Path:
 
 
 def _run_job(
-    task: TaskFunction, config: DictConfig, folder: Path, context: HydraContext, rank: int
+    task: TaskFunction,
+    config: DictConfig,
+    folder: Path,
+    context: HydraContext,
+    rank: int,
+    continued: Mapping[str, str],
 ) -> Any:
     """What `hydra.core.utils.run_job` does, at a third of its cost.
 
@@ -106,6 +121,8 @@ def _run_job(
         configure_log(_logging(config, rank), config.hydra.verbose)
         if config.hydra.output_subdir is not None and rank == 0:
             _save(task_config, hydra_config, folder / config.hydra.output_subdir)
+            note(continued, folder / config.hydra.output_subdir)
+        set_all(continued, config, task_config)
         with env_override(config.hydra.job.env_set):
             context.callbacks.on_job_start(config=config, task_function=task)
             try:

@@ -41,6 +41,8 @@ class LaneSettings:
     resources: Resources = field(default_factory=Resources)
     by_rung: bool = False
     """Whether a segment trains anew at a fidelity of its own: then only its result is judged."""
+    checkpoint_key: str | None = None
+    """The key of the app's config that takes the path of the checkpoint to go on from."""
 
 
 # Driver to lane

@@ -22,6 +22,7 @@ from sweeps.planning.relocate import Move
 from sweeps.searchers.base import trial_seed
 from sweeps.storage.disk import STORAGE, cannot_be_written
 from sweeps.storage.folder import SweepFolder
+from sweeps.worker.continuing import continued
 from sweeps.worker.job import JobRunner
 from sweeps.worker.messages import Job, LaneSettings, Raised
 from sweeps.worker.process_group import World, process_group
@@ -91,7 +92,13 @@ class Worker:
             ),
             process_group(world, store) if world else contextlib.nullcontext(),
         ):
-            return self._runner.run(config, files.folder, seed=seed, rank=rank)
+            return self._runner.run(
+                config,
+                files.folder,
+                seed=seed,
+                rank=rank,
+                continued=continued(settings.checkpoint_key, files.checkpoint),
+            )
 
     @contextlib.contextmanager
     def _recording(
