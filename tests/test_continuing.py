@@ -104,31 +104,29 @@ def test_promoted_resumed_and_tried_again_a_trial_is_given_its_checkpoint(
     }
     assert yaml.safe_load((job / ".hydra" / "config.yaml").read_text())["ckpt_path"] is None
     assert "ckpt_path" not in (job / ".hydra" / "overrides.yaml").read_text()
-    plain = sweep(*[word for word in ASHA if "asha" not in word and "max_t" not in word], *few)
-    assert plain.code == 2, "the same name is refused"
 
-    longer = sweep.caviar(
-        "resume", str(swept.folder.path), KEY, "hydra.sweeper.scheduler.max_t=27", "epochs=27"
-    )
+    more = "hydra.sweeper.num_samples=18"
+    longer = sweep.caviar("resume", str(swept.folder.path), KEY, more)
     assert longer.code == 0, longer.err
-    best = longer.trials.best
-    assert sorted(best.reports) == list(range(1, 28))
-    (began,) = longer.read(best.number, "began_from", run=2).split()
-    assert began == str(longer.job(best.number) / "checkpoints" / "000009" / "last.ckpt")
-    again = longer.job(best.number, 2) / ".hydra"
-    assert yaml.safe_load((again / "config.yaml").read_text())["ckpt_path"] is None
-    assert yaml.safe_load((again / "continued.yaml").read_text()) == {"ckpt_path": began}
-
-    out = tmp_path / "again"
-    done = sweep.caviar("reproduce", str(swept.folder.path), str(best.number), "--out", str(out))
+    went_on = [n for n in range(6) if (longer.job(n, 2) / ".hydra").exists()]
+    assert went_on, "a trial that was paused under the first driver went on under the second"
+    for number in went_on:
+        began = Path(longer.read(number, "began_from", run=2).split()[0])
+        assert began.name == "last.ckpt"
+        assert began.is_relative_to(longer.job(number, 1) / "checkpoints")
+        again = longer.job(number, 2) / ".hydra"
+        assert yaml.safe_load((again / "config.yaml").read_text())["ckpt_path"] is None
+    chosen = str(went_on[0])
+    done = sweep.caviar("reproduce", str(swept.folder.path), chosen, "--out", str(tmp_path / "o"))
     assert done.code == 0, done.out + done.err
 
 
 @pytest.mark.slow
 @pytest.mark.ray
 def test_a_task_that_raised_goes_on_from_its_checkpoint(sweep: Any) -> None:
+    plain = [word for word in ASHA if "scheduler" not in word]
     retried = ("hydra.sweeper.num_samples=1", "hydra.sweeper.max_retries=1", "raises=true")
-    swept = sweep(*ASHA, KEY, *retried, "hydra.sweeper.retry_backoff_s=0")
+    swept = sweep(*plain, KEY, *retried, "hydra.sweeper.retry_backoff_s=0")
     assert swept.code == 0, swept.err
     assert sorted(swept.trials[0].reports) == list(range(1, 10))
     began = swept.read(0, "began_from").split()

@@ -226,5 +226,5 @@ def test_a_file_that_is_in_its_place_already_stays(driver: Driver) -> None:
 
 
 def test_a_function_that_writes_no_folder_is_refused(driver: Driver) -> None:
-    with pytest.raises(ValueError, match="must make .*000001' a folder"):
+    with pytest.raises(ValueError, match=r"must make .*000001' a folder"):
         sweeps.report({"loss": 1.0}, step=1, checkpoint=lambda folder: folder.touch())

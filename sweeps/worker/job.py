@@ -37,6 +37,7 @@ from sweeps.secrets import masked_values
 from sweeps.storage.folder import OUTPUT
 from sweeps.worker.continuing import note, set_all
 from sweeps.worker.slate import Generators, keeping_loggers
+from sweeps.worker.trackers.segment import AppRun, tracked
 
 
 class JobRunner:
@@ -61,6 +62,7 @@ class JobRunner:
         *,
         seed: int,
         rank: int = 0,
+        run: AppRun | None = None,
         continued: Mapping[str, str] | None = None,
     ) -> Any:
         """Call the task function with the composed config; return what it returns.
@@ -70,13 +72,17 @@ class JobRunner:
             folder: The job's output folder.
             seed: For the generators of Python, NumPy and torch.
             rank: Of a trial's processes in one folder, 0 writes Hydra's files; each has its log.
+            run: Which run of a tracker is the task's, if it calls one.
             continued: What is set besides, for this segment alone: override key -> value.
         """
         _place(config, folder)
         self._move.config(config)
         folder.mkdir(parents=True, exist_ok=True)
         context = HydraContext(config_loader=self._loader, callbacks=Callbacks(config))
-        with _surroundings(self._app, config, _of_rank(folder / OUTPUT, rank)):
+        with (
+            _surroundings(self._app, config, _of_rank(folder / OUTPUT, rank)),
+            tracked(run, folder, rank),
+        ):
             self._generators.reset(seed)
             return _run_job(self._task, config, folder, context, rank, continued or {})
 

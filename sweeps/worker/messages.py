@@ -22,6 +22,10 @@ class LaneSettings:
 
     name: str
     """The sweep's."""
+    identity: str
+    """Its own among all sweeps of that name."""
+    group: str
+    """What a tracker calls the runs of all its trials."""
     folder: Path
     """The sweep's, on every node."""
     app: App

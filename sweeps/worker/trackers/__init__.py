@@ -1,0 +1,27 @@
+"""The app's own calls of W&B, MLflow and TensorBoard: within a trial they go to its run.
+
+None of these libraries is imported here. What the app imports is taught, once, where a trial's run
+is to be found and how it ends:
+
+    segment            which run a segment of a trial has; what is to be ended with it
+    to_wandb           `wandb.init` goes on where the run stands, offline too
+    wandb_file         where that is, from what W&B wrote offline
+    to_mlflow          the runs that a client creates are found again
+    to_tensorboard     a writer without a folder writes into the job's
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+from sweeps.worker.slate import when_imported
+from sweeps.worker.trackers import to_mlflow, to_tensorboard, to_wandb
+
+
+@cache
+def attend() -> None:
+    """Teach what the app has imported already, and what it will; once in a process."""
+    when_imported("wandb", to_wandb.teach)
+    when_imported("mlflow.tracking.client", to_mlflow.teach)
+    for name in ("torch.utils.tensorboard.writer", "tensorboardX.writer"):
+        when_imported(name, to_tensorboard.teach)

@@ -1,0 +1,416 @@
+"""The app's own trackers within a trial: which run is whose, and how it ends. Libraries are faked."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+from sweeps.session import TrialEnded
+from sweeps.worker.slate import when_imported
+from sweeps.worker.trackers import to_mlflow, to_tensorboard, to_wandb
+from sweeps.worker.trackers.segment import AppRun, current, identity, tracked
+from sweeps.worker.trackers.to_wandb import _wait_for_a_name
+
+RUN = AppRun.of_trial("digits-18f", "digits", 3)
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No tracker's variable from outside; what a segment sets goes with the test."""
+    with monkeypatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith(("WANDB_", "MLFLOW_"))]:
+            patch.delenv(name)
+        before = dict(os.environ)
+        yield
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
+
+
+# Which run
+
+
+def test_wandb_finds_run_group_name_and_folder_in_the_environment(tmp_path: Path) -> None:
+    with tracked(RUN, tmp_path):
+        assert {k: v for k, v in os.environ.items() if k.startswith("WANDB_")} == {
+            "WANDB_RUN_ID": "digits-18f-trial-3",
+            "WANDB_RESUME": "allow",
+            "WANDB_RUN_GROUP": "digits",
+            "WANDB_NAME": "trial 3",
+            "WANDB_TAGS": "caviar",
+            "WANDB_DIR": str(tmp_path),
+        }
+
+
+def test_what_the_user_has_set_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_RUN_GROUP", "mine")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    with tracked(RUN, tmp_path):
+        assert os.environ["WANDB_RUN_GROUP"] == "mine"
+        assert os.environ["WANDB_MODE"] == "offline"
+        assert os.environ["WANDB_RUN_ID"] == RUN.id
+
+
+def test_only_the_first_rank_has_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    with tracked(None, tmp_path, rank=1):
+        assert os.environ["WANDB_MODE"] == "disabled"
+        assert "WANDB_RUN_ID" not in os.environ
+
+
+def test_an_identity_is_valid_whatever_the_sweep_is_called() -> None:
+    sweep = identity("lab / über:nacht " + "x" * 300, 1795310369.077)
+    run = AppRun.of_trial(sweep, "lab", 12345, "rung-2")
+    assert len(run.id) <= 64
+    assert not set(run.id) & set("/\\#?%: ")
+    assert run.name == "trial 12345 rung 2"
+
+
+def test_sweeps_of_one_name_trials_and_rungs_have_runs_of_their_own() -> None:
+    sweeps = identity("s", 1.0), identity("s", 1.001)
+    runs = [AppRun.of_trial(s, "s", n, *p) for s in sweeps for n in (1, 2) for p in ((), ("r-1",))]
+    assert len({run.id for run in runs}) == 8
+
+
+def test_a_module_is_met_now_or_when_it_is_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tracker_to_come.py").write_text("value = 1")
+    monkeypatch.syspath_prepend(tmp_path)
+    met: list[tuple[str, int]] = []
+    when_imported("tracker_to_come", lambda module: met.append(("later", module.value)))
+    assert not met
+    __import__("tracker_to_come")
+    when_imported("tracker_to_come", lambda module: met.append(("now", module.value)))
+    assert met == [("later", 1), ("now", 1)]
+    del sys.modules["tracker_to_come"]
+
+
+# W&B
+
+
+class WandbRun:
+    """As W&B's, as far as it matters here."""
+
+    def __init__(self, folder: Path) -> None:
+        self.id = os.environ.get("WANDB_RUN_ID", "none")
+        self.exits: list[int | None] = []
+        self.logged: list[tuple[dict[str, Any], int | None]] = []
+        self.offline, self.disabled = True, False
+        self.settings = SimpleNamespace(wandb_dir=str(folder / "wandb"))
+
+    def __enter__(self) -> WandbRun:
+        return self
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        self.finish(0 if kind is None else 1)
+
+    def finish(self, exit_code: int | None = None) -> None:
+        if not self.exits:
+            self.exits.append(exit_code)
+
+    def log(self, data: dict[str, Any], step: int | None = None) -> None:
+        self.logged.append((data, step))
+
+
+@dataclass
+class Wandb:
+    """A library that was taught."""
+
+    folder: Path
+    runs: list[WandbRun] = field(default_factory=list)
+    torn_down: int = 0
+
+    def __post_init__(self) -> None:
+        kind: Any = type("Run", (WandbRun,), {"__exit__": WandbRun.__exit__})
+        self.sdk = SimpleNamespace(wandb_run=SimpleNamespace(Run=kind))
+        self.init: Callable[..., Any] = self._init
+
+    def _init(self, **options: Any) -> WandbRun:
+        if not options.get("reuse"):
+            self.runs.append(self.sdk.wandb_run.Run(self.folder))
+        return self.runs[-1]
+
+    def teardown(self) -> None:
+        self.torn_down += 1
+
+
+@pytest.fixture
+def wandb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Wandb:
+    made = Wandb(tmp_path)
+    to_wandb.teach(made)
+    monkeypatch.setitem(sys.modules, "wandb", made)
+    return made
+
+
+def test_a_run_that_is_left_open_is_finished(wandb: Wandb, tmp_path: Path) -> None:
+    with tracked(RUN, tmp_path):
+        wandb.init()
+        assert current() is not None
+    assert current() is None
+    assert wandb.runs[0].exits == [0]
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(TrialEnded("stop"), 0), (ValueError(), 1), (SystemExit(3), 1)]
+)
+@pytest.mark.parametrize("with_block", [True, False])
+def test_a_pause_is_no_failure_and_a_failure_is_one(
+    wandb: Wandb, tmp_path: Path, error: BaseException, code: int, with_block: bool
+) -> None:
+    def task() -> None:
+        if with_block:
+            with wandb.init():
+                raise error
+        wandb.init()
+        raise error
+
+    with pytest.raises(type(error)), tracked(RUN, tmp_path):
+        task()
+    assert wandb.runs[0].exits == [code]
+
+
+def test_wandb_reads_the_environment_anew_in_each_segment(wandb: Wandb, tmp_path: Path) -> None:
+    for _ in range(2):
+        with tracked(RUN, tmp_path):
+            wandb.init()
+    assert wandb.torn_down == 2
+
+
+def test_outside_a_segment_and_in_other_ranks_nothing_is_changed(
+    wandb: Wandb, tmp_path: Path
+) -> None:
+    wandb.init()
+    with tracked(None, tmp_path, rank=1):
+        wandb.init()
+    assert [run.exits for run in wandb.runs] == [[], []]
+
+
+def test_a_run_that_is_asked_for_twice_goes_on_once(
+    wandb: Wandb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(to_wandb, "last_step", lambda file: 6)
+    place = tmp_path / "1" / "wandb" / f"offline-run-20260101_000000-{RUN.id}"
+    place.mkdir(parents=True)
+    (place / f"run-{RUN.id}.wandb").touch()
+    with tracked(RUN, tmp_path / "2"):
+        wandb.init()
+        wandb.init(reuse=True)
+    assert wandb.runs[0].logged == [({}, 7)]
+    assert wandb.runs[0].exits == [0]
+
+
+def test_what_cannot_be_ended_ends_no_trial_and_is_told(
+    wandb: Wandb, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def finish(exit_code: int | None = None) -> None:
+        raise ConnectionError("away")
+
+    with tracked(RUN, tmp_path):
+        wandb.init().finish = finish
+        wandb.init()
+    assert "Run could not be ended" in caplog.text
+    assert wandb.runs[1].exits == [0]
+    assert current() is None
+
+
+def test_a_project_folder_called_wandb_is_not_taught(tmp_path: Path) -> None:
+    folder = ModuleType("wandb")
+    to_wandb.teach(folder)
+    assert not hasattr(folder, "init")
+
+
+def test_two_segments_do_not_begin_in_one_second(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+
+    class Now:
+        @staticmethod
+        def now() -> Any:
+            from datetime import datetime
+
+            return datetime(2026, 1, 2, 3, 4, 5)
+
+    monkeypatch.setattr(to_wandb, "datetime", Now)
+    monkeypatch.setattr(to_wandb.time, "sleep", slept.append)
+    _wait_for_a_name(tmp_path)
+    assert not slept
+    (tmp_path / "offline-run-20260102_030405-digits-18f-trial-3").mkdir()
+    _wait_for_a_name(tmp_path)
+    assert len(slept) == 1
+    assert 0 < slept[0] <= 1
+
+
+# MLflow
+
+
+@dataclass
+class Stored:
+    """A run on MLflow's server."""
+
+    tags: dict[str, str]
+    name: str | None
+    status: str = "RUNNING"
+    params: dict[str, str] = field(default_factory=dict)
+    info: Any = None
+
+    @property
+    def data(self) -> Any:
+        return SimpleNamespace(params=self.params, tags=self.tags)
+
+
+class Server:
+    """MLflow's server, its client, and its module of `start_run`."""
+
+    def __init__(self) -> None:
+        server = self
+        self.runs: dict[str, Stored] = {}
+        self.active: list[Stored] = []
+
+        class MlflowClient:
+            def create_run(
+                self,
+                experiment_id: str,
+                start_time: int | None = None,
+                tags: Mapping[str, Any] | None = None,
+                run_name: str | None = None,
+            ) -> Stored:
+                run = Stored(tags=dict(tags or {}), name=run_name)
+                run.info = SimpleNamespace(run_id=f"run{len(server.runs)}", status="RUNNING")
+                server.runs[run.info.run_id] = run
+                return run
+
+            def search_runs(
+                self, experiment_ids: list[str], filter_string: str, max_results: int
+            ) -> list[Stored]:
+                wanted = filter_string.split("'")[1]
+                runs = server.runs.values()
+                return [run for run in runs if run.tags.get("caviar.app_run") == wanted]
+
+            def update_run(self, run_id: str, status: str) -> None:
+                server.runs[run_id].info.status = status
+
+            set_terminated = update_run
+
+            def get_run(self, run_id: str) -> Stored:
+                return server.runs[run_id]
+
+            def log_param(self, run_id: str, key: str, value: Any) -> Any:
+                known = server.runs[run_id].params.setdefault(key, str(value))
+                assert known == str(value), "MLflow takes no other value"
+                return value
+
+            def log_batch(self, run_id: str, metrics: Any = (), params: Any = ()) -> None:
+                for param in params:
+                    self.log_param(run_id, param.key, param.value)
+
+        self.client: Any = MlflowClient
+
+    def active_run(self) -> Stored | None:
+        return self.active[-1] if self.active else None
+
+    def end_run(self, status: str) -> None:
+        self.active.pop().info.status = status
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Server:
+    made = Server()
+    to_mlflow.teach(SimpleNamespace(MlflowClient=made.client))
+    tracking = ModuleType("mlflow.tracking")
+    tracking.fluent = made  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "mlflow", ModuleType("mlflow"))
+    monkeypatch.setitem(sys.modules, "mlflow.tracking", tracking)
+    monkeypatch.setitem(sys.modules, "mlflow.tracking.fluent", made)
+    return made
+
+
+def test_each_segment_finds_the_trials_runs_again(server: Server, tmp_path: Path) -> None:
+    for _ in range(2):
+        with tracked(RUN, tmp_path):
+            first = server.client().create_run("0", tags={"mine": "1"})
+            second = server.client().create_run("0", run_name="test")
+            assert first.info.status == second.info.status == "RUNNING"
+        assert first.info.status == second.info.status == "FINISHED"
+    assert [run.name for run in server.runs.values()] == ["trial 3", "test"]
+    assert first.tags == {
+        "mine": "1",
+        "caviar.app_run": RUN.id,
+        "caviar.sweep_name": "digits",
+        "caviar.trial_name": "trial 3",
+    }
+
+
+def test_runs_within_runs_and_outside_of_trials_are_left_alone(
+    server: Server, tmp_path: Path
+) -> None:
+    server.client().create_run("0")
+    with tracked(None, tmp_path, rank=1):
+        server.client().create_run("0")
+    with tracked(RUN, tmp_path):
+        server.client().create_run("0", tags={"mlflow.parentRunId": "run0"})
+    assert not any("caviar.app_run" in run.tags for run in server.runs.values())
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(TrialEnded("stop"), "FINISHED"), (ValueError(), "FAILED")]
+)
+@pytest.mark.parametrize("left_as", ["RUNNING", "FAILED"])
+def test_a_run_ends_as_its_segment_did(
+    server: Server, tmp_path: Path, error: BaseException, status: str, left_as: str
+) -> None:
+    def task() -> None:
+        run = server.client().create_run("0")
+        server.active = [run] if left_as == "RUNNING" else []
+        run.info.status = left_as
+        raise error
+
+    with pytest.raises(type(error)), tracked(RUN, tmp_path):
+        task()
+    run = server.runs["run0"]
+    assert run.info.status == status
+    assert not server.active
+
+
+def test_a_parameter_stays_what_it_was_when_the_run_began(server: Server, tmp_path: Path) -> None:
+    for place in ("a", "b"):
+        with tracked(RUN, tmp_path):
+            client = server.client()
+            run = client.create_run("0")
+            client.log_param(run.info.run_id, "place", place)
+            told = [SimpleNamespace(key="place", value=place), SimpleNamespace(key=place, value=1)]
+            client.log_batch(run.info.run_id, params=told)
+    assert run.params == {"place": "a", "a": "1", "b": "1"}
+
+
+# TensorBoard
+
+
+class SummaryWriter:
+    """As torch's and tensorboardX's."""
+
+    def __init__(self, log_dir: str | None = None, comment: str = "") -> None:
+        self.log_dir, self.closed = log_dir, False
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_a_writer_without_a_folder_writes_into_the_jobs(tmp_path: Path) -> None:
+    kind = type("SummaryWriter", (SummaryWriter,), {"__init__": SummaryWriter.__init__})
+    to_tensorboard.teach(SimpleNamespace(SummaryWriter=kind))
+    assert kind().log_dir is None
+    with tracked(RUN, tmp_path):
+        made = [kind(), kind(None, "x"), kind(log_dir=None), kind("mine"), kind(log_dir="mine")]
+    ours = str(tmp_path / "tensorboard")
+    assert [writer.log_dir for writer in made] == [ours, ours, ours, "mine", "mine"]
+    assert all(writer.closed for writer in made)
+    with tracked(None, tmp_path, rank=1):
+        assert kind().log_dir == str(tmp_path / "tensorboard.1")
