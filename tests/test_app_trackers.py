@@ -1,4 +1,4 @@
-"""The app's own trackers within a trial: which run is whose, and how it ends. Libraries are faked."""
+"""The app's own trackers in a trial: which run is whose, and how it ends. Libraries are faked."""
 
 from __future__ import annotations
 
@@ -55,13 +55,6 @@ def test_what_the_user_has_set_stays(tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert os.environ["WANDB_RUN_GROUP"] == "mine"
         assert os.environ["WANDB_MODE"] == "offline"
         assert os.environ["WANDB_RUN_ID"] == RUN.id
-
-
-def test_only_the_first_rank_has_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    with tracked(None, tmp_path, rank=1):
-        assert os.environ["WANDB_MODE"] == "disabled"
-        assert "WANDB_RUN_ID" not in os.environ
 
 
 def test_an_identity_is_valid_whatever_the_sweep_is_called() -> None:
@@ -125,6 +118,7 @@ class Wandb:
 
     folder: Path
     runs: list[WandbRun] = field(default_factory=list)
+    options: list[dict[str, Any]] = field(default_factory=list)
     torn_down: int = 0
 
     def __post_init__(self) -> None:
@@ -133,6 +127,7 @@ class Wandb:
         self.init: Callable[..., Any] = self._init
 
     def _init(self, **options: Any) -> WandbRun:
+        self.options.append(options)
         if not options.get("reuse"):
             self.runs.append(self.sdk.wandb_run.Run(self.folder))
         return self.runs[-1]
@@ -183,13 +178,17 @@ def test_wandb_reads_the_environment_anew_in_each_segment(wandb: Wandb, tmp_path
     assert wandb.torn_down == 2
 
 
-def test_outside_a_segment_and_in_other_ranks_nothing_is_changed(
-    wandb: Wandb, tmp_path: Path
-) -> None:
-    wandb.init()
+def test_outside_a_segment_nothing_is_changed(wandb: Wandb) -> None:
+    wandb.init(mode="online")
+    assert wandb.runs[0].exits == []
+    assert wandb.options == [{"mode": "online"}]
+
+
+def test_only_the_first_rank_has_a_run(wandb: Wandb, tmp_path: Path) -> None:
     with tracked(None, tmp_path, rank=1):
-        wandb.init()
-    assert [run.exits for run in wandb.runs] == [[], []]
+        assert "WANDB_RUN_ID" not in os.environ
+        wandb.init(mode="online")
+    assert wandb.options == [{"mode": "disabled"}]
 
 
 def test_a_run_that_is_asked_for_twice_goes_on_once(

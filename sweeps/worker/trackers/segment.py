@@ -6,7 +6,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -115,11 +115,12 @@ def current() -> Tracked | None:
 def tracked(run: AppRun | None, folder: Path, rank: int = 0) -> Iterator[None]:
     """The surroundings of a segment for trackers; whoever entered it restores the environment.
 
-    What a user has set in the environment stays, but that the other ranks have no W&B run.
+    What a user has set in the environment stays.
     """
     global _current
     _begin_anew()
-    os.environ.update(_environment(run, folder, os.environ))
+    for name, value in (run.environment(folder) if run else {}).items():
+        os.environ.setdefault(name, value)
     _current = here = Tracked(run=run, folder=folder, rank=rank)
     failed = True
     try:
@@ -133,12 +134,6 @@ def tracked(run: AppRun | None, folder: Path, rank: int = 0) -> Iterator[None]:
             here.end(failed=failed)
         finally:
             _current = None
-
-
-def _environment(run: AppRun | None, folder: Path, known: Mapping[str, str]) -> dict[str, str]:
-    if run is None:
-        return {"WANDB_MODE": "disabled"}
-    return {k: v for k, v in run.environment(folder).items() if k not in known}
 
 
 def _begin_anew() -> None:

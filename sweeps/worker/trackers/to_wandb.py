@@ -31,8 +31,10 @@ def _taking_part(init: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(init)
     def begin(*args: Any, **options: Any) -> Any:
         here = current()
-        if here is None or here.run is None:
+        if here is None:
             return init(*args, **options)
+        if here.run is None:  # as W&B advises: the first process alone tracks
+            return init(*args, **{**options, "mode": "disabled"})
         _wait_for_a_name(Path(options.get("dir") or os.environ["WANDB_DIR"]) / "wandb")
         run = init(*args, **options)
         is_new = here.at_end(run, lambda failed: run.finish(exit_code=int(failed)))
