@@ -178,6 +178,16 @@ def test_wandb_reads_the_environment_anew_in_each_segment(wandb: Wandb, tmp_path
     assert wandb.torn_down == 2
 
 
+def test_a_session_that_ends_badly_fails_no_later_trial(
+    wandb: Wandb, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    wandb.teardown = lambda: sys.exit(1)  # type: ignore[method-assign]
+    with tracked(RUN, tmp_path):
+        wandb.init()
+    assert wandb.runs[0].exits == [0]
+    assert "last session did not end" in caplog.text
+
+
 def test_outside_a_segment_nothing_is_changed(wandb: Wandb) -> None:
     wandb.init(mode="online")
     assert wandb.runs[0].exits == []

@@ -90,7 +90,8 @@ def test_a_key_that_is_added_passes(start: Any) -> None:
 def test_promoted_resumed_and_tried_again_a_trial_is_given_its_checkpoint(
     sweep: Any, tmp_path: Path
 ) -> None:
-    few = ("hydra.sweeper.num_samples=6", "hydra.sweeper.max_concurrent_trials=1")
+    first = ", ".join(f"{{x: {2 + number / 10}}}" for number in range(6))
+    few = ("hydra.sweeper.num_samples=6", f"hydra.sweeper.initial=[{first}]")
     swept = sweep(*ASHA, KEY, *few)
     assert swept.code == 0, swept.err
     best = swept.trials.best

@@ -139,5 +139,9 @@ def tracked(run: AppRun | None, folder: Path, rank: int = 0) -> Iterator[None]:
 def _begin_anew() -> None:
     """Let W&B read the environment: it does so once in its session, and reuses that."""
     teardown = getattr(sys.modules.get("wandb"), "teardown", None)
-    if teardown is not None:
+    if teardown is None:
+        return
+    try:
         teardown()
+    except (Exception, SystemExit):  # W&B's process was gone: no fault of this segment's
+        log.exception("W&B's last session did not end as it should")
