@@ -14,8 +14,8 @@ import pytest
 
 from sweeps.session import TrialEnded
 from sweeps.worker.slate import when_imported
-from sweeps.worker.trackers import to_mlflow, to_tensorboard, to_wandb
-from sweeps.worker.trackers.segment import AppRun, current, identity, tracked
+from sweeps.worker.trackers import to_mlflow, to_tensorboard, to_wandb, tracked
+from sweeps.worker.trackers.segment import AppRun, current, identity
 from sweeps.worker.trackers.to_wandb import _wait_for_a_name
 
 RUN = AppRun.of_trial("digits-18f", "digits", 3)
@@ -385,6 +385,14 @@ def test_a_run_ends_as_its_segment_did(
         task()
     run = server.runs["run0"]
     assert run.info.status == status
+    assert not server.active
+
+
+def test_a_run_that_the_app_found_by_itself_is_ended_too(server: Server, tmp_path: Path) -> None:
+    mine = server.client().create_run("0")
+    with tracked(RUN, tmp_path):
+        server.active = [mine]
+    assert mine.info.status == "FINISHED"
     assert not server.active
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from sweeps.session import TrialEnded
-from sweeps.worker.trackers import attend
-from sweeps.worker.trackers.segment import AppRun, tracked
+from sweeps.worker.trackers import attend, tracked
+from sweeps.worker.trackers.segment import AppRun
 from sweeps.worker.trackers.wandb_file import last_step
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # of the libraries

@@ -90,8 +90,8 @@ def test_a_key_that_is_added_passes(start: Any) -> None:
 def test_promoted_resumed_and_tried_again_a_trial_is_given_its_checkpoint(
     sweep: Any, tmp_path: Path
 ) -> None:
-    first = ", ".join(f"{{x: {2 + number / 10}}}" for number in range(6))
-    few = ("hydra.sweeper.num_samples=6", f"hydra.sweeper.initial=[{first}]")
+    first = ", ".join(f"{{x: {2 + number / 10}}}" for number in range(9))
+    few = ("hydra.sweeper.num_samples=9", f"hydra.sweeper.initial=[{first}]")
     swept = sweep(*ASHA, KEY, *few)
     assert swept.code == 0, swept.err
     best = swept.trials.best
@@ -106,10 +106,10 @@ def test_promoted_resumed_and_tried_again_a_trial_is_given_its_checkpoint(
     assert yaml.safe_load((job / ".hydra" / "config.yaml").read_text())["ckpt_path"] is None
     assert "ckpt_path" not in (job / ".hydra" / "overrides.yaml").read_text()
 
-    more = "hydra.sweeper.num_samples=18"
+    more = "hydra.sweeper.num_samples=15"
     longer = sweep.caviar("resume", str(swept.folder.path), KEY, more)
     assert longer.code == 0, longer.err
-    went_on = [n for n in range(6) if (longer.job(n, 2) / ".hydra").exists()]
+    went_on = [n for n in range(9) if (longer.job(n, 2) / ".hydra").exists()]
     assert went_on, "a trial that was paused under the first driver went on under the second"
     for number in went_on:
         began = Path(longer.read(number, "began_from", run=2).split()[0])

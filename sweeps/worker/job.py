@@ -37,7 +37,8 @@ from sweeps.secrets import masked_values
 from sweeps.storage.folder import OUTPUT
 from sweeps.worker.continuing import note, set_all
 from sweeps.worker.slate import Generators, keeping_loggers
-from sweeps.worker.trackers.segment import AppRun, tracked
+from sweeps.worker.trackers import tracked
+from sweeps.worker.trackers.segment import AppRun
 
 
 class JobRunner:

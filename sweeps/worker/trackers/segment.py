@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-
-from sweeps.session import TrialEnded
 
 log = logging.getLogger(__name__)
 
@@ -112,36 +108,11 @@ def current() -> Tracked | None:
 
 
 @contextmanager
-def tracked(run: AppRun | None, folder: Path, rank: int = 0) -> Iterator[None]:
-    """The surroundings of a segment for trackers; whoever entered it restores the environment.
-
-    What a user has set in the environment stays.
-    """
+def entered(here: Tracked) -> Iterator[None]:
+    """Within it that segment is the current one."""
     global _current
-    _begin_anew()
-    for name, value in (run.environment(folder) if run else {}).items():
-        os.environ.setdefault(name, value)
-    _current = here = Tracked(run=run, folder=folder, rank=rank)
-    failed = True
+    _current = here
     try:
         yield
-        failed = False
-    except TrialEnded:
-        failed = False
-        raise
     finally:
-        try:
-            here.end(failed=failed)
-        finally:
-            _current = None
-
-
-def _begin_anew() -> None:
-    """Let W&B read the environment: it does so once in its session, and reuses that."""
-    teardown = getattr(sys.modules.get("wandb"), "teardown", None)
-    if teardown is None:
-        return
-    try:
-        teardown()
-    except (Exception, SystemExit):  # W&B's process was gone: no fault of this segment's
-        log.exception("W&B's last session did not end as it should")
+        _current = None

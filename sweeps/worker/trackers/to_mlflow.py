@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -85,14 +86,16 @@ def _tags(run: AppRun, ours: str) -> dict[str, str]:
 
 def _end(client: Any, run_id: str, *, failed: bool) -> None:
     """End a run as its segment ended; `with mlflow.start_run()` takes a pause for a failure."""
-    from mlflow.tracking import fluent
-
-    status = _FAILED if failed else _FINISHED
-    while fluent.active_run() is not None:
-        fluent.end_run(status)
     stands = client.get_run(run_id).info.status
     if stands == _RUNNING or (stands == _FAILED and not failed):
-        client.set_terminated(run_id, status)
+        client.set_terminated(run_id, _FAILED if failed else _FINISHED)
+
+
+def end_active(failed: bool) -> None:
+    """End what `mlflow.start_run` began and nobody ended, whoever created it."""
+    fluent = sys.modules.get("mlflow.tracking.fluent")
+    while fluent is not None and fluent.active_run() is not None:
+        fluent.end_run(_FAILED if failed else _FINISHED)
 
 
 # A parameter stays what it was when the run began: MLflow takes no other value, and raises. One

@@ -7,7 +7,9 @@ the steps are counted on here. So both drop a step that is trained again: its fi
 from __future__ import annotations
 
 import functools
+import logging
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -18,6 +20,8 @@ from sweeps.session import TrialEnded
 from sweeps.worker.trackers.segment import Tracked, current
 from sweeps.worker.trackers.wandb_file import last_step
 
+log = logging.getLogger(__name__)
+
 
 def teach(wandb: Any) -> None:
     """Take part in `wandb.init`, and in leaving a `with` block of a run."""
@@ -25,6 +29,17 @@ def teach(wandb: Any) -> None:
         wandb.init = _taking_part(wandb.init)
         run = wandb.sdk.wandb_run.Run
         run.__exit__ = _leaving(run.__exit__)
+
+
+def begin_anew() -> None:
+    """Let W&B read the environment: it does so once in its session, and reuses that."""
+    teardown = getattr(sys.modules.get("wandb"), "teardown", None)
+    if teardown is None:
+        return
+    try:
+        teardown()
+    except (Exception, SystemExit):  # its process was gone: no fault of this segment's
+        log.exception("W&B's last session did not end as it should")
 
 
 def _taking_part(init: Callable[..., Any]) -> Callable[..., Any]:
@@ -35,7 +50,7 @@ def _taking_part(init: Callable[..., Any]) -> Callable[..., Any]:
             return init(*args, **options)
         if here.run is None:  # as W&B advises: the first process alone tracks
             return init(*args, **{**options, "mode": "disabled"})
-        _wait_for_a_name(Path(options.get("dir") or os.environ["WANDB_DIR"]) / "wandb")
+        _wait_for_a_name(Path(options.get("dir") or os.environ.get("WANDB_DIR", ".")) / "wandb")
         run = init(*args, **options)
         is_new = here.at_end(run, lambda failed: run.finish(exit_code=int(failed)))
         if is_new and run.offline and not run.disabled:
