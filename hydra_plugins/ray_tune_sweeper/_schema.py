@@ -107,6 +107,9 @@ class RayTuneConf:
     tracking: Any = None
     """Where else trials are told: `tensorboard`, `mlflow`, `wandb`, a list of them, or a mapping to
     their options."""
+    notify: Any = None
+    """Who is told of the sweep's end, its failure and a new best: `{webhook: ADDRESS}` or
+    `{command: LINE}`."""
     dry_run: bool = False
     """Show the space, three composed trials, the rungs and the slots, and end."""
     resume: Any = False

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from cluster.bucket import Bucket, is_url
 from sweeps.core.budget import Budget
 from sweeps.core.fidelity import Fidelity
+from sweeps.core.notification import Notification, parse_notification
 from sweeps.core.tracking import Tracking, parse_tracking
 from sweeps.errors import ConfigError, did_you_mean
 from sweeps.journal.objective import Objective
@@ -63,6 +64,7 @@ class Settings:
     resources: str | Mapping[str, float]
     teardown_timeout_s: float
     tracking: Sequence[Tracking]
+    notification: Notification | None
     export: bool
     dry_run: bool
     resume: bool | Literal["auto"]
@@ -111,6 +113,7 @@ class Settings:
             resources=_resources(options["resources"]),
             teardown_timeout_s=_at_least(options, "teardown_timeout_s", 0),
             tracking=parse_tracking(options["tracking"]),
+            notification=parse_notification(options["notify"]),
             export=bool(options["export"]),
             dry_run=bool(options["dry_run"]),
             resume=_resume(options),

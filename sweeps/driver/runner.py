@@ -27,6 +27,7 @@ from sweeps.core.limits import Limits, check_grows
 from sweeps.core.memory import ADVICE, OUT_OF_MEMORY
 from sweeps.core.state import EventLog, Listener
 from sweeps.core.tracking import check_installed
+from sweeps.driver.notify import notifying
 from sweeps.driver.progress import Progress
 from sweeps.driver.retention import Retention
 from sweeps.driver.shared_storage import check_storage
@@ -132,9 +133,15 @@ def run_between(
     else:
         folder.begin()
     try:
-        with _telling_refusals(folder.path), Lease(folder.lease) as lease, _log_to(folder):
+        console = make_console(stderr=True)
+        with (
+            _telling_refusals(folder.path),
+            Lease(folder.lease) as lease,
+            _log_to(folder),
+            notifying(plan, console) as notifier,
+        ):
             try:
-                _drive(plan, lease, make_console(stderr=True), begin)
+                _drive(plan, lease, console, begin, [] if notifier is None else [notifier])
             except KeyboardInterrupt:
                 if has_journal(folder):
                     hand_back(plan, export=False)
@@ -147,7 +154,13 @@ def run_between(
         folder.remove_if_empty()
 
 
-def _drive(plan: Plan, lease: Lease, console: Console, begin: Callable[..., None]) -> None:
+def _drive(
+    plan: Plan,
+    lease: Lease,
+    console: Console,
+    begin: Callable[..., None],
+    listeners: Sequence[Listener],
+) -> None:
     """Open the journal, connect to Ray and run lanes until the sweep is over."""
     history = list(read_events(plan.folder)) if has_journal(plan.folder) else []
     check_grows(plan.num_samples, sum(isinstance(event, Asked) for event in history))
@@ -182,7 +195,7 @@ def _drive(plan: Plan, lease: Lease, console: Console, begin: Callable[..., None
             contextlib.closing(open_journal(plan.folder, check=lease.check)) as journal,
             LiveTables(plan.folder, history, check=lease.check) as tables,
         ):
-            engine = _engine(plan, journal, [retention, progress, tables, feeds])
+            engine = _engine(plan, journal, [retention, progress, tables, feeds, *listeners])
             engine.open(history, name=plan.folder.name, known=known)
             with _closing(engine) as close, progress:
                 close(run_lanes(plan, engine, each, interrupted=signalled, check=check_head))

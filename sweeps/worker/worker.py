@@ -8,10 +8,11 @@ import os
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import ray
 from hydra.errors import InstantiationException
+from omegaconf import DictConfig, OmegaConf
 
 from cluster.bucket import BucketError
 from sweeps import session
@@ -20,6 +21,7 @@ from sweeps.planning.app import load_app
 from sweeps.planning.compose import Base, apply
 from sweeps.planning.relocate import Move
 from sweeps.searchers.base import trial_seed
+from sweeps.secrets import masked_error
 from sweeps.storage.disk import STORAGE, cannot_be_written
 from sweeps.storage.folder import SweepFolder
 from sweeps.worker.continuing import continued
@@ -49,6 +51,8 @@ class Worker:
         folder = SweepFolder(settings.folder, settings.remote)
         self._recorder = Recorder(folder, settings.resources)
         self._bases: dict[str, Base] = {}
+        self._config: DictConfig | None = None
+        """Of the segment that came last."""
         _spare_the_collector()
 
     def train(
@@ -73,6 +77,7 @@ class Worker:
             job_id=f"{settings.name}_{job.trial}",
             main=self._module,
         )
+        self._config = config
         seed, data = trial_seed(settings.seed, job.trial), dict[str, str]()
         with (
             staged(job, send, settings.remote) as files,
@@ -110,6 +115,12 @@ class Worker:
         _, _, _, *parts = job.folder.relative_to(settings.folder).parts  # trials/N/RUN
         return AppRun.of_trial(settings.identity, settings.group, job.trial, *parts)
 
+    def raised(self, job: Job, error: BaseException) -> Raised:
+        """What to tell the driver of a task that raised, the config's secrets kept."""
+        config = {} if self._config is None else OmegaConf.to_container(self._config)
+        text = masked_error(traceback_of(error), cast(dict[str, Any], config))
+        return Raised(trial=job.trial, error=text, cause=_cause(error, job.folder))
+
     @contextlib.contextmanager
     def _recording(
         self, files: Staged, seed: int, data: dict[str, str], rank: int
@@ -139,14 +150,9 @@ def _session(entered: session.Session) -> Iterator[None]:
         session.end()
 
 
-def raised(job: Job, error: BaseException) -> Raised:
-    """What to tell the driver of a task that raised."""
-    return Raised(trial=job.trial, error=traceback_of(error), cause=_cause(error, job.folder))
-
-
 def traceback_of(error: BaseException) -> str:
-    """An exception as Python prints it."""
-    return "".join(traceback.format_exception(error))
+    """An exception as Python prints it, the environment's secrets kept."""
+    return masked_error("".join(traceback.format_exception(error)), os.environ)
 
 
 def _cause(error: BaseException, folder: Path) -> str:
