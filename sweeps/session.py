@@ -200,15 +200,16 @@ def report(
         metrics: Numbers by name; one of them is the sweep's `hydra.sweeper.metric`.
         step: How far the training is (usually the epoch, from 1): an integer that never falls. A
             trial that goes on from a checkpoint goes on at its own step.
-        checkpoint: A folder from which the trial can go on at this step. Without one the trial is
-            never paused. It is copied, unless it is `checkpoint_folder(step)` already; older ones
-            of the trial are deleted, but for the newest and the best, and these too once nothing
-            needs them. Or a function that writes such a folder: it is called where the trial may
-            be paused and every ten seconds, and not outside a sweep.
+        checkpoint: A folder, or a file, from which the trial can go on at this step. Without one
+            the trial is never paused. It is copied, unless it is `checkpoint_folder(step)`, or the
+            file in it, already; older ones of the trial are deleted, but for the newest and the
+            best, and these too once nothing needs them. Or a function that writes such a folder:
+            it is called where the trial may be paused and every ten seconds, and not outside a
+            sweep.
 
     Raises:
         TypeError: A metric is not a number, or `step` is not an integer.
-        ValueError: `step` is negative, or the checkpoint is not a folder.
+        ValueError: `step` is negative, or the checkpoint is not there.
         TrialEnded: The scheduler pauses or stops the trial. Let it pass.
     """
     clean = {name: number(name, value) for name, value in metrics.items()}
@@ -236,10 +237,12 @@ def _checkpoint(
         shutil.rmtree(folder, ignore_errors=True)
         folder.parent.mkdir(parents=True, exist_ok=True)
         given(folder)
+        if not folder.is_dir():
+            raise ValueError(f"checkpoint is a function; it must make {str(folder)!r} a folder")
     else:
         folder = Path(given)
-    if not folder.is_dir():
-        raise ValueError(f"checkpoint is {str(folder)!r}; it must be an existing folder")
+    if not folder.exists():
+        raise ValueError(f"checkpoint is {str(folder)!r}; it must be an existing folder or file")
     session.note_written()
     return _keep(session, step, folder)
 
@@ -278,14 +281,19 @@ def number(name: str, value: object) -> float:
     return float(value)
 
 
-def _keep(session: Session, step: int, folder: Path) -> Path:
+def _keep(session: Session, step: int, given: Path) -> Path:
     """Put a checkpoint in its place, durably: the journal must never name one that is not there."""
     place = session.job_folder / "checkpoints" / f"{step:06d}"
+    folder = given.parent if given.is_file() else given
     if folder.resolve() != place.resolve():
         shutil.rmtree(place, ignore_errors=True)
         partial = place.with_name(f"{place.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
-        shutil.copytree(folder, partial)
+        if given.is_file():
+            partial.mkdir(parents=True)
+            shutil.copy2(given, partial)
+        else:
+            shutil.copytree(given, partial)
         sync_tree(partial)
         partial.rename(place)
     else:

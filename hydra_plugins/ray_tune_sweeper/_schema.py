@@ -99,6 +99,9 @@ class RayTuneConf:
     """Seconds that a task may take to unwind when it is stopped; then its process is ended."""
     keep_checkpoints: int = 1
     """Of so many best trials the checkpoint stays on disk, beside those that may go on."""
+    checkpoint_key: Any = None
+    """A key of the app's config that takes the path of the checkpoint to go on from: `ckpt_path`.
+    At a fresh start it stays as it is."""
     export: bool = True
     """Whether the best model is exported at the end."""
     tracking: Any = None

@@ -206,6 +206,15 @@ class Composer:
         """
         Checks(self._space, self._groups, lambda values: self.base(values).config).run()
 
+    def check_takes(self, key: str, value: Any) -> None:
+        """See that every config composed so far takes a value for a key.
+
+        Raises:
+            ConfigError: One has no such key, or its schema refuses the value.
+        """
+        for base in self._bases.values():
+            set_value(base.config(), key, value)
+
     def target_modules(self) -> list[str]:
         """The modules of the `_target_`s in the configs composed so far."""
         return target_modules(base.config() for base in self._bases.values())

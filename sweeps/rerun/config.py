@@ -64,6 +64,12 @@ class Recorded:
         """Those of the app's config."""
         return _texts(self.hydra.overrides.task)
 
+    @property
+    def checkpoint_key(self) -> str | None:
+        """`hydra.sweeper.checkpoint_key`, if the sweep had one."""
+        key: str | None = self.hydra.sweeper.get("checkpoint_key")
+        return key
+
     def search_path(self, move: Move) -> ConfigSearchPath:
         """Where Hydra found its configs, moved to where the project is now."""
         path = ConfigSearchPathImpl()

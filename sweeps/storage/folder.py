@@ -207,6 +207,11 @@ class SweepFolder:
         return self.path / "retest.yaml"
 
     @property
+    def retested(self) -> str | None:
+        """Of a retest: the name of its sweep."""
+        return self.storage.rpartition("/")[2] if self.roster.exists() else None
+
+    @property
     def looks(self) -> Path:
         """When the test data was looked at; in a bucket a folder. See `sweeps.retest.looks`."""
         return self.path / ("looks.jsonl" if self.remote is None else "looks")

@@ -52,7 +52,7 @@ class Generators:
 class _Herald(MetaPathFinder):
     """Calls back when a module has been imported for the first time."""
 
-    def __init__(self, name: str, callback: Callable[[ModuleType], None]) -> None:
+    def __init__(self, name: str, callback: Callable[[ModuleType], object]) -> None:
         self._name = name
         self._callback = callback
         self._looking = False
@@ -81,6 +81,15 @@ class _Herald(MetaPathFinder):
 
             spec.loader.exec_module = execute_and_call  # type: ignore[method-assign]
         return spec
+
+
+def when_imported(name: str, callback: Callable[[ModuleType], object]) -> None:
+    """Call back with a module: now if it is there, else as soon as it has been imported."""
+    module = sys.modules.get(name)
+    if module is not None:
+        callback(module)
+    else:
+        sys.meta_path.insert(0, _Herald(name, callback))
 
 
 _OF_THE_NODES_JOB = ("SLURM_", "SLURMD_", "PMI_", "PMIX_")

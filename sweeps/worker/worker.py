@@ -24,12 +24,15 @@ from sweeps.searchers.base import trial_seed
 from sweeps.secrets import masked_error
 from sweeps.storage.disk import STORAGE, cannot_be_written
 from sweeps.storage.folder import SweepFolder
+from sweeps.worker.continuing import continued
 from sweeps.worker.job import JobRunner
 from sweeps.worker.messages import Job, LaneSettings, Raised
 from sweeps.worker.process_group import World, process_group
 from sweeps.worker.recorder import Recorder
 from sweeps.worker.slate import preload, trial_environment
 from sweeps.worker.stage import Staged, staged
+from sweeps.worker.trackers import attend
+from sweeps.worker.trackers.segment import AppRun
 
 
 class Worker:
@@ -41,6 +44,7 @@ class Worker:
         _clear_environment(gpus=settings.resources.gpus)
         move = Move.to_this_node(settings.app)
         app, search_path = move.app(settings.app), move.search_path(settings.search_path)
+        attend()
         task, self._module = load_app(app)
         preload(settings.preload)
         self._runner = JobRunner(app, task, search_path, move)
@@ -96,7 +100,20 @@ class Worker:
             ),
             process_group(world, store) if world else contextlib.nullcontext(),
         ):
-            return self._runner.run(config, files.folder, seed=seed, rank=rank)
+            return self._runner.run(
+                config,
+                files.folder,
+                seed=seed,
+                rank=rank,
+                run=None if rank else self._run(job),
+                continued=continued(settings.checkpoint_key, files.checkpoint),
+            )
+
+    def _run(self, job: Job) -> AppRun:
+        """The run of the app's own tracker."""
+        settings = self._settings
+        _, _, _, *parts = job.folder.relative_to(settings.folder).parts  # trials/N/RUN
+        return AppRun.of_trial(settings.identity, settings.group, job.trial, *parts)
 
     def raised(self, job: Job, error: BaseException) -> Raised:
         """What to tell the driver of a task that raised, the config's secrets kept."""
