@@ -35,7 +35,7 @@ from sweeps.planning.app import App, TaskFunction
 from sweeps.planning.relocate import Move
 from sweeps.secrets import masked_values
 from sweeps.storage.folder import OUTPUT
-from sweeps.worker.slate import Generators, keeping_loggers
+from sweeps.worker.slate import Generators, closing_bars, keeping_loggers, reset_accelerate
 
 
 class JobRunner:
@@ -68,6 +68,7 @@ class JobRunner:
         context = HydraContext(config_loader=self._loader, callbacks=Callbacks(config))
         with _surroundings(self._app, config, _of_rank(folder / OUTPUT, rank)):
             self._generators.reset(seed)
+            reset_accelerate()
             return _run_job(self._task, config, folder, context, rank)
 
 
@@ -206,7 +207,7 @@ def _surroundings(app: App, config: DictConfig, output: Path) -> Iterator[None]:
     if os.path.isdir(app.cwd):
         os.chdir(app.cwd)
     try:
-        with keeping_loggers(), _output_to(output):
+        with keeping_loggers(), _output_to(output), closing_bars():
             yield
     finally:
         sys.argv = argv
