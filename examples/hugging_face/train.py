@@ -1,7 +1,7 @@
 """A small transformer, trained from nothing by the Hugging Face Trainer.
 
-    python train.py
-    caviar sweep train.py +hparams=lab
+python train.py
+caviar sweep train.py +hparams=lab
 """
 
 import hydra

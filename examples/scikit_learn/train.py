@@ -1,7 +1,7 @@
 """A linear classifier of scikit-learn's, trained epoch by epoch on handwritten digits.
 
-    python train.py
-    caviar sweep train.py +hparams=lab
+python train.py
+caviar sweep train.py +hparams=lab
 """
 
 from pathlib import Path

@@ -1,7 +1,7 @@
 """Boosted trees on handwritten digits; a sweep's steps are boosting rounds.
 
-    python train.py
-    caviar sweep train.py +hparams=lab
+python train.py
+caviar sweep train.py +hparams=lab
 """
 
 from pathlib import Path

@@ -30,7 +30,7 @@ _ADDED = ("_runtime", "_per_second", "_preparation_time", "epoch")
 """How the names end of what the Trainer adds to an evaluation's metrics: no result, or the step."""
 
 
-class SweepCallback(TrainerCallback):  # type: ignore[misc]
+class SweepCallback(TrainerCallback):
     """Reports what `transformers.Trainer` evaluates while it trains; nothing outside a sweep.
 
     ```python
@@ -68,12 +68,7 @@ class SweepCallback(TrainerCallback):  # type: ignore[misc]
         self._metrics, self._save, self._reported = {}, None, _step(args, state)
 
     def on_evaluate(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        metrics: Mapping[str, Any],
-        **_: Any,
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any
     ) -> None:
         """Remember the metrics, and ask for a checkpoint where one is due.
 
@@ -86,7 +81,7 @@ class SweepCallback(TrainerCallback):  # type: ignore[misc]
             self._save = _Save(step, args, state, control)
         self._metrics |= {
             name: float(value)
-            for name, value in metrics.items()
+            for name, value in given["metrics"].items()
             if isinstance(value, int | float) and not name.endswith(_ADDED)
         }
 
@@ -163,7 +158,7 @@ class _Save:
 
     def taken(self, args: TrainingArguments, state: TrainerState) -> Path:
         """The checkpoint, which every rank has written its part of."""
-        written = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        written = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
         self.given_up(args)
         _meet()
         if self._is_ours:

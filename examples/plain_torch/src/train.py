@@ -1,7 +1,7 @@
 """Handwritten digits, and a training loop as one writes it oneself.
 
-    python src/train.py
-    caviar sweep src/train.py +hparams=lab
+python src/train.py
+caviar sweep src/train.py +hparams=lab
 """
 
 from pathlib import Path
