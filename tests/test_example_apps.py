@@ -1,4 +1,4 @@
-"""The apps under examples/: each by itself, and swept with promotion, as its README would be."""
+"""The apps under examples/: each by itself, and swept with promotion."""
 
 from __future__ import annotations
 
@@ -72,3 +72,16 @@ def test_bad_trials_stop_early_and_good_ones_go_on_exactly(
     more = sweep.caviar("resume", place, "hydra.sweeper.num_samples=7")
     assert more.code == 0, more.err
     assert len(more.trials) == 7
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("name", ["hugging_face/train.py"])
+def test_a_trainer_in_two_ranks_pauses_and_goes_on(app: Path, name: str, sweep: Any) -> None:
+    two = ["hydra.sweeper.resources={workers: 2}", "hydra.sweeper.num_samples=3"]
+    swept = sweep(str(app), "+hparams=lab", MAX_T, *two, *SMALL[name])
+
+    assert swept.code == 0, swept.err
+    promoted = next(trial for trial in swept.trials if trial.promotions)
+    assert sorted(promoted.reports) == [1, 2, 3]
+    kept = {path.name for path in (swept.job(promoted.number) / "checkpoints").glob("*/*")}
+    assert {"rng_state_0.pth", "rng_state_1.pth", "optimizer.pt"} <= kept

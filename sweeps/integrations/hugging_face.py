@@ -58,6 +58,7 @@ class SweepCallback(TrainerCallback):
         Raises:
             RuntimeError: It begins anew.
         """
+        self._metrics = None
         if not session.in_sweep():
             return
         if session.get_checkpoint() is not None and not state.global_step:
