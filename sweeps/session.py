@@ -99,10 +99,15 @@ class Session:
         self.save_soon = False
         """Whether the next checkpoint is worth its time, whatever came before."""
 
+    def passes_rung(self, step: int) -> bool:
+        """Whether a rung lies at a step, or on the way there."""
+        return any(self._step < rung <= step for rung in self.rungs)
+
     def reach(self, step: int) -> bool:
         """Come to a step; whether a rung lies there, or on the way."""
-        passed, self._step = self._step, step
-        return any(passed < rung <= step for rung in self.rungs)
+        at_rung = self.passes_rung(step)
+        self._step = step
+        return at_rung
 
     def is_due(self, *, at_rung: bool) -> bool:
         """Whether a checkpoint is worth its time: at a rung, and after some seconds without."""
@@ -162,6 +167,14 @@ def checkpoint_folder(step: int) -> Path | None:
     elsewhere is copied here first.
     """
     return _session.job_folder / "checkpoints" / f"{step:06d}" if _session else None
+
+
+def is_checkpoint_due(step: int) -> bool:
+    """Whether a checkpoint of `step` is worth its time: at a rung, and every ten seconds.
+
+    For what must be told to write one before it is reported; False outside a sweep.
+    """
+    return _session is not None and _session.is_due(at_rung=_session.passes_rung(step))
 
 
 def record_data(name: str, of: str | bytes | os.PathLike[str]) -> None:

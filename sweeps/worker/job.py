@@ -36,7 +36,7 @@ from sweeps.planning.relocate import Move
 from sweeps.secrets import masked_values
 from sweeps.storage.folder import OUTPUT
 from sweeps.worker.continuing import note, set_all
-from sweeps.worker.slate import Generators, keeping_loggers
+from sweeps.worker.slate import Generators, closing_bars, keeping_loggers, reset_accelerate
 from sweeps.worker.trackers import tracked
 from sweeps.worker.trackers.segment import AppRun
 
@@ -85,6 +85,7 @@ class JobRunner:
             tracked(run, folder, rank),
         ):
             self._generators.reset(seed)
+            reset_accelerate()
             return _run_job(self._task, config, folder, context, rank, continued or {})
 
 
@@ -230,7 +231,7 @@ def _surroundings(app: App, config: DictConfig, output: Path) -> Iterator[None]:
     if os.path.isdir(app.cwd):
         os.chdir(app.cwd)
     try:
-        with keeping_loggers(), _output_to(output):
+        with keeping_loggers(), _output_to(output), closing_bars():
             yield
     finally:
         sys.argv = argv

@@ -19,6 +19,8 @@ PAGES = (
     "tutorial",
     "your_app",
     "your_trackers",
+    "plain_torch",
+    "hugging_face",
     "early_stopping",
     "resume",
     "searching",
@@ -30,7 +32,7 @@ PAGES = (
     "from_ray_tune",
 )
 RUN = [ROOT / "README.md", *(DOCS / f"{name}.md" for name in PAGES)]
-CHECKOUT = ("conf", "sweeps", "models", "cluster", "hydra_plugins", "pyproject.toml")
+CHECKOUT = ("conf", "examples", "sweeps", "models", "cluster", "hydra_plugins", "pyproject.toml")
 LIMIT_S = 1500
 SKIPPED = {
     "make ": "sets up an environment, which takes gigabytes",
