@@ -21,6 +21,7 @@ ROOMS = [
     "storage",
     "journal",
     "session",
+    "integrations",
     "render",
     "searchers",
     "results",

@@ -1,0 +1,67 @@
+"""A network for Lightning that trains in moments, and an environment that has caviar's callback."""
+
+from __future__ import annotations
+
+import tomllib
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, TensorDataset
+
+PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
+
+
+def put_metadata(folder: Path) -> Path:
+    """Write caviar's entry points as an installation has them; put the folder first on the path."""
+    points = tomllib.loads(PYPROJECT.read_text())["project"]["entry-points"]
+    info = folder / "caviar-0.1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: caviar\nVersion: 0.1.0\n")
+    lines = [
+        f"[{group}]\n" + "".join(f"{name} = {value}\n" for name, value in named.items())
+        for group, named in points.items()
+    ]
+    (info / "entry_points.txt").write_text("\n".join(lines))
+    return folder
+
+
+def module_class(pl) -> type:
+    """A network with dropout, momentum and a plateau schedule: all that can be lost in a pause."""
+
+    class Net(pl.LightningModule):
+        def __init__(self, lr: float = 0.02, optimizer=partial(torch.optim.SGD, momentum=0.9)):
+            super().__init__()
+            self.save_hyperparameters(logger=False)
+            self.layers = torch.nn.Sequential(
+                torch.nn.Linear(4, 8), torch.nn.Dropout(0.5), torch.nn.Linear(8, 1)
+            )
+            self.seen = []
+
+        def training_step(self, batch, batch_idx):
+            self.seen.append((self.current_epoch, float(batch[0].sum())))
+            loss = F.mse_loss(self.layers(batch[0]), batch[1])
+            self.log("train/loss", loss, on_step=False, on_epoch=True)
+            return loss
+
+        def validation_step(self, batch, batch_idx):
+            self.log("val/loss", F.mse_loss(self.layers(batch[0]), batch[1]))
+
+        def configure_optimizers(self):
+            optimizer = self.hparams.optimizer(self.parameters(), lr=self.hparams.lr)
+            schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(
+                optimizer, mode="max", factor=0.5, patience=0
+            )
+            return {
+                "optimizer": optimizer,
+                "lr_scheduler": {"scheduler": schedule, "monitor": "val/loss"},
+            }
+
+    return Net
+
+
+def loader(*, shuffle: bool) -> DataLoader:
+    generator = torch.Generator().manual_seed(5)
+    x = torch.randn(24, 4, generator=generator)
+    return DataLoader(TensorDataset(x, x.sum(1, keepdim=True)), batch_size=8, shuffle=shuffle)
