@@ -118,7 +118,7 @@ def test_outside_a_sweep_a_trainer_is_as_it_was(tmp_path: Path) -> None:
 def resumed(segment, driver: Driver, tmp_path: Path, at: int, **arguments: Any) -> tuple[Any, Any]:
     """A Trainer and its network after a pause and a second segment."""
     driver.pauses_at = at
-    segment()
+    segment(always=True)
     first = module_class(pl)()
     with pytest.raises(session.TrialEnded):
         fit(make_trainer(tmp_path / "app", **arguments), first)
@@ -181,3 +181,213 @@ def test_the_apps_own_callbacks_go_on_over_a_pause(
     assert Path(again[0].best_model_path).is_file()
     assert again[1].stopped_epoch == whole.early_stopping_callback.stopped_epoch
     assert driver.steps == list(range(1, whole.current_epoch + 1))
+
+
+def test_a_second_trainer_of_a_trial_is_left_alone(
+    segment, driver: Driver, tmp_path: Path
+) -> None:
+    _, net = resumed(segment, driver, tmp_path, 3)
+    before, other = list(driver.steps), make_trainer(tmp_path / "other")
+    fit(other)
+
+    assert driver.steps == before == [1, 2, 3, 4]
+    assert other.current_epoch == 4
+    assert net.seen[-1][0] == 3
+
+
+def test_what_was_resumed_from_is_not_loaded_by_a_later_test(
+    segment, driver: Driver, tmp_path: Path
+) -> None:
+    trainer, net = resumed(segment, driver, tmp_path, 3)
+    trained = {name: value.clone() for name, value in net.state_dict().items()}
+    trainer.validate(net, loader(shuffle=False), verbose=False)
+
+    assert all(torch.equal(value, trained[name]) for name, value in net.state_dict().items())
+    assert len(driver.steps) == 4, "a validation outside fit is no report"
+
+
+def test_a_ckpt_path_of_the_apps_own_does_not_make_a_trial_go_back(
+    segment, driver: Driver, tmp_path: Path
+) -> None:
+    own, pretrained = tmp_path / "pretrained.ckpt", make_trainer(tmp_path, max_epochs=1)
+    fit(pretrained)
+    pretrained.save_checkpoint(own)
+    driver.pauses_at = 3
+    segment()
+    with pytest.raises(session.TrialEnded):
+        fit(make_trainer(tmp_path))
+    segment(driver.checkpoints[-1])
+
+    with pytest.raises(SweepError, match=r"pass no ckpt_path of your own"):
+        fit(make_trainer(tmp_path), ckpt_path=own, weights_only=False)
+
+
+def test_hyper_parameters_are_kept_where_they_load_safely(
+    segment, driver: Driver, tmp_path: Path
+) -> None:
+    segment()
+    fit(make_trainer(tmp_path / "partial"), module_class(pl)())
+    fit_again = segment()
+    assert fit_again.reporter is None
+    plain = module_class(pl)(optimizer=None)
+    plain.hparams.optimizer = None
+    plain.configure_optimizers = lambda: torch.optim.SGD(plain.parameters(), lr=0.01)
+    fit(make_trainer(tmp_path / "plain"), plain)
+
+    kept = torch.load(driver.checkpoints[-1] / FILE, weights_only=True)
+    assert kept["hyper_parameters"] == {"lr": 0.02, "optimizer": None}
+
+
+def test_an_object_that_torch_does_not_load_safely_keeps_a_trial_from_being_paused(
+    segment, driver: Driver, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Holds(pl.Callback):
+        def state_dict(self) -> dict[str, Any]:
+            return {"path": tmp_path}
+
+    segment()
+    with caplog.at_level(logging.WARNING):
+        fit(make_trainer(tmp_path, callbacks=[Holds()]))
+
+    assert driver.steps == [1, 2, 3, 4]
+    assert driver.checkpoints == []
+    told = [each.message for each in caplog.records if "is not paused" in each.message]
+    assert len(told) == 1
+    assert "pathlib.PosixPath" in told[0]
+
+
+def test_an_app_that_reports_by_itself_is_left_to_it(
+    segment, driver: Driver, tmp_path: Path
+) -> None:
+    class Reports(pl.Callback):
+        def on_validation_epoch_end(self, trainer: Any, module: Any) -> None:
+            if not trainer.sanity_checking:
+                session.report({"val/loss": 1.0}, step=trainer.current_epoch + 1)
+
+    segment()
+    fit(make_trainer(tmp_path, callbacks=[Reports()]))
+
+    assert driver.reports == [(epoch, {"val/loss": 1.0}, None) for epoch in (1, 2, 3, 4)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "steps"),
+    [
+        ({"check_val_every_n_epoch": 2}, [2, 4]),
+        ({"val_check_interval": 1}, [1, 2, 3, 4]),
+        ({"limit_val_batches": 0}, [1, 2, 3, 4]),
+        ({"check_val_every_n_epoch": None, "val_check_interval": 4}, [2, 3, 4]),
+        ({"max_epochs": -1, "max_steps": 7}, [3, 6]),
+        ({"max_epochs": -1, "max_steps": 7, "val_check_interval": 2}, [2, 5]),
+        ({"max_epochs": -1, "max_steps": 7, "limit_val_batches": 0}, [3, 6, 7]),
+    ],
+)
+def test_epochs_are_counted_or_the_optimizers_steps_where_these_are_the_limit(
+    segment, driver: Driver, tmp_path: Path, arguments: dict[str, Any], steps: list[int]
+) -> None:
+    segment()
+    net = module_class(pl)()
+    net.configure_optimizers = lambda: torch.optim.SGD(net.parameters(), lr=0.01)
+    fit(make_trainer(tmp_path, **arguments), net)
+
+    assert driver.steps == steps
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exact"),
+    [
+        ({"max_epochs": 4, "max_steps": 100}, False),
+        ({"max_epochs": 4, "accumulate_grad_batches": 2}, True),
+        ({"max_epochs": 4, "val_check_interval": 1}, True),
+        ({"max_epochs": -1, "max_steps": 9}, False),
+        ({"max_epochs": -1, "max_steps": 11, "val_check_interval": 2}, False),
+    ],
+)
+def test_a_trial_goes_on_however_its_trainer_counts(
+    segment, driver: Driver, tmp_path: Path, arguments: dict[str, Any], exact: bool
+) -> None:
+    segment(always=True)
+    whole = make_trainer(tmp_path / "whole", **arguments)
+    net = fit(whole)
+    unbroken, driver.reports = driver.steps, []
+    trainer, other = resumed(segment, driver, tmp_path, unbroken[0], **arguments)
+    logged = [each.fit_loop.epoch_loop._batches_that_stepped for each in (whole, trainer)]
+
+    assert driver.steps == unbroken
+    assert trainer.global_step == whole.global_step
+    assert len(other.seen) == len(net.seen)
+    assert same_weights(net, other) is exact, "with max_steps the batches are drawn anew"
+    assert trainer.current_epoch == whole.current_epoch
+    assert logged[0] == logged[1]
+
+
+def test_an_end_unwinds_the_trainer_and_the_next_one_finds_nothing_of_it(
+    segment, driver: Driver, tmp_path: Path
+) -> None:
+    from lightning.pytorch.loggers import CSVLogger
+
+    class Logger(CSVLogger):
+        ends: list[str] = []
+
+        def finalize(self, status: str) -> None:
+            self.ends.append(status)
+            super().finalize(status)
+
+    handlers = {number: signal.getsignal(number) for number in signal.valid_signals()}
+    driver.pauses_at = 2
+    segment()
+    trainer = make_trainer(tmp_path, logger=Logger(tmp_path))
+    with pytest.raises(session.TrialEnded):
+        fit(trainer)
+
+    assert trainer.state.status == "interrupted"
+    assert trainer.loggers[0].ends == ["failed"]
+    assert (Path(trainer.logger.log_dir) / "metrics.csv").read_text().count("\n") >= 2
+    assert {number: signal.getsignal(number) for number in signal.valid_signals()} == handlers
+    session.end()
+
+    after = make_trainer(tmp_path / "after", max_epochs=1)
+    fit(after)
+    assert after.ckpt_path is None
+    assert not ours(after)
+    assert driver.steps == [1, 2]
+
+
+def test_the_progress_bar_is_off_and_each_report_is_a_line_of_the_log(
+    segment, tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    segment()
+    with caplog.at_level(logging.INFO, "sweeps"):
+        fit(make_trainer(tmp_path))
+
+    lines = [each.message for each in caplog.records if each.name.startswith("sweeps")]
+    assert [line.split("  ")[0] for line in lines] == [f"step {epoch}" for epoch in (1, 2, 3, 4)]
+    assert "val/loss" in lines[0]
+    assert "it/s" not in "".join(capfd.readouterr())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "answer"),
+    [
+        ({"devices": 2, "strategy": "ddp"}, r"resources\.workers=2"),
+        ({"devices": 2}, r"resources\.workers=2"),
+        ({"devices": 1, "num_nodes": 2}, r"resources\.workers=2"),
+        ({"devices": 1, "strategy": "ddp_spawn"}, "take strategy=ddp"),
+    ],
+)
+def test_a_trainer_that_would_start_processes_is_refused_before_it_does(
+    segment, tmp_path: Path, arguments: dict[str, Any], answer: str
+) -> None:
+    segment()
+    with pytest.raises(ConfigError, match=answer):
+        make_trainer(tmp_path, **arguments)
+
+
+def test_a_trainer_for_one_process_is_refused_where_the_trial_has_two(
+    segment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
+    monkeypatch.setattr("torch.distributed.get_world_size", lambda: 2)
+    segment()
+    with pytest.raises(ConfigError, match="the trial has 2 ranks .*: set its strategy to ddp"):
+        make_trainer(tmp_path, devices=1)

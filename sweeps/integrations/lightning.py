@@ -153,18 +153,20 @@ class _Follows:
             self._check_restored()
 
     def on_validation_end(self, trainer: Any, module: Any) -> None:
-        """Note that there is something to report."""
+        """Note that there is something to report: now, or at the end of the epoch."""
         if self._follows and trainer.state.fn == "fit" and not trainer.sanity_checking:
-            self._validated = True
-            if _counts_steps(trainer):
+            self._validated = not _counts_steps(trainer)
+            if not self._validated:
                 self._note(trainer, trainer.global_step)
 
     def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
-        """The same for an epoch; one without validation is reported where none has any."""
+        """Note an epoch that has been validated, or any where there is no validation."""
         if self._follows and (self._validated or not trainer.enable_validation):
             steps = _counts_steps(trainer)
             self._note(trainer, trainer.global_step if steps else trainer.current_epoch + 1)
             self._validated = False
+            if trainer.max_steps != -1:
+                _end_epoch(self._progress, validates=trainer.enable_validation)
 
     def on_train_batch_start(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> None:
         """Report what was validated within an epoch."""
@@ -248,6 +250,20 @@ class _Follows:
 
 def _counts_steps(trainer: Any) -> bool:
     return bool(trainer.max_epochs == -1 and trainer.max_steps != -1)
+
+
+def _end_epoch(progress: dict[str, Any], *, validates: bool) -> None:
+    """Let the loops' state say that the epoch is over.
+
+    With `max_steps` Lightning takes each state for one within an epoch, and would count this epoch
+    twice. It goes on with a round in which nothing but its logged step grows.
+    """
+    for count in ("current", "total"):
+        progress["epoch_progress"][count]["completed"] += 1
+    batches = progress["epoch_loop.batch_progress"]
+    batches["current"] = dict.fromkeys(batches["current"], 0)
+    batches["is_last_batch"] = False
+    progress["epoch_loop.state_dict"]["_batches_that_stepped"] -= validates
 
 
 def _is_plain(value: Any) -> bool:
