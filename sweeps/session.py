@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from sweeps.journal.objective import Objective
 from sweeps.journal.status import Decision
-from sweeps.storage.checkpoints import delete
+from sweeps.storage.checkpoints import delete, is_ours
 from sweeps.storage.durable import sync, sync_tree
 
 log = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ class OnDisk(Keeper):
     def drop_others(self, checkpoints: Path, keep: set[str]) -> None:
         """Delete them."""
         for folder in checkpoints.iterdir():
-            if folder.name not in keep:
+            if is_ours(folder.name) and folder.name not in keep:
                 delete(folder)
 
 

@@ -202,3 +202,17 @@ def test_what_diverged_or_has_a_checkpoint_or_no_objective_cannot_wait(
     write(place)
     sweeps.report({"loss": 1.0}, step=6, checkpoint=place)
     assert driver.waiting == []
+
+
+def test_what_an_app_keeps_beside_the_sweeps_checkpoints_stays(
+    driver: Driver, tmp_path: Path
+) -> None:
+    own = tmp_path / "job" / "checkpoints"
+    own.mkdir(parents=True)
+    (own / "epoch=1.ckpt").write_text("the app's")
+    (own / "000001.ckpt").write_text("the app's")
+    (own / "best").mkdir()
+    for step in (1, 2, 3, 4):
+        sweeps.report({"loss": float(step)}, step=step, checkpoint=write)
+
+    assert kept(tmp_path) == ["000001", "000001.ckpt", "000003", "best", "epoch=1.ckpt"]
