@@ -10,6 +10,7 @@ import torch
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
+SGD = partial(torch.optim.SGD, momentum=0.9)
 PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
 
 
@@ -31,7 +32,7 @@ def module_class(pl) -> type:
     """A network with dropout, momentum and a plateau schedule: all that can be lost in a pause."""
 
     class Net(pl.LightningModule):
-        def __init__(self, lr: float = 0.02, optimizer=partial(torch.optim.SGD, momentum=0.9)):
+        def __init__(self, lr: float = 0.02, optimizer=SGD):
             super().__init__()
             self.save_hyperparameters(logger=False)
             self.layers = torch.nn.Sequential(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
 import random
 import signal
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from sweeps.errors import ConfigError, SweepError
 from sweeps.integrations.lightning import FILE
 from sweeps.journal.objective import Objective
 from sweeps.journal.status import Decision
+from sweeps.worker.slate import trial_environment
 from tests.lightning_parts import loader, module_class, put_metadata
 
 pl = importlib.import_module("lightning.pytorch")
@@ -154,9 +156,7 @@ def test_a_paused_trial_goes_on_as_if_it_had_never_been_paused(
     assert rates[0] == rates[1] < 0.02, "the plateau schedule took its steps, before the pause too"
 
 
-def test_the_apps_own_callbacks_go_on_over_a_pause(
-    segment, driver: Driver, tmp_path: Path
-) -> None:
+def test_the_apps_own_callbacks_go_on_over_a_pause(segment, driver: Driver, tmp_path: Path) -> None:
     from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
     def callbacks() -> list[Any]:
@@ -183,9 +183,7 @@ def test_the_apps_own_callbacks_go_on_over_a_pause(
     assert driver.steps == list(range(1, whole.current_epoch + 1))
 
 
-def test_a_second_trainer_of_a_trial_is_left_alone(
-    segment, driver: Driver, tmp_path: Path
-) -> None:
+def test_a_second_trainer_of_a_trial_is_left_alone(segment, driver: Driver, tmp_path: Path) -> None:
     _, net = resumed(segment, driver, tmp_path, 3)
     before, other = list(driver.steps), make_trainer(tmp_path / "other")
     fit(other)
@@ -389,5 +387,22 @@ def test_a_trainer_for_one_process_is_refused_where_the_trial_has_two(
     monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
     monkeypatch.setattr("torch.distributed.get_world_size", lambda: 2)
     segment()
-    with pytest.raises(ConfigError, match="the trial has 2 ranks .*: set its strategy to ddp"):
+    with pytest.raises(ConfigError, match=r"the trial has 2 ranks .*: set its strategy to ddp"):
         make_trainer(tmp_path, devices=1)
+
+
+def test_slurm_takes_no_trainer_over(segment, monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
+    from lightning.fabric.plugins.environments import SLURMEnvironment
+
+    job = {"SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "2", "SLURM_JOB_NAME": "lab"}
+    for name, value in {**job, "SLURM_PROCID": "1", "SLURM_LOCALID": "1"}.items():
+        monkeypatch.setenv(name, value)
+    assert SLURMEnvironment.detect()
+
+    for name in os.environ.keys() - trial_environment(os.environ, gpus=0).keys():
+        monkeypatch.delenv(name)
+    segment()
+    trainer = make_trainer(tmp_path, strategy="ddp", devices=1)
+    environment = trainer.strategy.cluster_environment
+    assert type(environment).__name__ == "LightningEnvironment"
+    assert (trainer.world_size, trainer.global_rank) == (1, 0)

@@ -11,7 +11,7 @@ from types import ModuleType
 
 import pytest
 
-from sweeps.worker.slate import _Herald, keeping_loggers
+from sweeps.worker.slate import _Herald, keeping_loggers, trial_environment
 
 
 @pytest.fixture
@@ -60,3 +60,12 @@ def test_loggers_are_put_back_as_they_were() -> None:
     assert (known.handlers, known.level, known.propagate) == ([handler], logging.INFO, True)
     assert logging.getLogger("slate.new").handlers == []
     assert root.level == level
+
+
+def test_a_trial_hears_nothing_of_its_nodes_own_job_and_ranks() -> None:
+    job = {"SLURM_NTASKS": "4", "PMI_RANK": "1", "OMPI_COMM_WORLD_SIZE": "4", "LSB_JOBID": "7"}
+    rank = {"RANK": "1", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "TORCHELASTIC_RUN_ID": "other"}
+    own = {"HOME": "/home/ann", "RANKING": "yes", "MASTER_KEY": "k"}
+
+    assert trial_environment({**job, **rank, **own}, gpus=1) == own
+    assert trial_environment({**job, **own}, gpus=0) == {**own, "CUDA_VISIBLE_DEVICES": ""}

@@ -13,13 +13,14 @@ def generators_state() -> dict[str, Any]:
     import torch
 
     version, words, gauss = random.getstate()
-    name, keys, *rest = np.random.get_state(legacy=True)  # the app's global generator
-    devices = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+    app: Any = np.random.get_state(legacy=False)  # the global generator
+    keys = torch.tensor(app["state"]["key"].astype(np.int64))
+    cuda: Any = torch.cuda
     return {
         "python": [version, list(words), gauss],
-        "numpy": [name, torch.tensor(keys.astype(np.int64)), *rest],
+        "numpy": {**app, "state": {**app["state"], "key": keys}},
         "torch": torch.get_rng_state(),
-        "cuda": devices,
+        "cuda": cuda.get_rng_state_all() if cuda.is_initialized() else [],
     }
 
 
@@ -29,8 +30,9 @@ def restore_generators(state: dict[str, Any]) -> None:
 
     version, words, gauss = state["python"]
     random.setstate((version, tuple(words), gauss))
-    name, keys, *rest = state["numpy"]
-    np.random.set_state((name, keys.cpu().numpy().astype(np.uint32), *rest))
+    app = state["numpy"]
+    keys = app["state"]["key"].cpu().numpy().astype(np.uint32)
+    np.random.set_state({**app, "state": {**app["state"], "key": keys}})
     torch.set_rng_state(state["torch"].cpu())
     if torch.cuda.is_available():
         for device, kept in zip(range(torch.cuda.device_count()), state["cuda"], strict=False):

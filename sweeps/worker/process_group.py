@@ -2,8 +2,8 @@
 
 The app finds `torch.distributed` initialized, and `RANK`, `WORLD_SIZE`, `LOCAL_RANK`,
 `LOCAL_WORLD_SIZE`, `GROUP_RANK`, `MASTER_ADDR`, `MASTER_PORT` and `TORCHELASTIC_RUN_ID` in its
-environment; by the last of these Lightning takes its ranks from there and starts none. Each segment has a group and
-a store of its own: what one left under way cannot reach the next.
+environment; by the last of these Lightning takes its ranks from there and starts none. Each segment
+has a group and a store of its own: what one left under way cannot reach the next.
 """
 
 from __future__ import annotations

@@ -134,7 +134,7 @@ class _InBucket(Keeper):
         self._pushed, self._has_pushed = now, True
 
     def _files(self) -> dict[Path, tuple[int, int]]:
-        """The files of the job folder but for the sweep's checkpoints, and what tells of a change."""
+        """The job folder's files but for the sweep's checkpoints, and what tells of a change."""
         found = {}
         for root, folders, names in os.walk(self.folder):
             if Path(root) == self.folder / "checkpoints":

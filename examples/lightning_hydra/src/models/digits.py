@@ -28,19 +28,21 @@ class DigitsModule(LightningModule):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.net(x)
 
-    def training_step(self, batch: tuple[torch.Tensor, torch.Tensor], _: int) -> torch.Tensor:
+    def training_step(
+        self, batch: tuple[torch.Tensor, torch.Tensor], batch_idx: int
+    ) -> torch.Tensor:
         loss = F.cross_entropy(self(batch[0]), batch[1])
         self.train_loss(loss)
         self.log("train/loss", self.train_loss, on_step=False, on_epoch=True)
         return loss
 
-    def validation_step(self, batch: tuple[torch.Tensor, torch.Tensor], _: int) -> None:
+    def validation_step(self, batch: tuple[torch.Tensor, torch.Tensor], batch_idx: int) -> None:
         logits = self(batch[0])
         self.val_acc(logits, batch[1])
         self.log("val/loss", F.cross_entropy(logits, batch[1]), sync_dist=True)
         self.log("val/acc", self.val_acc, prog_bar=True)
 
-    def test_step(self, batch: tuple[torch.Tensor, torch.Tensor], _: int) -> None:
+    def test_step(self, batch: tuple[torch.Tensor, torch.Tensor], batch_idx: int) -> None:
         self.test_acc(self(batch[0]), batch[1])
         self.log("test/acc", self.test_acc)
 
