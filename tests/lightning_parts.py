@@ -1,31 +1,14 @@
-"""A network for Lightning that trains in moments, and an environment that has caviar's callback."""
+"""A network for Lightning that trains in moments."""
 
 from __future__ import annotations
 
-import tomllib
 from functools import partial
-from pathlib import Path
 
 import torch
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 SGD = partial(torch.optim.SGD, momentum=0.9)
-PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
-
-
-def put_metadata(folder: Path) -> Path:
-    """Write caviar's entry points as an installation has them; put the folder first on the path."""
-    points = tomllib.loads(PYPROJECT.read_text())["project"]["entry-points"]
-    info = folder / "caviar-0.1.0.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: caviar\nVersion: 0.1.0\n")
-    lines = [
-        f"[{group}]\n" + "".join(f"{name} = {value}\n" for name, value in named.items())
-        for group, named in points.items()
-    ]
-    (info / "entry_points.txt").write_text("\n".join(lines))
-    return folder
 
 
 def module_class(pl) -> type:

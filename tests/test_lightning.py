@@ -21,7 +21,8 @@ from sweeps.integrations.lightning import FILE
 from sweeps.journal.objective import Objective
 from sweeps.journal.status import Decision
 from sweeps.worker.slate import trial_environment
-from tests.lightning_parts import loader, module_class, put_metadata
+from tests.lightning_parts import loader, module_class
+from tests.metadata import put_metadata
 
 pl = importlib.import_module("lightning.pytorch")
 pytestmark = pytest.mark.filterwarnings("ignore")

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from sweeps.journal.status import Status
-from tests.lightning_parts import put_metadata
+from tests.metadata import put_metadata
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray]
 
@@ -20,11 +20,11 @@ LAB = ["+hparams=lab", "hydra.sweeper.seed=3"]
 
 
 @pytest.fixture
-def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A copy of the example, with caviar installed beside it."""
+def app(tmp_path: Path) -> str:
+    """A copy of the example; it puts its root on the path, and so caviar's metadata too."""
     folder = tmp_path / "lightning_hydra"
     shutil.copytree(ROOT / "examples" / "lightning_hydra", folder)
-    monkeypatch.syspath_prepend(put_metadata(tmp_path / "metadata"))
+    put_metadata(folder)
     return str(folder / "src" / "train.py")
 
 

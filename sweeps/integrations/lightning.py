@@ -222,7 +222,7 @@ class _Follows:
         self._step = None
 
     def _save(self, trainer: Any) -> Path | None:
-        """Write the sweep's checkpoint, as every rank has to; None if nothing could go on from it."""
+        """Write the sweep's checkpoint, as every rank has to; None if none can go on from it."""
         folder = self._session.checkpoint_folder(self._reported)
         if self._session.rank == 0:
             shutil.rmtree(folder, ignore_errors=True)
