@@ -72,7 +72,7 @@ def test_a_trial_of_two_ranks_trains_under_ddp_and_is_promoted(sweep, app) -> No
     assert [sorted(trial.reports) for trial in whole] == [[1, 2, 3]]
     for name in ("train.log", "train.1.log"):
         assert lines(swept.read(whole[0].number, name)) == [1, 2, 3]
-    wrong = [*place, *LAB, *two[2:], "hydra.sweeper.name=wrong"]
+    wrong = [*place, *LAB, *two[3:4], "hydra.sweeper.num_samples=1", "hydra.sweeper.name=wrong"]
     refused = sweep.caviar("sweep", app, *wrong, "trainer.max_epochs=1", name="wrong")
     assert "the trial has 2 ranks (hydra.sweeper.resources.workers), and the Trainer is for 1" in (
         refused.trials[0].error or ""
