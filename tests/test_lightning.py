@@ -21,7 +21,7 @@ from sweeps.integrations.lightning import FILE
 from sweeps.journal.objective import Objective
 from sweeps.journal.status import Decision
 from sweeps.worker.slate import trial_environment
-from tests.lightning_parts import loader, module_class
+from tests.lightning_parts import SGD, fit, loader, make_trainer, module_class, same_weights
 from tests.metadata import put_metadata
 
 pl = importlib.import_module("lightning.pytorch")
@@ -82,17 +82,6 @@ def segment(tmp_path: Path, driver: Driver) -> Iterator[Callable[..., session.Se
     session.end()
 
 
-def make_trainer(tmp_path: Path, package: Any = pl, **arguments: Any) -> Any:
-    given = {"max_epochs": 4, "logger": False, "enable_model_summary": False, **arguments}
-    return package.Trainer(accelerator="cpu", default_root_dir=tmp_path, **given)
-
-
-def fit(trainer: Any, net: Any = None, package: Any = pl, **arguments: Any) -> Any:
-    net = net or module_class(package)()
-    trainer.fit(net, loader(shuffle=True), loader(shuffle=False), **arguments)
-    return net
-
-
 def ours(trainer: Any) -> list[Any]:
     return [each for each in trainer.callbacks if type(each).__name__ == "SweepCallback"]
 
@@ -132,11 +121,6 @@ def resumed(segment, driver: Driver, tmp_path: Path, at: int, **arguments: Any) 
     fit(trainer, second)
     second.seen = first.seen + second.seen
     return trainer, second
-
-
-def same_weights(one: Any, other: Any) -> bool:
-    pairs = zip(one.state_dict().values(), other.state_dict().values(), strict=True)
-    return all(torch.equal(a, b) for a, b in pairs)
 
 
 def test_a_paused_trial_goes_on_as_if_it_had_never_been_paused(
@@ -221,20 +205,16 @@ def test_a_ckpt_path_of_the_apps_own_does_not_make_a_trial_go_back(
         fit(make_trainer(tmp_path), ckpt_path=own, weights_only=False)
 
 
+@pytest.mark.parametrize(("optimizer", "kept"), [(None, True), (SGD, False)])
 def test_hyper_parameters_are_kept_where_they_load_safely(
-    segment, driver: Driver, tmp_path: Path
+    segment, driver: Driver, tmp_path: Path, optimizer: Any, kept: bool
 ) -> None:
     segment()
-    fit(make_trainer(tmp_path / "partial"), module_class(pl)())
-    fit_again = segment()
-    assert fit_again.reporter is None
-    plain = module_class(pl)(optimizer=None)
-    plain.hparams.optimizer = None
-    plain.configure_optimizers = lambda: torch.optim.SGD(plain.parameters(), lr=0.01)
-    fit(make_trainer(tmp_path / "plain"), plain)
+    fit(make_trainer(tmp_path), module_class(pl)(optimizer=optimizer))
 
-    kept = torch.load(driver.checkpoints[-1] / FILE, weights_only=True)
-    assert kept["hyper_parameters"] == {"lr": 0.02, "optimizer": None}
+    checkpoint = torch.load(driver.checkpoints[-1] / FILE, weights_only=True)
+    assert (checkpoint.get("hyper_parameters") == {"lr": 0.02, "optimizer": None}) is kept
+    assert ("hyper_parameters" in checkpoint) is kept
 
 
 def test_an_object_that_torch_does_not_load_safely_keeps_a_trial_from_being_paused(
@@ -252,6 +232,7 @@ def test_an_object_that_torch_does_not_load_safely_keeps_a_trial_from_being_paus
     assert driver.checkpoints == []
     told = [each.message for each in caplog.records if "is not paused" in each.message]
     assert len(told) == 1
+    assert not list((tmp_path / "job" / "checkpoints").iterdir())
     assert "pathlib.PosixPath" in told[0]
 
 
@@ -350,6 +331,12 @@ def test_an_end_unwinds_the_trainer_and_the_next_one_finds_nothing_of_it(
     assert after.ckpt_path is None
     assert not ours(after)
     assert driver.steps == [1, 2]
+
+
+def test_a_progress_bar_without_a_switch_is_left_on(segment, tmp_path: Path) -> None:
+    segment()
+    bar = pl.callbacks.ProgressBar()
+    assert make_trainer(tmp_path, callbacks=[bar]).progress_bar_callback is bar
 
 
 def test_the_progress_bar_is_off_and_each_report_is_a_line_of_the_log(

@@ -17,6 +17,7 @@ import importlib
 import inspect
 import logging
 import shutil
+from contextlib import suppress
 from copy import deepcopy
 from functools import cache
 from pathlib import Path
@@ -60,8 +61,9 @@ def callbacks(package: str) -> list[Any]:
     assert here is not None, "asked for in a trial"
     trainer = _being_made(importlib.import_module(package).Trainer)
     _check_processes(trainer)
-    if trainer.progress_bar_callback is not None:  # nobody watches, and it would fill the log
-        trainer.progress_bar_callback.disable()
+    if trainer.progress_bar_callback is not None:
+        with suppress(NotImplementedError):  # a bar of the app's own may have no such switch
+            trainer.progress_bar_callback.disable()  # nobody watches, and it would fill the log
     if here.reporter is None and (file := _left_by(here)) is not None:
         trainer.ckpt_path = str(file)
         _waiting.add(trainer)
@@ -128,7 +130,8 @@ class _Follows:
         self._progress: Any = None
         """The loops' state when it was reached: where Lightning itself saves, and can go on."""
         self._saving = False
-        self._told = False
+        self._holds_objects = False
+        """Whether its checkpoints do, that torch would have to unpickle: then none is written."""
 
     # Hooks, in the order in which a Trainer calls them
 
@@ -213,8 +216,8 @@ class _Follows:
             return
         if self._step > self._reported:  # several validations may lie within an optimizer step
             self._reported = self._step
-            due = trainer.strategy.broadcast(session.wants_checkpoint(self._step))
-            folder = self._save(trainer) if due else None
+            due = not self._holds_objects and session.wants_checkpoint(self._step)
+            folder = self._save(trainer) if trainer.strategy.broadcast(due) else None
             metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
             log.info("step %d  %s", self._step, session.shown(metrics))
             step, self._step = self._step, None
@@ -231,15 +234,16 @@ class _Follows:
             trainer.save_checkpoint(folder / FILE, weights_only=False)
         finally:
             self._saving = False
-        return folder if self._session.rank or self._can_be_loaded(folder / FILE) else None
+        return None if self._session.rank or not self._can_be_loaded(folder) else folder
 
-    def _can_be_loaded(self, file: Path) -> bool:
+    def _can_be_loaded(self, folder: Path) -> bool:
         """Whether torch loads it without unpickling whatever it holds, as Lightning will."""
         from torch.serialization import get_unsafe_globals_in_checkpoint
 
-        objects = get_unsafe_globals_in_checkpoint(file)
-        if objects and not self._told:
-            self._told = True
+        objects = get_unsafe_globals_in_checkpoint(folder / FILE)
+        if objects:
+            self._holds_objects = True
+            shutil.rmtree(folder)
             log.warning(
                 "the trial is not paused, for it could not go on: its checkpoint holds %s; "
                 "torch.serialization.add_safe_globals in the app allows them",
