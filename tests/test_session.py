@@ -228,3 +228,17 @@ def test_a_file_that_is_in_its_place_already_stays(driver: Driver) -> None:
 def test_a_function_that_writes_no_folder_is_refused(driver: Driver) -> None:
     with pytest.raises(ValueError, match=r"must make .*000001' a folder"):
         sweeps.report({"loss": 1.0}, step=1, checkpoint=lambda folder: folder.touch())
+
+
+def test_what_an_app_keeps_beside_the_sweeps_checkpoints_stays(
+    driver: Driver, tmp_path: Path
+) -> None:
+    own = tmp_path / "job" / "checkpoints"
+    own.mkdir(parents=True)
+    (own / "epoch=1.ckpt").write_text("the app's")
+    (own / "000001.ckpt").write_text("the app's")
+    (own / "best").mkdir()
+    for step in (1, 2, 3, 4):
+        sweeps.report({"loss": float(step)}, step=step, checkpoint=write)
+
+    assert kept(tmp_path) == ["000001", "000001.ckpt", "000003", "best", "epoch=1.ckpt"]

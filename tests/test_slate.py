@@ -12,7 +12,13 @@ from types import ModuleType
 import pytest
 from tqdm import tqdm
 
-from sweeps.worker.slate import _Herald, closing_bars, keeping_loggers, reset_accelerate
+from sweeps.worker.slate import (
+    _Herald,
+    closing_bars,
+    keeping_loggers,
+    reset_accelerate,
+    trial_environment,
+)
 
 
 @pytest.fixture
@@ -85,3 +91,12 @@ def test_bars_that_a_trial_left_are_closed(capsys: pytest.CaptureFixture[str]) -
     bar.close()
     assert capsys.readouterr().err == ""
     assert bar not in tqdm._instances
+
+
+def test_a_trial_hears_nothing_of_its_nodes_own_job_and_ranks() -> None:
+    job = {"SLURM_NTASKS": "4", "PMI_RANK": "1", "OMPI_COMM_WORLD_SIZE": "4", "LSB_JOBID": "7"}
+    rank = {"RANK": "1", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "TORCHELASTIC_RUN_ID": "other"}
+    own = {"HOME": "/home/ann", "RANKING": "yes", "MASTER_KEY": "k"}
+
+    assert trial_environment({**job, **rank, **own}, gpus=1) == own
+    assert trial_environment({**job, **own}, gpus=0) == {**own, "CUDA_VISIBLE_DEVICES": ""}

@@ -78,7 +78,7 @@ class SweepCallback(TrainerCallback):
         step = _step(args, state)
         if self._metrics is None or step <= self._reported:
             return
-        if not self._metrics and _agreed(session.is_checkpoint_due(step)):
+        if not self._metrics and _agreed(session.wants_checkpoint(step)):
             self._save = _Save(step, args, state, control)
         self._metrics |= {
             name: float(value)

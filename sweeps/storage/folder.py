@@ -16,6 +16,7 @@ import yaml
 
 from cluster.bucket import Bucket, check_bucket, is_url
 from sweeps.errors import ConfigError, SweepError, did_you_mean
+from sweeps.storage.checkpoints import is_ours
 from sweeps.storage.durable import write_whole
 from sweeps.storage.remote import Remote
 from sweeps.storage.scratch import scratch
@@ -263,7 +264,8 @@ class SweepFolder:
         """All that lies where a trial's checkpoints do, under any driver, half written ones too."""
         own = self.path / "trials" / str(trial)
         patterns = ("*/checkpoints/*", "*/rung-*/checkpoints/*")
-        return [path for pattern in patterns for path in own.glob(pattern)]
+        found = (path for pattern in patterns for path in own.glob(pattern))
+        return [path for path in found if is_ours(path.name)]
 
     def output(self, trial: int, run: int, *, exploits: int = 0, life: int = 0) -> Path:
         """What a trial printed under one driver, its traceback too if it raised."""

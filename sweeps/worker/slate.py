@@ -111,7 +111,8 @@ def closing_bars() -> Iterator[None]:
             bar.close()
 
 
-_OF_THE_NODES_JOB = ("SLURM_", "SLURMD_", "PMI_", "PMIX_")
+_OF_THE_NODES_JOB = ("SLURM_", "SLURMD_", "PMI_", "PMIX_", "OMPI_", "LSB_", "JSM_", "TORCHELASTIC_")
+_OF_A_RANK = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "NODE_RANK")
 
 
 def trial_environment(environment: Mapping[str, str], *, gpus: float) -> dict[str, str]:
@@ -119,7 +120,10 @@ def trial_environment(environment: Mapping[str, str], *, gpus: float) -> dict[st
 
     A trial without GPUs sees none: Ray leaves it those of the node.
     """
-    clean = {k: v for k, v in environment.items() if not k.startswith(_OF_THE_NODES_JOB)}
+    others = _OF_THE_NODES_JOB
+    clean = {
+        k: v for k, v in environment.items() if k not in _OF_A_RANK and not k.startswith(others)
+    }
     return clean if gpus else {**clean, "CUDA_VISIBLE_DEVICES": ""}
 
 

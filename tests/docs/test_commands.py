@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.docs.pages import DOCS, ROOT, Block, blocks
+from tests.metadata import put_metadata
 
 PAGES = (
     "tutorial",
@@ -21,6 +22,7 @@ PAGES = (
     "your_trackers",
     "plain_torch",
     "hugging_face",
+    "lightning",
     "early_stopping",
     "resume",
     "searching",
@@ -94,6 +96,7 @@ def environment(tmp_path: Path, checkout: Path) -> dict[str, str]:
     hidden = ("XDG_", "PYTHON", "AWS_")
     own = {key: value for key, value in os.environ.items() if not key.startswith(hidden)}
     path = f"{commands}{os.pathsep}{os.environ['PATH']}"
+    put_metadata(checkout)
     return {**own, "PATH": path, "HOME": str(home), "PYTHONPATH": str(checkout)}
 
 
