@@ -299,6 +299,7 @@ def _lane_settings(plan: Plan, each: Resources) -> LaneSettings:
         judged_between=plan.scheduler.judges_between_rungs,
         by_rung=plan.settings.fidelity is not None,
         preload=plan.composer.target_modules(),
+        repeating=plan.repeating,
         teardown_timeout_s=plan.settings.teardown_timeout_s,
         resources=each,
     )

@@ -23,6 +23,7 @@ from ray.exceptions import RayActorError
 from ray.tune import Trainable
 
 from sweeps import session
+from sweeps.core.repeats import Repeating
 from sweeps.journal.status import Decision
 from sweeps.worker.gathered import Gathered, returned_metrics
 from sweeps.worker.messages import (
@@ -44,7 +45,11 @@ from sweeps.worker.messages import (
 )
 from sweeps.worker.process_group import release_devices
 from sweeps.worker.ranks import Gang, RankFailedError
+from sweeps.worker.repeats import Repeats, Turn, of_turn
 from sweeps.worker.worker import Worker, raised, traceback_of
+
+Train = Callable[[Job, session.Send], Any]
+"""Trains a segment; what its task returns."""
 
 HOLD_S = 0.5
 """So long a lane may hold reports back: one in every step costs more than a short epoch."""
@@ -100,9 +105,39 @@ class Lane(Trainable):
 
     def _begin(self, job: Job, gathered: Gathered | None) -> _Segment:
         assert self._worker is not None
-        if self._gang is None:
-            return _Segment(job, self._worker.train, gathered)
-        return _Segment(job, partial(self._gang.train, self._worker), gathered, self._gang)
+        train: Train = self._worker.train
+        if self._gang is not None:
+            train = partial(self._gang.train, self._worker)
+        if self._settings.repeating is None:
+            return _Segment(job, train, gathered, self._gang)
+        return self._begin_repeats(job, train, gathered, self._settings.repeating)
+
+    def _begin_repeats(
+        self, job: Job, train: Train, gathered: Gathered | None, repeating: Repeating
+    ) -> _Segment:
+        repeats = Repeats(
+            repeating,
+            objective=self._settings.objective,
+            folder=job.folder,
+            checkpoint=job.checkpoint,
+            best=job.best,
+            best_step=job.best_step,
+        )
+
+        def run(turn: Turn, send: session.Send) -> Any:
+            try:
+                return train(of_turn(job, turn, repeating), send)
+            except session.TrialEnded:
+                if self._gang is not None and not self._gang.is_sound:
+                    lost = LostRankError(f"a rank of trial {job.trial} failed when it was to end")
+                    raise RankFailedError(lost) from None
+                raise
+            finally:
+                release_devices()
+
+        return _Segment(
+            job, lambda _, send: repeats.train(run, send), gathered, self._gang, repeats
+        )
 
     def _load(self) -> Message:
         others = [] if self._gang is None else self._gang.load()
@@ -144,9 +179,10 @@ class _Segment:
     def __init__(
         self,
         job: Job,
-        train: Callable[[Job, session.Send], Any],
+        train: Train,
         gathered: Gathered | None = None,
         gang: Gang | None = None,
+        repeats: Repeats | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.job = job
@@ -165,6 +201,8 @@ class _Segment:
         """Whether another rank failed, and this one may never end."""
         if gang is not None:
             gang.on_failure = self._interrupt
+        if repeats is not None:
+            repeats.is_ending = lambda: self._ending
         self._thread = threading.Thread(target=self._run, name=f"trial-{job.trial}", daemon=True)
         self._thread.start()
 

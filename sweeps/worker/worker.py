@@ -16,6 +16,7 @@ from hydra.errors import InstantiationException
 from cluster.bucket import BucketError
 from sweeps import session
 from sweeps.core.memory import OUT_OF_MEMORY, ran_out_of_memory
+from sweeps.core.repeats import repeat_seed
 from sweeps.planning.app import load_app
 from sweeps.planning.compose import Base, apply
 from sweeps.planning.relocate import Move
@@ -69,7 +70,7 @@ class Worker:
             job_id=f"{settings.name}_{job.trial}",
             main=self._module,
         )
-        seed, data = trial_seed(settings.seed, job.trial), dict[str, str]()
+        seed, data = self._seed(job), dict[str, str]()
         with (
             staged(job, send, settings.remote) as files,
             self._recording(files, seed, data, rank) as recorded_send,
@@ -80,7 +81,7 @@ class Worker:
                     send=recorded_send,
                     keeper=files.keeper,
                     objective=settings.objective,
-                    rungs=settings.rungs,
+                    rungs=settings.rungs if job.rungs is None else job.rungs,
                     judged_between=settings.judged_between,
                     always=settings.by_rung,
                     best=job.best,
@@ -92,6 +93,12 @@ class Worker:
             process_group(world, store) if world else contextlib.nullcontext(),
         ):
             return self._runner.run(config, files.folder, seed=seed, rank=rank)
+
+    def _seed(self, job: Job) -> int:
+        """Of the generators."""
+        if job.repeat is None:
+            return trial_seed(self._settings.seed, job.trial)
+        return repeat_seed(self._settings.seed, job.trial, job.repeat)
 
     @contextlib.contextmanager
     def _recording(

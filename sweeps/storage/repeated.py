@@ -1,0 +1,139 @@
+"""The checkpoint of a trial that is several repeats: theirs, and what was not told of them yet.
+
+    checkpoints/000009/repeat-0/000009/...
+    checkpoints/000009/repeat-1/000009/...
+    checkpoints/000009/repeats.json
+
+To the sweep it is one checkpoint as any other. A repeat that is over may stand at another step than
+the rest.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sweeps.storage.checkpoints import link
+from sweeps.storage.durable import sync, sync_tree
+
+_STATE = "repeats.json"
+_FORMAT = 1
+
+Key = tuple[int, int]
+"""(step, how many reports of that step came before): what tells a repeat's reports apart."""
+
+
+@dataclass(kw_only=True)
+class Standing:
+    """Where one repeat of a trial stands."""
+
+    key: Key = (0, -1)
+    """Of its last report."""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """Of that report."""
+    checkpoint: Path | None = None
+    """For it to go on from; of one that is over its best, where there is that."""
+    kept: Mapping[str, float] = field(default_factory=dict)
+    """What it reported with that checkpoint."""
+    waiting: dict[Key, Mapping[str, float]] = field(default_factory=dict)
+    """Reports that other repeats have not come to, ascending."""
+    returned: Mapping[str, float] | None = None
+    """What its task returned; None while it has not."""
+
+    @property
+    def step(self) -> int:
+        """Of its last report; 0 before the first."""
+        return self.key[0]
+
+    @property
+    def is_over(self) -> bool:
+        """Whether its task has returned."""
+        return self.returned is not None
+
+    @property
+    def is_durable(self) -> bool:
+        """Whether nothing of it is lost where its process dies."""
+        return self.is_over or self.checkpoint is not None
+
+    def take(self, step: int, metrics: Mapping[str, float], checkpoint: Path | None) -> None:
+        """Take a report in; it waits for the others'."""
+        self.key = (step, self.key[1] + 1 if step == self.step else 0)
+        self.metrics = self.waiting[self.key] = metrics
+        if checkpoint is not None:
+            self.checkpoint, self.kept = checkpoint, metrics
+
+    def at(self, key: Key) -> Mapping[str, float] | None:
+        """Its report of that key, which waits no more; of one that is over its last ever after."""
+        report = self.waiting.pop(key, None)
+        if report is None and self.is_over and self.key < key:
+            return self.metrics or None
+        return report
+
+
+def repeat_folder(job: Path, repeat: int) -> Path:
+    """The job folder of one of a trial's repeats."""
+    return job / f"repeat-{repeat}"
+
+
+def join(standings: Sequence[Standing], place: Path) -> None:
+    """Write the checkpoint of a trial, whole and durable; the repeats' stand in it from now on.
+
+    On one file system nothing is copied.
+    """
+    partial = place.with_name(f".{place.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    for repeat, each in enumerate(standings):
+        if each.checkpoint is not None:
+            inner = repeat_folder(partial, repeat) / each.checkpoint.name
+            shutil.copytree(each.checkpoint, inner, copy_function=link)
+    state = {"format": _FORMAT, "repeats": [_to_json(each) for each in standings]}
+    (partial / _STATE).write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
+    sync_tree(partial)
+    shutil.rmtree(place, ignore_errors=True)
+    partial.rename(place)
+    sync(place.parent)
+    for repeat, each in enumerate(standings):
+        if each.checkpoint is not None:
+            each.checkpoint = repeat_folder(place, repeat) / each.checkpoint.name
+
+
+def split(checkpoint: Path) -> list[Standing]:
+    """Where the repeats of a trial stand that goes on from its checkpoint."""
+    state = json.loads((checkpoint / _STATE).read_text(encoding="utf-8"))
+    return [
+        _from_json(fields, repeat_folder(checkpoint, repeat))
+        for repeat, fields in enumerate(state["repeats"])
+    ]
+
+
+def is_joined(checkpoint: Path) -> bool:
+    """Whether a checkpoint is that of several repeats."""
+    return (checkpoint / _STATE).is_file()
+
+
+def _to_json(standing: Standing) -> dict[str, Any]:
+    return {
+        "key": standing.key,
+        "metrics": dict(standing.metrics),
+        "checkpoint": None if standing.checkpoint is None else standing.checkpoint.name,
+        "kept": dict(standing.kept),
+        "waiting": [[*key, dict(metrics)] for key, metrics in standing.waiting.items()],
+        "returned": standing.returned,
+    }
+
+
+def _from_json(fields: Mapping[str, Any], folder: Path) -> Standing:
+    name = fields["checkpoint"]
+    return Standing(
+        key=(fields["key"][0], fields["key"][1]),
+        metrics=fields["metrics"],
+        checkpoint=None if name is None else folder / name,
+        kept=fields["kept"],
+        waiting={(step, nth): metrics for step, nth, metrics in fields["waiting"]},
+        returned=fields["returned"],
+    )
