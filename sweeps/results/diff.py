@@ -15,6 +15,7 @@ from sweeps.journal.trials import Trial
 from sweeps.results.compare import ABSENT, Row
 from sweeps.results.sweep import SweepResults
 from sweeps.secrets import masked
+from sweeps.storage.repeated import repeat_folder
 
 
 def diff(sweep: SweepResults, one: int, other: int) -> list[Row]:
@@ -48,10 +49,11 @@ def config_of(sweep: SweepResults, trial: Trial) -> Mapping[str, Any] | None:
         ConfigError: It is damaged.
     """
     for job in _jobs(sweep, trial):
-        path = job / ".hydra" / "config.yaml"
-        sweep.folder.pull(path)
-        if path.exists():
-            return _read(path, sweep.folder.shown(path))
+        for place in (job, repeat_folder(job, 0)):
+            path = place / ".hydra" / "config.yaml"
+            sweep.folder.pull(path)
+            if path.exists():
+                return _read(path, sweep.folder.shown(path))
     return None
 
 

@@ -17,6 +17,7 @@ import yaml
 from cluster.bucket import Bucket, check_bucket, is_url
 from sweeps.errors import ConfigError, SweepError, did_you_mean
 from sweeps.storage.remote import Remote
+from sweeps.storage.repeated import repeat_folder
 from sweeps.storage.scratch import scratch
 
 FORMAT = 1
@@ -251,8 +252,11 @@ class SweepFolder:
         return [path for job in _JOBS for path in own.glob(f"{job}/checkpoints/*")]
 
     def output(self, trial: int, run: int, *, exploits: int = 0, life: int = 0) -> Path:
-        """What a trial printed under one driver, its traceback too if it raised."""
-        return self.job(trial, run, exploits=exploits, life=life) / OUTPUT
+        """What a trial printed under one driver, its traceback too if it raised; of repeats the
+        first."""
+        job = self.job(trial, run, exploits=exploits, life=life)
+        first = repeat_folder(job, 0)
+        return (first if first.is_dir() else job) / OUTPUT
 
     def outputs(self, trial: int) -> list[Path]:
         """All that a trial printed, oldest first."""

@@ -39,6 +39,8 @@ class Standing:
     """For it to go on from; of one that is over its best, where there is that."""
     kept: Mapping[str, float] = field(default_factory=dict)
     """What it reported with that checkpoint."""
+    best: float | None = None
+    """Its best objective so far: what a model is worth that its app keeps from its best epoch."""
     waiting: dict[Key, Mapping[str, float]] = field(default_factory=dict)
     """Reports that other repeats have not come to, ascending."""
     returned: Mapping[str, float] | None = None
@@ -122,6 +124,7 @@ def _to_json(standing: Standing) -> dict[str, Any]:
         "metrics": dict(standing.metrics),
         "checkpoint": None if standing.checkpoint is None else standing.checkpoint.name,
         "kept": dict(standing.kept),
+        "best": standing.best,
         "waiting": [[*key, dict(metrics)] for key, metrics in standing.waiting.items()],
         "returned": standing.returned,
     }
@@ -134,6 +137,7 @@ def _from_json(fields: Mapping[str, Any], folder: Path) -> Standing:
         metrics=fields["metrics"],
         checkpoint=None if name is None else folder / name,
         kept=fields["kept"],
+        best=fields["best"],
         waiting={(step, nth): metrics for step, nth, metrics in fields["waiting"]},
         returned=fields["returned"],
     )

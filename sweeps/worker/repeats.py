@@ -121,7 +121,7 @@ class Repeats:
                 raise TrialEnded  # the task caught what should end it, or the segment ends
             _note(turn.folder / REPORTS, step, metrics)
             each.take(step, metrics, checkpoint)
-            best.take(metrics, checkpoint)
+            best.take(each, checkpoint)
             decision = self._judge(each, metrics, checkpoint, can_wait)
             at_end = end is not None and step >= end and checkpoint is not None
             if decision is Decision.CONTINUE and at_end and self._others_go_on(each):
@@ -236,11 +236,15 @@ class _Best:
         self._metrics: Mapping[str, float] = {}
         self._checkpoint: Path | None = None
 
-    def take(self, metrics: Mapping[str, float], checkpoint: Path | None) -> None:
-        name = self._objective.metric
+    def take(self, standing: Standing, checkpoint: Path | None) -> None:
+        name, metrics = self._objective.metric, standing.metrics
         value = metrics.get(name)
-        if value is not None and self._objective.replaces(value, self._metrics.get(name)):
+        if value is None:
+            return
+        if self._objective.replaces(value, self._metrics.get(name)):
             self._metrics, self._checkpoint = metrics, checkpoint
+        if self._objective.replaces(value, standing.best):
+            standing.best = value
 
     def settle(self, standing: Standing) -> None:
         """Let a repeat that is over stand at its best."""
