@@ -110,7 +110,8 @@ def _steps(sweep: SweepResults) -> Text:
         return Text()
     full = len(sweep.trials) * (sweep.max_t or 0)
     share = f", {spent / full:.0%} of the {full} that full runs take" if full else ""
-    return Text(f"{spent} steps{share}", "dim")
+    of_each = f" of each of {sweep.repeats} repeats" if sweep.repeats > 1 else ""
+    return Text(f"{spent} steps{of_each}{share}", "dim")
 
 
 def _ending(sweep: SweepResults) -> Text:

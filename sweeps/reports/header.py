@@ -111,6 +111,7 @@ def _spent_card(cards: Element, sweep: SweepResults) -> None:
         "Steps spent",
         f"{spent:,}".replace(",", " "),
         f"{spent / full:.0%} of a full grid: {total} x {longest}",
+        *([f"of each of {sweep.repeats} repeats"] if sweep.repeats > 1 else []),
         *(() if sweep.max_t else ("the longest trial taken as full",)),
     )
 
