@@ -15,7 +15,16 @@ import pytest
 
 from tests.docs.pages import DOCS, ROOT, Block, blocks
 
-HOW_TO = ("your_app", "early_stopping", "resume", "searching", "networks", "clusters", "storage")
+HOW_TO = (
+    "your_app",
+    "early_stopping",
+    "resume",
+    "searching",
+    "networks",
+    "clusters",
+    "storage",
+    "repeats",
+)
 RUN = [ROOT / "README.md", *(DOCS / f"{name}.md" for name in ("tutorial", *HOW_TO))]
 CHECKOUT = ("conf", "sweeps", "models", "cluster", "hydra_plugins", "pyproject.toml")
 LIMIT_S = 1500
