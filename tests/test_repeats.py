@@ -109,6 +109,12 @@ def train(
     return repeats.train(app, told)
 
 
+@pytest.fixture
+def tmp_path(tmp_path: Path) -> Path:
+    """A trial's job folder, or what those of several lie in."""
+    return tmp_path / "1"
+
+
 LOSSES = [[8.0, 6.0, 5.0, 3.0], [9.0, 4.0, 4.0, 2.0], [7.0, 5.0, 6.0, 1.0]]
 
 
@@ -180,6 +186,48 @@ def test_a_trial_that_was_cut_off_tells_the_same_when_it_goes_on(tmp_path: Path)
         ]
 
 
+def test_repeats_that_were_over_when_the_trial_was_cut_off_are_not_trained_again(
+    tmp_path: Path,
+) -> None:
+    whole = Told()
+    train(App(losses=LOSSES, saves=lambda step: False), whole, tmp_path / "whole" / "1")
+
+    def dies(repeat: int) -> None:
+        if repeat == 1:
+            raise KeyboardInterrupt
+
+    before = App(losses=LOSSES, saves=lambda step: False, returns=dies)
+    with pytest.raises(KeyboardInterrupt):
+        train(before, Told(), tmp_path / "1")
+    before = App(losses=LOSSES, saves=lambda step: False)
+    cut = Told(lambda step, resumable: Decision.STOP if step == 2 else Decision.CONTINUE)
+    with pytest.raises(TrialEnded):
+        train(before, cut, tmp_path / "2")
+    assert before.turns == [(1, 1, 4), (2, 1, 2)]
+    after, told = App(losses=LOSSES, saves=lambda step: False), Told()
+    train(after, told, tmp_path / "2-1")
+    assert after.turns == [(2, 1, 4)]
+    assert told.reports == whole.reports
+
+    other, told = App(losses=LOSSES), Told()
+    train(App(losses=LOSSES), told, tmp_path / "3", Turns((2,)))
+    checkpoint = tmp_path / "3" / "checkpoints" / "000004"
+    assert checkpoint.is_dir()
+    train(other, Told(), tmp_path / "4", Turns((2,)), checkpoint)
+    assert [turn for turn in other.turns if turn[0] < 2] == []
+
+
+def test_what_was_over_behind_another_checkpoint_is_trained_again(tmp_path: Path) -> None:
+    train(App(losses=LOSSES), Told(), tmp_path / "1", Turns((2,)))
+    told = Told(lambda step, resumable: Decision.PAUSE if resumable else Decision.CONTINUE)
+    with pytest.raises(TrialEnded):
+        train(App(losses=LOSSES), told, tmp_path / "other" / "1", Turns((2,)))
+    [(_, _, checkpoint)] = told.reports
+    app = App(losses=LOSSES)
+    train(app, Told(), tmp_path / "2", Turns((2,)), checkpoint)
+    assert [turn[:2] for turn in app.turns] == [(2, 2), (0, 3), (1, 3), (2, 3)]
+
+
 def test_an_app_without_checkpoints_trains_each_repeat_to_its_end(tmp_path: Path) -> None:
     app, told = App(losses=LOSSES, saves=lambda step: False), Told()
     train(app, told, tmp_path, Turns((1, 3)))
@@ -229,11 +277,14 @@ def test_a_repeat_that_ends_early_counts_with_its_last_report_in_whatever_order(
 
 def test_what_tasks_return_is_a_mean_too(tmp_path: Path) -> None:
     app = App(losses=[[], [], []], returns=lambda repeat: {"loss": float(repeat), "kept": 1.0})
-    returned = train(app, Told(), tmp_path)
+    returned = train(app, Told(), tmp_path / "named" / "1")
     assert returned == {"loss": 1.0, "loss_std": 1.0, "kept": 1.0, "kept_std": 0.0}
     app = App(losses=[[], []], returns=lambda repeat: repeat)
-    assert train(app, Told(), tmp_path) == {"objective": 0.5, "objective_std": math.sqrt(0.5)}
-    assert train(App(losses=[[], []]), Told(), tmp_path) == {}
+    assert train(app, Told(), tmp_path / "number" / "1") == {
+        "objective": 0.5,
+        "objective_std": math.sqrt(0.5),
+    }
+    assert train(App(losses=[[], []]), Told(), tmp_path / "nothing" / "1") == {}
 
 
 def test_a_task_that_raises_says_in_which_repeat(tmp_path: Path) -> None:

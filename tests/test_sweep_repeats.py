@@ -127,6 +127,10 @@ def test_the_best_repeat_is_exported_and_a_retest_has_new_seeds(sweep) -> None:
     assert seeds.isdisjoint(seeds_for_apps(3, 3))
     assert read_retest(swept.folder) is not None
 
+    refused = sweep.caviar("reproduce", str(swept.folder.path), str(best.number))
+    assert refused.code == 2
+    assert "is 3 runs" in refused.err
+
 
 @pytest.mark.slow
 @pytest.mark.ray
@@ -161,6 +165,22 @@ def test_a_driver_that_is_killed_goes_on_as_if_it_had_not_been(sweep) -> None:
     assert resumed.trials.run == 2
     check_means(resumed, count=3)
     assert outcome(resumed) == outcome(whole)
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_folds_that_were_over_when_a_process_died_are_not_trained_again(
+    sweep, tmp_path: Path
+) -> None:
+    died = [*NOISY, *FOLDS, "epochs=3", "kill_at=2", f"flag={tmp_path / 'died'}"]
+    swept = sweep(*died, "hydra.sweeper.num_samples=1")
+    assert swept.code == 0, swept.err
+    assert swept.trials[0].losses == 1
+    own = swept.folder.path / "trials" / "0"
+    trained = {repeat: sorted(own.glob(f"*/repeat-{repeat}/began.log")) for repeat in range(3)}
+    assert [len(files) for files in trained.values()] == [1, 2, 1]
+    assert sorted(swept.trials[0].reports) == [1, 2, 3]
+    check_means(swept, count=3)
 
 
 @pytest.mark.slow

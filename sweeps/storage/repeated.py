@@ -21,6 +21,7 @@ from sweeps.storage.checkpoints import link
 from sweeps.storage.durable import sync, sync_tree
 
 _STATE = "repeats.json"
+_OVER = "over.json"
 _FORMAT = 1
 
 Key = tuple[int, int]
@@ -111,6 +112,38 @@ def split(checkpoint: Path) -> list[Standing]:
         _from_json(fields, repeat_folder(checkpoint, repeat))
         for repeat, fields in enumerate(state["repeats"])
     ]
+
+
+def note_over(folder: Path, standing: Standing, began: str | None) -> None:
+    """Note in a repeat's job folder that it is over, so that it is not trained again.
+
+    Args:
+        folder: The repeat's.
+        standing: Where it ended.
+        began: What tells the newest checkpoint of the trial; None before the first.
+    """
+    partial = folder / f".{_OVER}.partial"
+    content = {"format": _FORMAT, "began": began, "repeat": _to_json(standing)}
+    partial.write_text(json.dumps(content) + "\n", encoding="utf-8")
+    sync(partial)
+    partial.replace(folder / _OVER)
+
+
+def find_over(job: Path, repeat: int, began: str | None) -> Standing | None:
+    """Where a repeat ended in a segment that was cut off, behind the same checkpoint of the trial.
+
+    Its checkpoint may have gone since then: nothing goes on from that.
+    """
+    of_rung = job.name.startswith("rung-")
+    own, inner = (job.parent.parent, f"*/{job.name}") if of_rung else (job.parent, "*")
+    for file in sorted(own.glob(f"{inner}/repeat-{repeat}/{_OVER}")):
+        content = json.loads(file.read_text(encoding="utf-8"))
+        if content["began"] == began:
+            found = _from_json(content["repeat"], file.parent / "checkpoints")
+            if found.checkpoint is not None and not found.checkpoint.is_dir():
+                found.checkpoint = None
+            return found
+    return None
 
 
 def is_joined(checkpoint: Path) -> bool:

@@ -19,7 +19,7 @@ from sweeps.journal.objective import Objective
 from sweeps.journal.status import Decision
 from sweeps.planning.compose import with_also
 from sweeps.session import OnDisk, Send, TrialEnded
-from sweeps.storage.repeated import Standing, join, repeat_folder, split
+from sweeps.storage.repeated import Standing, find_over, join, note_over, repeat_folder, split
 from sweeps.worker.gathered import returned_metrics
 from sweeps.worker.messages import Job
 
@@ -78,6 +78,8 @@ class Repeats:
         self.is_ending: Callable[[], bool] = lambda: False
         """Whether the segment is to end, although no report was answered so."""
         self._turn_is_over = self._is_decided = False
+        self._is_all_kept = True
+        """Whether the driver has heard of nothing that is not in the newest checkpoint."""
 
     def train(self, run: Run, send: Send) -> dict[str, float]:
         """Train them to their end; what their tasks returned, as means.
@@ -101,8 +103,20 @@ class Repeats:
     def _found(self) -> Sequence[Standing]:
         """Where they stand."""
         if self._checkpoint is None:
-            return [Standing() for _ in range(self._count)]
-        return split(self._checkpoint)
+            known = [Standing() for _ in range(self._count)]
+        else:
+            known = split(self._checkpoint)
+        return [
+            each if each.is_over else find_over(self._folder, repeat, self._newest) or each
+            for repeat, each in enumerate(known)
+        ]
+
+    @property
+    def _newest(self) -> str | None:
+        """The trial's newest checkpoint, by run and step."""
+        if self._checkpoint is None:
+            return None
+        return "/".join(self._checkpoint.parts[-3:])
 
     def _train(self, repeat: int, end: int | None, run: Run) -> None:
         """Let one of them take its turn."""
@@ -144,6 +158,8 @@ class Repeats:
         if not self._turn_is_over:
             best.settle(each)
             each.returned = returned_metrics(result)
+            if self._is_all_kept:
+                note_over(turn.folder, each, self._newest)
             if self._tell(each, None, can_wait=False) is not Decision.CONTINUE:
                 raise TrialEnded
 
@@ -211,6 +227,8 @@ class Repeats:
         if checkpoint is not None:
             steps = {step, self._best_step} - {None}
             OnDisk().drop_others(checkpoint.parent, {f"{step:06d}" for step in steps})
+            self._checkpoint = checkpoint
+        self._is_all_kept = checkpoint is not None
         return decision
 
 
