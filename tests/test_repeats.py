@@ -150,17 +150,19 @@ def test_a_pause_leaves_one_checkpoint_of_all_repeats_and_a_promotion_goes_on_fr
     paused = Told(lambda step, resumable: Decision.PAUSE if resumable else Decision.CONTINUE)
     with pytest.raises(TrialEnded):
         train(App(losses=LOSSES), paused, tmp_path / "1", Turns((3,)))
-    # the last repeat saves at every step, and all of its reports so come with a checkpoint
-    assert paused.steps == [1]
-    [(_, _, checkpoint)] = paused.reports
-    assert checkpoint == tmp_path / "1" / "checkpoints" / "000001"
-    assert [each.step for each in split(checkpoint)] == [3, 3, 1]
+    assert paused.steps == [1, 2, 3]
+    # the last repeat saves at every step, but only at the rung do all stand where it does
+    first, second, checkpoint = (checkpoint for _, _, checkpoint in paused.reports)
+    assert first is None
+    assert second is None
+    assert checkpoint == tmp_path / "1" / "checkpoints" / "000003"
+    assert [each.step for each in split(checkpoint)] == [3, 3, 3]
 
     app, told = App(losses=LOSSES), Told()
     train(app, told, tmp_path / "2", Turns((3,)), checkpoint)
-    assert app.turns == [(2, 2, 3), (0, 4, 4), (1, 4, 4), (2, 4, 4)]
-    assert told.steps == [2, 3, 4]
-    assert told.losses == [np.mean(column) for column in zip(*LOSSES, strict=True)][1:]
+    assert app.turns == [(0, 4, 4), (1, 4, 4), (2, 4, 4)]
+    assert told.steps == [4]
+    assert told.losses == [np.mean([losses[3] for losses in LOSSES])]
 
 
 def test_a_trial_that_was_cut_off_tells_the_same_when_it_goes_on(tmp_path: Path) -> None:
@@ -178,12 +180,12 @@ def test_a_trial_that_was_cut_off_tells_the_same_when_it_goes_on(tmp_path: Path)
         with pytest.raises(KeyboardInterrupt):
             train(App(losses=LOSSES), before, place / "1", Turns((2,)))
         known = before.reports[:-1]  # the driver died before it noted the last one
-        checkpoint = known[-1][2] if known else None
+        checkpoint = next((saved for _, _, saved in reversed(known) if saved), None)
         after = Told()
         train(App(losses=LOSSES), after, place / "2", Turns((2,)), checkpoint)
-        assert [report[:2] for report in (*known, *after.reports)] == [
-            report[:2] for report in whole.reports
-        ]
+        assert after.steps == ([3, 4] if at == 3 else [1, 2, 3, 4])
+        again = {step: metrics for step, metrics, _ in (*known, *after.reports)}
+        assert again == {step: metrics for step, metrics, _ in whole.reports}
 
 
 def test_repeats_that_were_over_when_the_trial_was_cut_off_are_not_trained_again(
@@ -218,14 +220,14 @@ def test_repeats_that_were_over_when_the_trial_was_cut_off_are_not_trained_again
 
 
 def test_what_was_over_behind_another_checkpoint_is_trained_again(tmp_path: Path) -> None:
-    train(App(losses=LOSSES), Told(), tmp_path / "1", Turns((2,)))
+    train(App(losses=LOSSES), Told(), tmp_path / "1")
     told = Told(lambda step, resumable: Decision.PAUSE if resumable else Decision.CONTINUE)
     with pytest.raises(TrialEnded):
         train(App(losses=LOSSES), told, tmp_path / "other" / "1", Turns((2,)))
-    [(_, _, checkpoint)] = told.reports
+    checkpoint = told.reports[-1][2]
     app = App(losses=LOSSES)
     train(app, Told(), tmp_path / "2", Turns((2,)), checkpoint)
-    assert [turn[:2] for turn in app.turns] == [(2, 2), (0, 3), (1, 3), (2, 3)]
+    assert [turn[:2] for turn in app.turns] == [(0, 3), (1, 3), (2, 3)]
 
 
 def test_an_app_without_checkpoints_trains_each_repeat_to_its_end(tmp_path: Path) -> None:

@@ -57,10 +57,12 @@ class Standing:
         """Whether its task has returned."""
         return self.returned is not None
 
-    @property
-    def is_durable(self) -> bool:
-        """Whether nothing of it is lost where its process dies."""
-        return self.is_over or self.checkpoint is not None
+    def can_go_on_from(self, step: int) -> bool:
+        """Whether it has a checkpoint of that very step, or needs none any more.
+
+        Parameters may change there (population based training), so another step will not do.
+        """
+        return self.is_over or (self.checkpoint is not None and int(self.checkpoint.name) == step)
 
     def take(self, step: int, metrics: Mapping[str, float], checkpoint: Path | None) -> None:
         """Take a report in; it waits for the others'."""

@@ -205,8 +205,8 @@ class Repeats:
                 yield key[0], together([metrics for metrics in found if metrics is not None])
 
     def _save(self, step: int, reporter: Standing) -> Path | None:
-        """The checkpoint of the trial; None where a repeat would be lost."""
-        if not all(each.is_durable for each in self._standings):
+        """The checkpoint of the trial; None where a repeat cannot go on from there."""
+        if not all(each.can_go_on_from(step) for each in self._standings):
             return None
         place = self._folder / "checkpoints" / f"{step:06d}"
         join(self._standings, place)
