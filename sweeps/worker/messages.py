@@ -23,6 +23,10 @@ class LaneSettings:
 
     name: str
     """The sweep's."""
+    identity: str
+    """Its own among all sweeps of that name."""
+    group: str
+    """What a tracker calls the runs of all its trials."""
     folder: Path
     """The sweep's, on every node."""
     app: App
@@ -44,6 +48,8 @@ class LaneSettings:
     """Whether a segment trains anew at a fidelity of its own: then only its result is judged."""
     repeating: Repeating | None = None
     """How trials are repeated, where they are."""
+    checkpoint_key: str | None = None
+    """The key of the app's config that takes the path of the checkpoint to go on from."""
 
 
 # Driver to lane

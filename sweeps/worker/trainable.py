@@ -46,7 +46,7 @@ from sweeps.worker.messages import (
 from sweeps.worker.process_group import release_devices
 from sweeps.worker.ranks import Gang, RankFailedError
 from sweeps.worker.repeats import Repeats, Turn, of_turn
-from sweeps.worker.worker import Worker, raised, traceback_of
+from sweeps.worker.worker import Worker, traceback_of
 
 Train = Callable[[Job, session.Send], Any]
 """Trains a segment; what its task returns."""
@@ -105,25 +105,24 @@ class Lane(Trainable):
 
     def _begin(self, job: Job, gathered: Gathered | None) -> _Segment:
         assert self._worker is not None
-        train: Train = self._worker.train
-        if self._gang is not None:
-            train = partial(self._gang.train, self._worker)
+        worker, gang = self._worker, self._gang
+        train: Train = worker.train if gang is None else partial(gang.train, worker)
         if self._settings.repeating is None:
-            return _Segment(job, train, gathered, self._gang)
-        return self._begin_repeats(job, train, gathered, self._settings.repeating)
-
-    def _begin_repeats(
-        self, job: Job, train: Train, gathered: Gathered | None, repeating: Repeating
-    ) -> _Segment:
+            return _Segment(job, train, worker.raised, gathered, gang)
         repeats = Repeats(
-            repeating,
+            self._settings.repeating,
             objective=self._settings.objective,
             folder=job.folder,
             checkpoint=job.checkpoint,
             best=job.best,
             best_step=job.best_step,
         )
+        in_turns = partial(self._train_repeats, repeats, train, self._settings.repeating)
+        return _Segment(job, in_turns, worker.raised, gathered, gang, repeats)
 
+    def _train_repeats(
+        self, repeats: Repeats, train: Train, repeating: Repeating, job: Job, send: session.Send
+    ) -> Any:
         def run(turn: Turn, send: session.Send) -> Any:
             try:
                 return train(of_turn(job, turn, repeating), send)
@@ -135,9 +134,7 @@ class Lane(Trainable):
             finally:
                 release_devices()
 
-        return _Segment(
-            job, lambda _, send: repeats.train(run, send), gathered, self._gang, repeats
-        )
+        return repeats.train(run, send)
 
     def _load(self) -> Message:
         others = [] if self._gang is None else self._gang.load()
@@ -180,6 +177,7 @@ class _Segment:
         self,
         job: Job,
         train: Train,
+        raised: Callable[[Job, BaseException], Raised],
         gathered: Gathered | None = None,
         gang: Gang | None = None,
         repeats: Repeats | None = None,
@@ -187,6 +185,7 @@ class _Segment:
     ) -> None:
         self.job = job
         self._train = train
+        self._raised = raised
         self._gathered = gathered
         self._clock = clock
         self._messages: queue.SimpleQueue[Sequence[Message] | LostRankError] = queue.SimpleQueue()
@@ -250,7 +249,7 @@ class _Segment:
         except RankFailedError as error:
             self._interrupt(error.failure)
         except BaseException as error:  # noqa: BLE001 - told to the driver, SystemExit included
-            self._say(raised(self.job, error))
+            self._say(self._raised(self.job, error))
         release_devices()
 
     def _say(self, message: Message) -> None:
