@@ -33,7 +33,7 @@ class Clock:
 class Watched:
     """A progress and the trials that its events lead to."""
 
-    def __init__(self, *, total=10, max_t=None, terminal=False, cannot_pause=None):
+    def __init__(self, *, total=10, max_t=None, terminal=False, cannot_pause=None, repeats=1):
         self.out = io.StringIO()
         self.clock = Clock()
         console = Console(file=self.out, force_terminal=terminal, width=100, highlight=False)
@@ -45,6 +45,7 @@ class Watched:
             max_t=max_t,
             console=console,
             cannot_pause=cannot_pause,
+            repeats=repeats,
             clock=self.clock,
         )
 
@@ -121,6 +122,32 @@ def test_a_trial_that_cannot_pause_for_want_of_a_checkpoint_is_told_once():
     watched.report(0, 3, 0.4)
     told = [line for line in watched.lines if "checkpoint" in line]
     assert told == ["[    0s] trial 0 reports without a checkpoint, so it cannot pause: it runs on"]
+
+
+@pytest.mark.parametrize(("spread", "told"), [(0.0, True), (0.1, False)])
+def test_repeats_that_are_all_one_run_are_told_of_once_with_what_to_do(spread, told):
+    watched = Watched(repeats=3)
+    name = OBJECTIVE.metric
+    for trial in range(2):
+        watched.ask(trial)
+        for step in (1, 2):
+            watched.tell(
+                Reported,
+                trial=trial,
+                run=1,
+                step=step,
+                metrics={name: 0.5, f"{name}_std": spread * (step - 1)},
+                value=0.5,
+                checkpoint=None,
+                decision=Decision.STOP if step == 2 else Decision.CONTINUE,
+            )
+        watched.end(trial, Status.STOPPED, 0.5)
+    said = [line for line in watched.lines if "repeats" in line]
+    expected = (
+        f"[    0s] the 3 repeats of trial 0 gave the same {name}: where the app seeds itself, "
+        f"name the key of its seed with hydra.sweeper.repeats_key"
+    )
+    assert said == ([expected] if told else [])
 
 
 def test_what_failed_and_why_a_trial_ended_early_is_told():

@@ -61,6 +61,11 @@ class RayTuneConf:
     seed: Optional[int] = None
     """Seeds searcher, scheduler and each trial's generators; drawn where it is not given, and
     recorded."""
+    repeats: int = 1
+    """Trains every configuration so many times, as one trial: its metrics are the means."""
+    repeats_key: Optional[str] = None
+    """A key of the app's config that tells repeats apart, by 0, 1, ...: `data.fold`. `seed` where
+    it is not given and the app has that, with seeds."""
     # How much
     num_samples: Optional[int] = None
     """Trials: 20 where it is not given, a grid's own size for `grid`."""

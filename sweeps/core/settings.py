@@ -48,6 +48,8 @@ class Settings:
     time_budget_s: float | None
     budget: Budget
     fidelity: Fidelity | None
+    repeats: int
+    repeats_key: str | None
     scalarization: Scalarization
     initial: Sequence[Mapping[str, Any]]
     warm_start: Sequence[str]
@@ -88,6 +90,7 @@ class Settings:
         scheduler = _scheduler(options["scheduler"], fidelity)
         _refuse_missing("searcher", options["searcher"])
         _refuse_missing("scheduler", scheduler)
+        repeats = _repeats(options)
         return cls(
             objective=objective,
             searcher=dict(options["searcher"]),
@@ -96,8 +99,10 @@ class Settings:
             num_samples=_at_least(options, "num_samples", 1),
             max_concurrent_trials=_at_least(options, "max_concurrent_trials", 1),
             time_budget_s=_time_limit(options, "time_budget_s"),
-            budget=_budget(options, objective),
+            budget=replace(_budget(options, objective), repeats=repeats),
             fidelity=fidelity,
+            repeats=repeats,
+            repeats_key=options["repeats_key"],
             scalarization=_scalarization(options["scalarization"], objective),
             initial=_points(options["initial"]),
             warm_start=tuple(options["warm_start"]),
@@ -200,6 +205,16 @@ def _fidelity(options: Mapping[str, Any]) -> Fidelity | None:
         )
     except ValueError as error:
         raise ConfigError(f"hydra.sweeper.fidelity: {error}") from error
+
+
+def _repeats(options: Mapping[str, Any]) -> int:
+    repeats = int(_at_least(options, "repeats", 1))
+    if options["repeats_key"] is not None and repeats == 1:
+        raise ConfigError(
+            f"hydra.sweeper.repeats_key is {options['repeats_key']!r} and hydra.sweeper.repeats is "
+            f"not set: say how many repeats there are, 2 or more"
+        )
+    return repeats
 
 
 def _scheduler(options: Mapping[str, Any], fidelity: Fidelity | None) -> dict[str, Any]:

@@ -188,6 +188,7 @@ def _drive(
             max_t=max(plan.rungs, default=None),
             console=console,
             cannot_pause=_cannot_pause(plan),
+            repeats=plan.settings.repeats,
         )
         _write_record(plan, run=1 + sum(isinstance(event, Opened) for event in history))
         feeds.start(len(history))
@@ -239,6 +240,8 @@ def _with_nodes(
 
 def _cannot_pause(plan: Plan) -> tuple[int, str] | None:
     """The first rung, and what becomes of a trial that comes there without a checkpoint."""
+    if plan.repeating is not None and (first := plan.repeating.turns.after(0)) is not None:
+        return first, "is judged only while the last of its repeats trains"
     instead = plan.scheduler.without_checkpoint
     if instead is None or plan.settings.fidelity is not None:
         return None

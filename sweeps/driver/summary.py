@@ -115,7 +115,8 @@ def _totals(sweep: SweepResults) -> Text:
     """All that was done, in a line."""
     several = f"{_trials(len(sweep.trials))}{': ' if len(sweep.trials) else ''}"
     counted = Text(several, "bold") + _counts(sweep)
-    spent = Text(str(effort(sweep)) if sweep.trials.steps else "", "dim")
+    of_each = f", of each of {sweep.repeats} repeats" if sweep.repeats > 1 else ""
+    spent = Text(f"{effort(sweep)}{of_each}" if sweep.trials.steps else "", "dim")
     elapsed = Text(render.duration(sweep.elapsed), "dim")
     return Text("  ").join(part for part in (counted, spent, elapsed, _ending(sweep)) if part)
 

@@ -306,6 +306,7 @@ def _lane_settings(plan: Plan, engine: Engine, each: Resources) -> LaneSettings:
         by_rung=plan.settings.fidelity is not None,
         checkpoint_key=plan.settings.checkpoint_key,
         preload=plan.composer.target_modules(),
+        repeating=plan.repeating,
         teardown_timeout_s=plan.settings.teardown_timeout_s,
         resources=each,
     )

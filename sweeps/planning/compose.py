@@ -137,6 +137,14 @@ def group_options(
     return options
 
 
+def with_also(patch: Patch, more: Mapping[str, Any]) -> Patch:
+    """A patch that sets more: override key -> value."""
+    if not more:
+        return patch
+    lines = (f"{key}={literal(value)}" for key, value in more.items())
+    return Patch(overrides=(*patch.overrides, *lines), updates=(*patch.updates, *more.items()))
+
+
 class Composer:
     """The driver's side: bases, patches, and the check of a space before anything starts."""
 
@@ -178,24 +186,17 @@ class Composer:
             values: The trial's.
             also: Override key -> value of what is set besides, such as a fidelity.
         """
-        more = also or {}
         in_base = self._in_base(values)
         task = (line for line in self._fixed if not _key(line).startswith(("hydra.", "hydra/")))
-        return Patch(
-            overrides=(
-                *task,
-                *self._space.overrides(values),
-                *(f"{key}={literal(value)}" for key, value in more.items()),
-            ),
-            updates=(
-                *(
-                    (p.key, p.domain.plain(values[p.name]))
-                    for p in self._space.parameters
-                    if p.name in values and p not in in_base
-                ),
-                *more.items(),
+        patch = Patch(
+            overrides=(*task, *self._space.overrides(values)),
+            updates=tuple(
+                (p.key, p.domain.plain(values[p.name]))
+                for p in self._space.parameters
+                if p.name in values and p not in in_base
             ),
         )
+        return with_also(patch, also or {})
 
     def validate(self) -> None:
         """Check the space against the configs; see `Checks`.

@@ -113,6 +113,7 @@ def _spent_card(cards: Element, sweep: SweepResults) -> None:
         f"{word} spent",
         f"{spent.steps:,}".replace(",", " "),
         f"{spent.steps / full:.0%} of a full grid: {total} x {longest}",
+        *([f"of each of {sweep.repeats} repeats"] if sweep.repeats > 1 else []),
         *(() if sweep.max_t else ("the longest trial taken as full",)),
     )
 

@@ -15,6 +15,7 @@ from sweeps.journal.trials import Trial
 from sweeps.results.compare import ABSENT, Row
 from sweeps.results.sweep import SweepResults
 from sweeps.secrets import masked
+from sweeps.storage.repeated import repeat_folder
 
 _CONFIG = ".hydra/config.yaml"
 
@@ -59,9 +60,10 @@ def config_of(sweep: SweepResults, trial: Trial) -> Mapping[str, Any] | None:
 def job_with_config(sweep: SweepResults, trial: Trial) -> Path | None:
     """The folder of the job that gave a trial's best report, if its config is left."""
     for job in _jobs(sweep, trial):
-        sweep.folder.pull(job / _CONFIG)
-        if (job / _CONFIG).exists():
-            return job
+        for place in (job, repeat_folder(job, 0)):
+            sweep.folder.pull(place / _CONFIG)
+            if (place / _CONFIG).exists():
+                return place
     return None
 
 

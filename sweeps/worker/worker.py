@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from cluster.bucket import BucketError
 from sweeps import session
 from sweeps.core.memory import OUT_OF_MEMORY, ran_out_of_memory
+from sweeps.core.repeats import repeat_seed
 from sweeps.planning.app import load_app
 from sweeps.planning.compose import Base, apply
 from sweeps.planning.relocate import Move
@@ -78,7 +79,7 @@ class Worker:
             main=self._module,
         )
         self._config = config
-        seed, data = trial_seed(settings.seed, job.trial), dict[str, str]()
+        seed, data = self._seed(job), dict[str, str]()
         with (
             staged(job, send, settings.remote) as files,
             self._recording(files, seed, data, rank) as recorded_send,
@@ -89,7 +90,7 @@ class Worker:
                     send=recorded_send,
                     keeper=files.keeper,
                     objective=settings.objective,
-                    rungs=settings.rungs,
+                    rungs=settings.rungs if job.rungs is None else job.rungs,
                     judged_between=settings.judged_between,
                     always=settings.by_rung,
                     best=job.best,
@@ -120,6 +121,12 @@ class Worker:
         config = {} if self._config is None else OmegaConf.to_container(self._config)
         text = masked_error(traceback_of(error), cast(dict[str, Any], config))
         return Raised(trial=job.trial, error=text, cause=_cause(error, job.folder))
+
+    def _seed(self, job: Job) -> int:
+        """Of the generators."""
+        if job.repeat is None:
+            return trial_seed(self._settings.seed, job.trial)
+        return repeat_seed(self._settings.seed, job.trial, job.repeat)
 
     @contextlib.contextmanager
     def _recording(

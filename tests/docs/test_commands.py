@@ -33,6 +33,7 @@ PAGES = (
     "report",
     "tracking",
     "experiment_file",
+    "repeats",
     "from_optuna_sweeper",
     "from_wandb_sweeps",
     "from_ray_tune",
