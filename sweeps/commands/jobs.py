@@ -213,7 +213,7 @@ def _of_trial(name: str, number: int, *, follow: bool) -> Iterator[str]:
 
 def _refuse_trial(sweep: SweepResults, number: int, *, follow: bool) -> None:
     """Refuse a trial that is not there, unless it may yet begin and is waited for."""
-    there, planned = len(sweep.trials), sweep.record.num_samples
+    there, planned = len(sweep.trials), sweep.num_samples
     lives = sweep.trials.closed is None
     if follow and lives and number in range(planned):
         return

@@ -17,7 +17,7 @@ from sweeps import render
 from sweeps.core.budget import override_for_more
 from sweeps.core.memory import ADVICE, OUT_OF_MEMORY
 from sweeps.errors import headline
-from sweeps.journal.status import Status
+from sweeps.journal.status import BY_REQUEST, Status
 from sweeps.journal.trials import Trial
 from sweeps.results import SweepResults
 
@@ -84,7 +84,7 @@ def progress(sweep: SweepResults) -> Iterator[Text]:
     open_ = (Status.RUNNING, Status.PAUSED)
     done = sum(sweep.status(trial) not in open_ for trial in sweep.trials)
     yield render.fact(
-        "progress", Text(f"{done} of {sweep.record.num_samples} done  ") + _totals(sweep)
+        "progress", Text(f"{done} of {sweep.num_samples} done  ") + _totals(sweep)
     )
     if sweep.best is not None:
         yield render.fact("best", _best(sweep, sweep.best))
@@ -162,6 +162,8 @@ def _failures(sweep: SweepResults) -> Iterator[Text]:
     if causes["time_limit"]:
         ended = _trials(causes["time_limit"])
         yield Text(f"hydra.sweeper.trial_time_limit_s ended {ended}", "dim")
+    if causes[BY_REQUEST]:
+        yield Text(f"{_trials(causes[BY_REQUEST])} stopped by request", "dim")
 
 
 def _trials(count: int) -> str:
