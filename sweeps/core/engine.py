@@ -107,9 +107,7 @@ class Engine:
         self._end_misfits()
         total = self.trials.steered.total(self._limits.num_samples, self._said)
         check_grows(total, len(self.trials))
-        self.state.commit(
-            Opened(run=self.trials.run + 1, bounds=self._said, time=self.state.now())
-        )
+        self.state.commit(Opened(run=self.trials.run + 1, bounds=self._said, time=self.state.now()))
         for trial in self.trials.with_status(Status.PAUSED):
             if trial.stopping:  # the last driver died over it
                 self._end(trial, self._ends.stopped(trial))

@@ -83,9 +83,7 @@ def progress(sweep: SweepResults) -> Iterator[Text]:
     """How far a sweep is, in a few lines."""
     open_ = (Status.RUNNING, Status.PAUSED)
     done = sum(sweep.status(trial) not in open_ for trial in sweep.trials)
-    yield render.fact(
-        "progress", Text(f"{done} of {sweep.num_samples} done  ") + _totals(sweep)
-    )
+    yield render.fact("progress", Text(f"{done} of {sweep.num_samples} done  ") + _totals(sweep))
     if sweep.best is not None:
         yield render.fact("best", _best(sweep, sweep.best))
     yield render.fact("results", _results_command(sweep))

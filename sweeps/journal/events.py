@@ -73,8 +73,8 @@ class Requested:
     request: str
     """Its id: what is asked once happens once."""
     asked: Mapping[str, Any]
-    """One of `stop` (a trial's number), `enqueue` (values by parameter name) and `extend` (bounds by
-    key of `hydra.sweeper`); empty where it could not be read."""
+    """`stop` (a trial's number), `enqueue` (values by parameter name) or `extend` (bounds by key of
+    `hydra.sweeper`); whatever it was where that was refused."""
     trial: int | None = None
     """Which trial is stopped, or takes the configuration; None where none does."""
     refusal: str | None = None
@@ -170,6 +170,4 @@ class Closed:
     time: float
 
 
-Event = (
-    Created | Known | Opened | Requested | Asked | Started | Reported | Ended | Lost | Closed
-)
+Event = Created | Known | Opened | Requested | Asked | Started | Reported | Ended | Lost | Closed

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-
 BY_REQUEST = "request"
 """The cause of the end of a trial that somebody stopped."""
 

@@ -105,9 +105,7 @@ def completed(
     return None
 
 
-def _drawn(
-    known: Mapping[str, Any], space: Space, rng: np.random.Generator
-) -> dict[str, Any]:
+def _drawn(known: Mapping[str, Any], space: Space, rng: np.random.Generator) -> dict[str, Any]:
     """A configuration with what is known, and a draw for the rest."""
 
     def suggest(parameter: Parameter) -> Any:
