@@ -7,17 +7,27 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from sweeps.core.engine import Engine
+from sweeps.core.limits import Limits
 from sweeps.driver.inbox import Inbox
+from sweeps.driver.lanes import Lanes
 from sweeps.journal.events import Requested
+from sweeps.journal.file import Journal
+from sweeps.journal.objective import Objective
 from sweeps.journal.status import Decision, Status
 from sweeps.reports.answers import answer
+from sweeps.schedulers import make_scheduler
+from sweeps.searchers import make_searcher
+from sweeps.space.space import parse_space
 from sweeps.storage.folder import SweepFolder, write_whole
 from sweeps.storage.lease import Lease
 from sweeps.storage.requests import Requests
+from sweeps.worker.messages import Idle, Report
 
 
 @pytest.fixture(params=["disk", pytest.param("bucket", marks=pytest.mark.slow)])
@@ -290,3 +300,93 @@ def test_answers_in_words(asked: dict[str, Any], words: str) -> None:
     assert words in answer(event)
     refused = Requested(request="a", asked=asked, refusal="it is over", time=0.0)
     assert answer(refused).endswith(", and refused: it is over")
+
+
+# Lanes
+
+
+class Asking:
+    """An inbox that holds what a test puts into it."""
+
+    def __init__(self) -> None:
+        self.held: list[tuple[str, dict[str, Any]]] = []
+        self.taken: list[str] = []
+
+    def take(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        while self.held:
+            yield self.held.pop(0)
+
+    def done(self, request: str) -> None:
+        self.taken.append(request)
+
+
+@pytest.fixture
+def lanes(tmp_path: Path) -> Any:
+    """Two lanes with a trial each, and an inbox; the clock stands still until it is set."""
+    space, _ = parse_space({"x": "interval(0, 1)"}, [])
+    journal = Journal(tmp_path / "journal.log")
+    engine = Engine(
+        log=journal,
+        objective=Objective(metric="loss"),
+        make_searcher=lambda view: make_searcher("random", space=space, view=view, seed=0),
+        scheduler=make_scheduler("none", space=space, seed=0),
+        limits=Limits(num_samples=5, teardown_timeout_s=8, time_budget_s=3600),
+        space=space,
+    )
+    engine.open([], name="s")
+    made = Lanes(
+        engine,
+        lambda segment, says_left: SimpleNamespace(trial=segment.trial),  # type: ignore[arg-type,return-value]
+        folder=SweepFolder(tmp_path),
+        max_lanes=2,
+        inbox=Asking(),  # type: ignore[arg-type]
+        interrupted=lambda: False,
+        clock=lambda: made.now,  # type: ignore[attr-defined]
+    )
+    made.now = 0.0  # type: ignore[attr-defined]
+    for lane in ("a", "b"):
+        made.open_lane(lane)
+        made.on_messages(lane, [Idle()])
+    return made
+
+
+def say(lanes: Any, lane: str, trial: int, step: int) -> Any:
+    report = Report(trial=trial, step=step, metrics={"loss": 1.0}, checkpoint=None)
+    return lanes.on_messages(lane, [report])
+
+
+def test_a_lane_whose_trial_is_to_stop_has_until_its_next_report(lanes: Any) -> None:
+    lanes._inbox.held.append(("1", {"stop": 0}))
+    assert not lanes.over()
+    assert lanes._inbox.taken == ["1"]
+    lanes.now = 7.9
+    assert lanes.overdue() == []
+    assert say(lanes, "a", 0, 1).trial == 2
+    lanes.now = 100.0
+    assert lanes.overdue() == []
+    assert lanes.engine.trials[0].status is Status.STOPPED
+
+
+def test_and_is_ended_where_none_comes(lanes: Any) -> None:
+    assert say(lanes, "a", 0, 1) is None
+    lanes._inbox.held.append(("1", {"stop": 0}))
+    lanes.over()
+    lanes.now = 8.1
+    assert lanes.overdue() == ["a"]
+    assert lanes.engine.trials[0].cause == "request"
+    assert lanes.engine.trials[0].value == 1.0
+    lanes.on_lane_lost("a", "killed")
+    assert lanes.engine.trials[1].status is Status.RUNNING
+
+
+def test_a_sweep_that_has_finished_takes_no_request(lanes: Any) -> None:
+    lanes.finished = True
+    lanes._inbox.held.append(("1", {"stop": 0}))
+    assert lanes.over()
+    assert lanes._inbox.taken == []
+
+
+def test_a_time_budget_may_shrink_to_what_is_over(lanes: Any) -> None:
+    lanes._inbox.held.append(("1", {"extend": {"time_budget_s": 1e-9}}))
+    assert lanes.over()
+    assert lanes.ending == "hydra.sweeper.time_budget_s is over"
