@@ -6,7 +6,6 @@ import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,10 +30,8 @@ def requests_in(events: Iterable[Event]) -> list[dict[str, Any]]:
     return [dict(event.asked) for event in events if isinstance(event, Requested)]
 
 
-def test_a_sweep_is_steered_killed_and_resumed_and_every_request_holds(
-    sweep: Any, capfd: pytest.CaptureFixture[str]
-) -> None:
-    given = [*CURVE, "+epochs=30", "+epoch_s=0.15", "hydra.sweeper.num_samples=2", ONE_LANE]
+def test_a_sweep_is_steered_killed_and_resumed_and_every_request_holds(sweep: Any) -> None:
+    given = [*CURVE, "+epochs=50", "+epoch_s=0.5", "hydra.sweeper.num_samples=2", ONE_LANE]
     driver = sweep.drive(*given)
     place = str(driver.folder.path)
     driver.wait_for_reports(2)
@@ -59,7 +56,7 @@ def test_a_sweep_is_steered_killed_and_resumed_and_every_request_holds(
     assert kept.code == 0
     assert "no driver runs s now" in kept.err
     sweep.caviar("enqueue", place, "x=2.25")
-    resumed = sweep.caviar("resume", place, "++epochs=30")
+    resumed = sweep.caviar("resume", place, "hydra.sweeper.max_concurrent_trials=2")
     assert resumed.code == 0, resumed.err
     assert "4 trials" in resumed.err
     first, second, third, fourth = resumed.trials
@@ -67,8 +64,8 @@ def test_a_sweep_is_steered_killed_and_resumed_and_every_request_holds(
     assert [t.cause for t in (first, second)] == ["request"] * 2
     assert [t.status for t in (third, fourth)] == [Status.COMPLETE] * 2
     assert (second.params["x"], third.params["x"]) == (1.75, 2.25)
-    assert 0 < first.step < 30
-    assert resumed.trials.best is third or resumed.trials.best is second
+    assert 0 < first.step < 50
+    assert resumed.trials.best.number == 2
     assert len(requests_in(resumed.events)) == 5
     assert [e.trial for e in resumed.events if isinstance(e, Asked)] == [0, 1, 2, 3]
     assert "2 trials stopped by request" in resumed.out
@@ -103,9 +100,7 @@ def asking(events: Callable[[], Iterable[Event]], act: Callable[[], None]) -> It
         assert not failed
 
 
-def test_a_trial_that_never_reports_is_ended_and_the_sweep_goes_on(
-    sweep: Any, tmp_path: Path
-) -> None:
+def test_a_trial_that_never_reports_is_ended_and_the_sweep_goes_on(sweep: Any) -> None:
     folder = SweepFolder(sweep.storage / "s")
     grid = ["hydra/sweeper/searcher=grid", "hydra.sweeper.teardown_timeout_s=1", ONE_LANE]
 
@@ -124,7 +119,7 @@ def test_a_trial_that_never_reports_is_ended_and_the_sweep_goes_on(
 
 def test_a_sweep_in_a_bucket_is_steered_too(sweep: Any, bucket: str) -> None:
     storage = f"{bucket}/sweeps"
-    given = [*CURVE, "+epochs=40", "+epoch_s=0.25", "hydra.sweeper.num_samples=1", ONE_LANE]
+    given = [*CURVE, "+epochs=60", "+epoch_s=0.5", "hydra.sweeper.num_samples=1", ONE_LANE]
     codes: list[int] = []
 
     def events() -> Iterable[Event]:
@@ -145,5 +140,5 @@ def test_a_sweep_in_a_bucket_is_steered_too(sweep: Any, bucket: str) -> None:
     assert (ended[0].status, ended[0].cause) == (Status.STOPPED, "request")
     assert ended[1].status is Status.COMPLETE
     assert [e.params["x"] for e in there if isinstance(e, Asked)][1] == 2.5
-    assert max(e.step for e in there if isinstance(e, Reported) and e.trial == 0) < 40
+    assert max(e.step for e in there if isinstance(e, Reported) and e.trial == 0) < 60
     assert not (Bucket.parse(storage) / "s").sizes("requests")
