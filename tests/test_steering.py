@@ -217,6 +217,10 @@ def test_a_member_of_a_population_leaves_it() -> None:
         ({"extend": {"num_sample": 9}}, "did you mean num_samples"),
         ({"extend": {"scheduler.max_t": 9}}, "cannot be changed while a sweep runs"),
         ({"extend": {"cost.budget": 9}}, "needs hydra.sweeper.cost.metric"),
+        ({"extend": {"total_steps": 10**400}}, "too large"),
+        ({"enqueue": {"lr": 10**400}}, "too large"),
+        ({"enqueue": {"lr": {"a": [1]}}}, "lr: {'a': [1]} is not a number"),
+        ({"enqueue": ["lr"]}, "cannot be read"),
     ],
 )
 def test_what_is_wrong_or_too_late_is_refused_with_the_reason_and_changes_nothing(

@@ -44,7 +44,7 @@ BOUNDS = {
 }
 """By key of `hydra.sweeper`."""
 
-_OF_BUDGET = {
+_FIELDS = {
     "total_steps": "total_steps",
     "cost.budget": "cost",
     "stop.target": "target",
@@ -57,17 +57,20 @@ def said(limits: Limits, budget: Budget) -> dict[str, float]:
     values = {
         "num_samples": limits.num_samples,
         "time_budget_s": limits.time_budget_s,
-        **{key: getattr(budget, name) for key, name in _OF_BUDGET.items()},
+        **{key: getattr(budget, name) for key, name in _FIELDS.items()},
     }
     return {key: value for key, value in values.items() if value is not None}
 
 
+def by_name(bounds: Mapping[str, float | None]) -> dict[str, Any]:
+    """Bounds by the names of `Budget`'s fields; those that are none of them as they are."""
+    return {_FIELDS.get(key, key): value for key, value in bounds.items()}
+
+
 def with_granted(budget: Budget, granted: Mapping[str, float | None]) -> Budget:
     """A budget with the bounds that were granted in the place of its own."""
-    fields: dict[str, Any] = {
-        name: granted[key] for key, name in _OF_BUDGET.items() if key in granted
-    }
-    return replace(budget, **fields)
+    own = {key: value for key, value in granted.items() if key in _FIELDS}
+    return replace(budget, **by_name(own)) if own else budget
 
 
 def check_bounds(given: Mapping[str, Any], *, trials: int, budget: Budget) -> None:

@@ -44,6 +44,12 @@ class Steering:
         Raises:
             ConfigError: It cannot.
         """
+        try:
+            return self._check(asked, trials)
+        except OverflowError as error:
+            raise ConfigError(f"a number in it is too large: {error}") from error
+
+    def _check(self, asked: Mapping[str, Any], trials: Trials) -> int | None:
         match asked:
             case {"stop": int() as number, **rest} if not rest and number is not True:
                 return self._check_stop(number, trials)

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from cluster.bucket import is_url
 from sweeps import render
+from sweeps.core.bounds import by_name
 from sweeps.core.budget import override_for_more
 from sweeps.core.memory import ADVICE, OUT_OF_MEMORY
 from sweeps.errors import headline
@@ -278,6 +279,7 @@ def _resume_command(sweep: SweepResults) -> str:
     else:
         options = sweep.record.options
         budget = {**(options.get("budget") or {}), "time_budget_s": options.get("time_budget_s")}
+        budget |= by_name(sweep.trials.steered.granted)
         more = override_for_more(closed.reason, budget) if closed else None
     return f"{command} {more}" if more else command
 

@@ -20,6 +20,8 @@ class Steered:
         """By the request's id: what became of it."""
         self.points: dict[int, Mapping[str, Any]] = {}
         """By the trial that takes them: configurations, as far as they are given, by name."""
+        self._last = -1
+        """The number of the last of them."""
         self.granted: dict[str, float | None] = {}
         """Bounds that are other than the driver's command says, by key of `hydra.sweeper`."""
         self._said: Mapping[str, float] = {}
@@ -47,11 +49,11 @@ class Steered:
         """
         granted = self.granted if said is None else self.granted_under(said)
         bound = granted.get("num_samples") or num_samples
-        return max(int(bound), 1 + max(self.points, default=-1))
+        return max(int(bound), 1 + self._last)
 
     def next_free(self, trials: int) -> int:
         """The number of the next trial that nothing was enqueued for, of so many that began."""
-        return max(trials, 1 + max(self.points, default=-1))
+        return max(trials, 1 + self._last)
 
     def _on_requested(self, event: Requested) -> None:
         self.answers[event.request] = event
@@ -60,5 +62,6 @@ class Steered:
         match event.asked:
             case {"enqueue": values} if event.trial is not None:
                 self.points[event.trial] = values
+                self._last = event.trial
             case {"extend": bounds}:
                 self.granted.update(bounds)

@@ -63,6 +63,8 @@ class GivenPoints:
         enqueued = self._view.enqueued
         if number in enqueued:
             return self._enqueued(number)
+        if number >= len(self._points) + len(enqueued):
+            return None
         place = number - sum(taken < number for taken in enqueued)
         return self._points[place] if place < len(self._points) else None
 
