@@ -397,4 +397,3 @@ def test_a_stopped_trial_may_be_the_best_and_what_it_reported_counts() -> None:
         best = min(t.value for t in sweep.trials if t.status is not Status.DIVERGED and t.value)
         assert sweep.trials.best.value == best
     assert found >= 3
-    assert any(isinstance(event, Opened) for event in sweep.events)

@@ -22,7 +22,7 @@ from sweeps.core.memory import OUT_OF_MEMORY
 from sweeps.core.segment import Adopt, Segment, share
 from sweeps.core.state import EventLog, Listener, State
 from sweeps.core.steering import Steering
-from sweeps.errors import ConfigError, SweepError, headline
+from sweeps.errors import SweepError, headline
 from sweeps.journal.events import (
     Closed,
     Created,
@@ -198,9 +198,8 @@ class Engine:
     def on_request(self, request: str, asked: Mapping[str, Any]) -> Requested:
         """Take up what was asked of the sweep as it runs; what became of it.
 
-        It is durable before it takes effect, and what was taken up before is only answered again. A
-        trial that waits ends at once, one in a slot at its next report: the slot is to be ended
-        after `seconds_left` without one.
+        What was taken up before is only answered again. A trial that waits ends at once, one in a
+        slot at its next report: the slot is to be ended after `seconds_left` without one.
 
         Args:
             request: Its id.
@@ -208,27 +207,13 @@ class Engine:
         """
         answers = self.trials.steered.answers
         if request not in answers:
-            trial, refusal = None, None
-            try:
-                trial = self._steering.check(asked, self.trials)
-            except ConfigError as error:
-                refusal = str(error)
-            self.state.commit(
-                Requested(
-                    request=request,
-                    asked=asked,
-                    trial=trial,
-                    refusal=refusal,
-                    time=self.state.now(),
-                )
-            )
-            if refusal is None and "stop" in asked:
-                self._stop(self.trials[asked["stop"]])
+            event = self._steering.answer(request, asked, self.trials, self.state.now())
+            self.state.commit(event)
+            if event.refusal is None and "stop" in asked:
+                trial = self.trials[asked["stop"]]
+                if self._slots.drop(trial):
+                    self._end(trial, self._ends.stopped(trial))
         return answers[request]
-
-    def _stop(self, trial: Trial) -> None:
-        if self._slots.drop(trial):
-            self._end(trial, self._ends.stopped(trial))
 
     # What slots tell
 

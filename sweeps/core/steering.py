@@ -9,6 +9,7 @@ from typing import Any
 from sweeps.core.bounds import check_bounds
 from sweeps.core.budget import Budget
 from sweeps.errors import ConfigError
+from sweeps.journal.events import Requested
 from sweeps.journal.trials import Trials
 from sweeps.searchers.initial import completed, given_point
 from sweeps.storage.folder import SweepFolder
@@ -33,6 +34,17 @@ class Steering:
     seed: int = 0
     no_points: str | None = None
     """Why no configuration can be enqueued, if so."""
+
+    def answer(
+        self, request: str, asked: Mapping[str, Any], trials: Trials, now: float
+    ) -> Requested:
+        """What becomes of a request, before it is an event in the journal."""
+        trial, refusal = None, None
+        try:
+            trial = self.check(asked, trials)
+        except ConfigError as error:
+            refusal = str(error)
+        return Requested(request=request, asked=asked, trial=trial, refusal=refusal, time=now)
 
     def check(self, asked: Mapping[str, Any], trials: Trials) -> int | None:
         """See that what is asked can be done; the trial that it is about, or None.
