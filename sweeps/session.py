@@ -99,10 +99,15 @@ class Session:
         self.save_soon = False
         """Whether the next checkpoint is worth its time, whatever came before."""
 
+    def passes_rung(self, step: int) -> bool:
+        """Whether a rung lies at a step, or on the way there."""
+        return any(self._step < rung <= step for rung in self.rungs)
+
     def reach(self, step: int) -> bool:
         """Come to a step; whether a rung lies there, or on the way."""
-        passed, self._step = self._step, step
-        return any(passed < rung <= step for rung in self.rungs)
+        at_rung = self.passes_rung(step)
+        self._step = step
+        return at_rung
 
     def is_due(self, *, at_rung: bool) -> bool:
         """Whether a checkpoint is worth its time: at a rung, and after some seconds without."""
@@ -164,6 +169,14 @@ def checkpoint_folder(step: int) -> Path | None:
     return _session.job_folder / "checkpoints" / f"{step:06d}" if _session else None
 
 
+def is_checkpoint_due(step: int) -> bool:
+    """Whether a checkpoint of `step` is worth its time: at a rung, and every ten seconds.
+
+    For what must be told to write one before it is reported; False outside a sweep.
+    """
+    return _session is not None and _session.is_due(at_rung=_session.passes_rung(step))
+
+
 def record_data(name: str, of: str | bytes | os.PathLike[str]) -> None:
     """Record what a trial is trained on, so that `caviar reproduce` can tell other data.
 
@@ -200,15 +213,16 @@ def report(
         metrics: Numbers by name; one of them is the sweep's `hydra.sweeper.metric`.
         step: How far the training is (usually the epoch, from 1): an integer that never falls. A
             trial that goes on from a checkpoint goes on at its own step.
-        checkpoint: A folder from which the trial can go on at this step. Without one the trial is
-            never paused. It is copied, unless it is `checkpoint_folder(step)` already; older ones
-            of the trial are deleted, but for the newest and the best, and these too once nothing
-            needs them. Or a function that writes such a folder: it is called where the trial may
-            be paused and every ten seconds, and not outside a sweep.
+        checkpoint: A folder, or a file, from which the trial can go on at this step. Without one
+            the trial is never paused. It is copied, unless it is `checkpoint_folder(step)`, or the
+            file in it, already; older ones of the trial are deleted, but for the newest and the
+            best, and these too once nothing needs them. Or a function that writes such a folder:
+            it is called where the trial may be paused and every ten seconds, and not outside a
+            sweep.
 
     Raises:
         TypeError: A metric is not a number, or `step` is not an integer.
-        ValueError: `step` is negative, or the checkpoint is not a folder.
+        ValueError: `step` is negative, or the checkpoint is not there.
         TrialEnded: The scheduler pauses or stops the trial. Let it pass.
     """
     clean = {name: number(name, value) for name, value in metrics.items()}
@@ -236,10 +250,12 @@ def _checkpoint(
         shutil.rmtree(folder, ignore_errors=True)
         folder.parent.mkdir(parents=True, exist_ok=True)
         given(folder)
+        if not folder.is_dir():
+            raise ValueError(f"checkpoint is a function; it must make {str(folder)!r} a folder")
     else:
         folder = Path(given)
-    if not folder.is_dir():
-        raise ValueError(f"checkpoint is {str(folder)!r}; it must be an existing folder")
+    if not folder.exists():
+        raise ValueError(f"checkpoint is {str(folder)!r}; it must be an existing folder or file")
     session.note_written()
     return _keep(session, step, folder)
 
@@ -278,14 +294,19 @@ def number(name: str, value: object) -> float:
     return float(value)
 
 
-def _keep(session: Session, step: int, folder: Path) -> Path:
+def _keep(session: Session, step: int, given: Path) -> Path:
     """Put a checkpoint in its place, durably: the journal must never name one that is not there."""
     place = session.job_folder / "checkpoints" / f"{step:06d}"
+    folder = given.parent if given.is_file() else given
     if folder.resolve() != place.resolve():
         shutil.rmtree(place, ignore_errors=True)
         partial = place.with_name(f"{place.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
-        shutil.copytree(folder, partial)
+        if given.is_file():
+            partial.mkdir(parents=True)
+            shutil.copy2(given, partial)
+        else:
+            shutil.copytree(given, partial)
         sync_tree(partial)
         partial.rename(place)
     else:

@@ -101,6 +101,7 @@ def test_ranks_are_numbered_on_their_nodes_as_torchrun_does() -> None:
         "LOCAL_WORLD_SIZE": "2",
         "MASTER_ADDR": "10.0.0.1",
         "MASTER_PORT": "29500",
+        "ACCELERATE_USE_CPU": "true",
     }
     assert (first.rank, first.local_rank, first.device) == (0, 0, None)
 

@@ -10,8 +10,9 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from tqdm import tqdm
 
-from sweeps.worker.slate import _Herald, keeping_loggers
+from sweeps.worker.slate import _Herald, closing_bars, keeping_loggers, reset_accelerate
 
 
 @pytest.fixture
@@ -60,3 +61,27 @@ def test_loggers_are_put_back_as_they_were() -> None:
     assert (known.handlers, known.level, known.propagate) == ([handler], logging.INFO, True)
     assert logging.getLogger("slate.new").handlers == []
     assert root.level == level
+
+
+def test_accelerate_looks_anew_where_it_is() -> None:
+    state = pytest.importorskip("accelerate.state")
+    state.PartialState(cpu=True)
+    loader = object.__new__(type("Loader", (), {}))
+    state.GradientState()._add_dataloader(loader)
+    try:
+        reset_accelerate()
+        assert not state.PartialState._shared_state
+        assert not state.GradientState().in_dataloader
+    finally:
+        state.PartialState._reset_state()
+
+
+def test_bars_that_a_trial_left_are_closed(capsys: pytest.CaptureFixture[str]) -> None:
+    with closing_bars():
+        bar = tqdm(total=3, disable=False)
+        bar.update()
+    capsys.readouterr()
+
+    bar.close()
+    assert capsys.readouterr().err == ""
+    assert bar not in tqdm._instances

@@ -25,7 +25,8 @@ from sweeps.errors import SweepError
 from sweeps.journal.events import Asked, Closed, Ended, Opened, Reported, Started
 from sweeps.journal.file import Journal, read_journal
 from sweeps.journal.status import Status
-from sweeps.storage.folder import Record, write_whole
+from sweeps.storage.durable import write_whole
+from sweeps.storage.folder import Record
 from sweeps.storage.lease import Lease
 
 CURVE = ["curve.py", "+x=interval(-5,5)", "hydra.sweeper.metric=loss", "hydra.sweeper.mode=min"]

@@ -49,6 +49,13 @@ def test_a_trial_whose_process_dies_goes_on_from_its_checkpoint_as_often_as_allo
             assert (log.read_text().split() if log.exists() else []) == epochs[life]
 
 
+def test_what_a_task_raises_tells_no_secret_of_the_config(sweep) -> None:
+    swept = sweep("trouble.py", "+kind=leaks,fine", "+password=open-sesame", GRID)
+
+    assert "RuntimeError: nobody gets in with ***" in (swept.trials[0].error or "")
+    assert "open-sesame" not in swept.folder.journal.read_text() + swept.err
+
+
 @pytest.mark.slow
 def test_a_trial_that_raises_goes_on_in_another_process_from_its_checkpoint(sweep) -> None:
     retries = ["hydra.sweeper.max_retries=2", "hydra.sweeper.retry_backoff_s=0.1"]

@@ -125,9 +125,13 @@ def segment_of(
             finally:
                 session.end()
 
-        return _Segment(job, train, clock=lambda: now[0])
+        return _Segment(job, train, _raised, clock=lambda: now[0])
 
     return start
+
+
+def _raised(job: Job, error: BaseException) -> Raised:
+    return Raised(trial=job.trial, error=repr(error), cause="error")
 
 
 @pytest.mark.parametrize(("decided", "kept"), [(True, {"000002"}), (False, {"000001", "000002"})])

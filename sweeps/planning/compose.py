@@ -13,6 +13,7 @@ import hashlib
 import io
 import pickle
 import re
+import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,6 +33,9 @@ from sweeps.planning.overriding import reason, set_value
 from sweeps.space.grammar import GroupOptions, split_key
 from sweeps.space.literals import literal
 from sweeps.space.space import Parameter, Space
+
+COMPOSING = threading.Lock()
+"""Hydra's parser and registries are shared by a process's threads: one composes at a time."""
 
 # A sweep over many groups has many bases; one that fell out of the cache is composed again.
 _CACHED_BASES = 256
@@ -202,6 +206,15 @@ class Composer:
         """
         Checks(self._space, self._groups, lambda values: self.base(values).config).run()
 
+    def check_takes(self, key: str, value: Any) -> None:
+        """See that every config composed so far takes a value for a key.
+
+        Raises:
+            ConfigError: One has no such key, or its schema refuses the value.
+        """
+        for base in self._bases.values():
+            set_value(base.config(), key, value)
+
     def target_modules(self) -> list[str]:
         """The modules of the `_target_`s in the configs composed so far."""
         return target_modules(base.config() for base in self._bases.values())
@@ -226,7 +239,8 @@ class Composer:
 
     def _compose(self, overrides: Sequence[str]) -> DictConfig:
         try:
-            return self._loader.load_sweep_config(self._master, list(overrides))
+            with COMPOSING:
+                return self._loader.load_sweep_config(self._master, list(overrides))
         except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as error:
             raise ConfigError(reason(error)) from error
 

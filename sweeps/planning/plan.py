@@ -143,6 +143,7 @@ def make_plan(
     plan.limit  # noqa: B018 - builds the searcher, so that wrong options are answered now
     plan.composer.validate()
     _check_fidelity(plan)
+    _check_checkpoint_key(plan)
     if not settings.resume:
         plan.known  # noqa: B018 - read now, so that a wrong one is answered now
     return plan
@@ -178,6 +179,22 @@ def _check_fidelity(plan: Plan) -> None:
             apply(plan.composer.base(values), patch, job_num=0, job_id="0")
         except ConfigError as error:
             raise ConfigError(f"hydra.sweeper.fidelity: {error}") from error
+
+
+def _check_checkpoint_key(plan: Plan) -> None:
+    """See that the app's config takes a path where the sweep is to put a checkpoint's."""
+    key = plan.settings.checkpoint_key
+    if key is None:
+        return
+    if any(p.name == key.lstrip("+") for p in plan.space.parameters):
+        raise ConfigError(
+            f"hydra.sweeper.checkpoint_key is {key!r}, which is searched too: leave it out of the "
+            f"search space"
+        )
+    try:
+        plan.composer.check_takes(key, "checkpoint")
+    except ConfigError as error:
+        raise ConfigError(f"hydra.sweeper.checkpoint_key is {key!r}: {error}") from error
 
 
 def _title(app: App, config: DictConfig) -> str:

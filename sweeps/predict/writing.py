@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from sweeps.errors import ConfigError, SweepError
+from sweeps.storage.durable import writing_whole
 
 Write = Callable[[pa.Table], None]
 
@@ -26,16 +27,12 @@ def writing(file: Path | None, schema: pa.Schema) -> Iterator[Write]:
         with _csv(sys.stdout.buffer, schema) as writer:
             yield writer.write_table
         return
-    partial = file.with_name(f".{file.name}.partial")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as stream, _WRITERS[file.suffix.lower()](stream, schema) as writer:
+        with writing_whole(file) as stream, _WRITERS[file.suffix.lower()](stream, schema) as writer:
             yield writer.write_table
-        partial.replace(file)
     except OSError as error:
         raise SweepError(f"{file} cannot be written: {error.strerror or error}") from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def check_ending(file: Path | None) -> None:

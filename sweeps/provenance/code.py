@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from sweeps.secrets import masked_text
-from sweeps.storage.folder import SweepFolder, write_whole
+from sweeps.storage.durable import write_whole
+from sweeps.storage.folder import SweepFolder
 
 INLINE_BYTES = 64 << 10
 """A longer difference is a file of its own beside sweep.yaml."""

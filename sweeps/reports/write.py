@@ -7,7 +7,7 @@ from pathlib import Path
 from sweeps.errors import SweepError
 from sweeps.reports.page import page
 from sweeps.results import SweepResults
-from sweeps.storage.folder import write_whole
+from sweeps.storage.durable import write_whole
 
 
 def write_report(sweep: SweepResults, out: Path | None = None) -> Path:

@@ -19,7 +19,8 @@ from sweeps.reproduce.compare import END, Comparison, Steps, compare
 from sweeps.rerun import Changes, Report, Rerun
 from sweeps.results import SweepResults
 from sweeps.secrets import MASK, masked
-from sweeps.storage.folder import SweepFolder, write_whole
+from sweeps.storage.durable import write_whole
+from sweeps.storage.folder import SweepFolder
 
 _NOT_SET = {"LD_PRELOAD"}
 """What a sweep's folder says of it is compared, but never followed."""

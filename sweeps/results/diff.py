@@ -16,6 +16,8 @@ from sweeps.results.compare import ABSENT, Row
 from sweeps.results.sweep import SweepResults
 from sweeps.secrets import masked
 
+_CONFIG = ".hydra/config.yaml"
+
 
 def diff(sweep: SweepResults, one: int, other: int) -> list[Row]:
     """The keys in which two trials' composed configs differ, and all their metrics.
@@ -47,11 +49,19 @@ def config_of(sweep: SweepResults, trial: Trial) -> Mapping[str, Any] | None:
     Raises:
         ConfigError: It is damaged.
     """
+    job = job_with_config(sweep, trial)
+    if job is None:
+        return None
+    path = job / _CONFIG
+    return _read(path, sweep.folder.shown(path))
+
+
+def job_with_config(sweep: SweepResults, trial: Trial) -> Path | None:
+    """The folder of the job that gave a trial's best report, if its config is left."""
     for job in _jobs(sweep, trial):
-        path = job / ".hydra" / "config.yaml"
-        sweep.folder.pull(path)
-        if path.exists():
-            return _read(path, sweep.folder.shown(path))
+        sweep.folder.pull(job / _CONFIG)
+        if (job / _CONFIG).exists():
+            return job
     return None
 
 

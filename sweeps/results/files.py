@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import sys
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweeps.storage.folder import write_whole
+from sweeps.storage.durable import write_whole, writing_whole
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -20,12 +19,8 @@ def write_parquet(table: pa.Table, path: Path) -> None:
     """Write a Parquet file so that a reader sees the old table or the new, never a part."""
     import pyarrow.parquet as pq
 
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("wb") as file:
+    with writing_whole(path) as file:
         pq.write_table(table, file, compression="zstd")
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
 
 
 def write_csv(table: pa.Table, path: Path | None) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import os
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweeps.errors import ConfigError, SweepError
+from sweeps.storage.durable import writing_whole
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -47,12 +47,8 @@ def write_xlsx(table: pa.Table, path: Path) -> None:
     for batch in table.to_batches():
         for row in batch.to_pylist():
             sheet.append([_cell(sheet, value) for value in row.values()])
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("wb") as file:
+    with writing_whole(path) as file:
         book.save(file)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
 
 
 def _cell(sheet: Any, value: Any, *, bold: bool = False) -> Any:

@@ -18,7 +18,8 @@ import yaml
 
 from sweeps.errors import SweepError
 from sweeps.space.grammar import split_key
-from sweeps.storage.folder import SweepFolder, write_whole
+from sweeps.storage.durable import write_whole
+from sweeps.storage.folder import SweepFolder
 
 FORMAT = 1
 """Version of retest.yaml; a later one is refused."""

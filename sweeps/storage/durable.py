@@ -1,9 +1,36 @@
-"""What is written stays written, also after the power fails."""
+"""What is written is written whole, and stays written, also after the power fails."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
+
+
+@contextmanager
+def writing_whole(path: Path) -> Iterator[BinaryIO]:
+    """A file to fill, of which a reader sees the old content or the new, never a part.
+
+    Raises:
+        OSError: It cannot be written; the old one stands.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        with partial.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file so that a reader sees the old text or the new, never a part."""
+    with writing_whole(path) as file:
+        file.write(text.encode("utf-8"))
 
 
 def sync_tree(folder: Path) -> None:

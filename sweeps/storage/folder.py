@@ -16,6 +16,7 @@ import yaml
 
 from cluster.bucket import Bucket, check_bucket, is_url
 from sweeps.errors import ConfigError, SweepError, did_you_mean
+from sweeps.storage.durable import write_whole
 from sweeps.storage.remote import Remote
 from sweeps.storage.scratch import scratch
 
@@ -26,6 +27,9 @@ DEFAULT_STORAGE = Path("outputs/sweeps")
 
 OUTPUT = "output.log"
 """What a trial prints, in its job folder; what it logs is in Hydra's own log file beside it."""
+
+EXPERIMENT = "experiment.yaml"
+"""The best trial as a Hydra experiment file, beside its exported model."""
 
 
 @dataclass(frozen=True)
@@ -190,6 +194,11 @@ class SweepFolder:
         return self.path / "best"
 
     @property
+    def best_experiment(self) -> Path:
+        """The best trial as a Hydra experiment file; see `sweeps.experiment`."""
+        return self.best / EXPERIMENT
+
+    @property
     def retests(self) -> SweepFolder:
         """The best configurations trained again with other seeds: a sweep of its own, within."""
         inner = self.path / "retest"
@@ -201,6 +210,11 @@ class SweepFolder:
     def roster(self) -> Path:
         """Of a retest: which configurations and seeds; see `sweeps.retest.roster`."""
         return self.path / "retest.yaml"
+
+    @property
+    def retested(self) -> str | None:
+        """Of a retest: the name of its sweep."""
+        return self.storage.rpartition("/")[2] if self.roster.exists() else None
 
     @property
     def looks(self) -> Path:
@@ -381,16 +395,6 @@ def _written(path: Path) -> float:
         return path.stat().st_mtime
     except OSError:
         return 0.0
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file so that a reader sees the old text or the new, never a part."""
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ import psutil
 
 from cluster.bucket import Bucket, BucketError
 from sweeps.errors import SweepError
-from sweeps.storage.folder import write_whole
+from sweeps.storage.durable import write_whole
 
 _HEARTBEAT_S = 5.0
 _STALE_S = 30.0

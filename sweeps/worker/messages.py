@@ -22,6 +22,10 @@ class LaneSettings:
 
     name: str
     """The sweep's."""
+    identity: str
+    """Its own among all sweeps of that name."""
+    group: str
+    """What a tracker calls the runs of all its trials."""
     folder: Path
     """The sweep's, on every node."""
     app: App
@@ -41,6 +45,8 @@ class LaneSettings:
     resources: Resources = field(default_factory=Resources)
     by_rung: bool = False
     """Whether a segment trains anew at a fidelity of its own: then only its result is judged."""
+    checkpoint_key: str | None = None
+    """The key of the app's config that takes the path of the checkpoint to go on from."""
 
 
 # Driver to lane

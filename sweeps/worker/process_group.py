@@ -61,8 +61,10 @@ class World:
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """What `torchrun` would set."""
+        """What `torchrun` would set; and, for accelerate, that ranks without devices are ranks."""
+        on_cpu = {} if self.device is not None else {"ACCELERATE_USE_CPU": "true"}
         return {
+            **on_cpu,
             "RANK": str(self.rank),
             "WORLD_SIZE": str(self.size),
             "LOCAL_RANK": str(self.local_rank),

@@ -39,7 +39,7 @@ from sweeps.worker.process_group import (
     visible_devices,
     worlds,
 )
-from sweeps.worker.worker import Worker, raised
+from sweeps.worker.worker import Worker
 
 Failure = Raised | LostRankError
 
@@ -87,7 +87,7 @@ class Rank:
         except session.TrialEnded:
             pass
         except BaseException as error:  # noqa: BLE001 - told to the driver, SystemExit included
-            told = raised(job, error)
+            told = self._worker.raised(job, error)
             text = f"in rank {world.rank} of {world.size}:\n{told.error}"
             return Raised(trial=job.trial, error=text, cause=told.cause)
         release_devices()

@@ -44,7 +44,7 @@ from sweeps.worker.messages import (
 )
 from sweeps.worker.process_group import release_devices
 from sweeps.worker.ranks import Gang, RankFailedError
-from sweeps.worker.worker import Worker, raised, traceback_of
+from sweeps.worker.worker import Worker, traceback_of
 
 HOLD_S = 0.5
 """So long a lane may hold reports back: one in every step costs more than a short epoch."""
@@ -100,9 +100,9 @@ class Lane(Trainable):
 
     def _begin(self, job: Job, gathered: Gathered | None) -> _Segment:
         assert self._worker is not None
-        if self._gang is None:
-            return _Segment(job, self._worker.train, gathered)
-        return _Segment(job, partial(self._gang.train, self._worker), gathered, self._gang)
+        worker, gang = self._worker, self._gang
+        train = worker.train if gang is None else partial(gang.train, worker)
+        return _Segment(job, train, worker.raised, gathered, gang)
 
     def _load(self) -> Message:
         others = [] if self._gang is None else self._gang.load()
@@ -145,12 +145,14 @@ class _Segment:
         self,
         job: Job,
         train: Callable[[Job, session.Send], Any],
+        raised: Callable[[Job, BaseException], Raised],
         gathered: Gathered | None = None,
         gang: Gang | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.job = job
         self._train = train
+        self._raised = raised
         self._gathered = gathered
         self._clock = clock
         self._messages: queue.SimpleQueue[Sequence[Message] | LostRankError] = queue.SimpleQueue()
@@ -212,7 +214,7 @@ class _Segment:
         except RankFailedError as error:
             self._interrupt(error.failure)
         except BaseException as error:  # noqa: BLE001 - told to the driver, SystemExit included
-            self._say(raised(self.job, error))
+            self._say(self._raised(self.job, error))
         release_devices()
 
     def _say(self, message: Message) -> None:

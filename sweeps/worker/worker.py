@@ -8,10 +8,11 @@ import os
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import ray
 from hydra.errors import InstantiationException
+from omegaconf import DictConfig, OmegaConf
 
 from cluster.bucket import BucketError
 from sweeps import session
@@ -20,14 +21,18 @@ from sweeps.planning.app import load_app
 from sweeps.planning.compose import Base, apply
 from sweeps.planning.relocate import Move
 from sweeps.searchers.base import trial_seed
+from sweeps.secrets import masked_error
 from sweeps.storage.disk import STORAGE, cannot_be_written
 from sweeps.storage.folder import SweepFolder
+from sweeps.worker.continuing import continued
 from sweeps.worker.job import JobRunner
 from sweeps.worker.messages import Job, LaneSettings, Raised
 from sweeps.worker.process_group import World, process_group
 from sweeps.worker.recorder import Recorder
 from sweeps.worker.slate import preload, trial_environment
 from sweeps.worker.stage import Staged, staged
+from sweeps.worker.trackers import attend
+from sweeps.worker.trackers.segment import AppRun
 
 
 class Worker:
@@ -39,12 +44,15 @@ class Worker:
         _clear_environment(gpus=settings.resources.gpus)
         move = Move.to_this_node(settings.app)
         app, search_path = move.app(settings.app), move.search_path(settings.search_path)
+        attend()
         task, self._module = load_app(app)
         preload(settings.preload)
         self._runner = JobRunner(app, task, search_path, move)
         folder = SweepFolder(settings.folder, settings.remote)
         self._recorder = Recorder(folder, settings.resources)
         self._bases: dict[str, Base] = {}
+        self._config: DictConfig | None = None
+        """Of the segment that came last."""
         _spare_the_collector()
 
     def train(
@@ -69,6 +77,7 @@ class Worker:
             job_id=f"{settings.name}_{job.trial}",
             main=self._module,
         )
+        self._config = config
         seed, data = trial_seed(settings.seed, job.trial), dict[str, str]()
         with (
             staged(job, send, settings.remote) as files,
@@ -91,7 +100,26 @@ class Worker:
             ),
             process_group(world, store) if world else contextlib.nullcontext(),
         ):
-            return self._runner.run(config, files.folder, seed=seed, rank=rank)
+            return self._runner.run(
+                config,
+                files.folder,
+                seed=seed,
+                rank=rank,
+                run=None if rank else self._run(job),
+                continued=continued(settings.checkpoint_key, files.checkpoint),
+            )
+
+    def _run(self, job: Job) -> AppRun:
+        """The run of the app's own tracker."""
+        settings = self._settings
+        _, _, _, *parts = job.folder.relative_to(settings.folder).parts  # trials/N/RUN
+        return AppRun.of_trial(settings.identity, settings.group, job.trial, *parts)
+
+    def raised(self, job: Job, error: BaseException) -> Raised:
+        """What to tell the driver of a task that raised, the config's secrets kept."""
+        config = {} if self._config is None else OmegaConf.to_container(self._config)
+        text = masked_error(traceback_of(error), cast(dict[str, Any], config))
+        return Raised(trial=job.trial, error=text, cause=_cause(error, job.folder))
 
     @contextlib.contextmanager
     def _recording(
@@ -122,14 +150,9 @@ def _session(entered: session.Session) -> Iterator[None]:
         session.end()
 
 
-def raised(job: Job, error: BaseException) -> Raised:
-    """What to tell the driver of a task that raised."""
-    return Raised(trial=job.trial, error=traceback_of(error), cause=_cause(error, job.folder))
-
-
 def traceback_of(error: BaseException) -> str:
-    """An exception as Python prints it."""
-    return "".join(traceback.format_exception(error))
+    """An exception as Python prints it, the environment's secrets kept."""
+    return masked_error("".join(traceback.format_exception(error)), os.environ)
 
 
 def _cause(error: BaseException, folder: Path) -> str:

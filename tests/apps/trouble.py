@@ -18,6 +18,8 @@ def main(cfg: DictConfig) -> Any:
     match cfg.kind:
         case "raises":
             raise RuntimeError("no such luck")
+        case "leaks":
+            raise RuntimeError(f"nobody gets in with {cfg.password}")
         case "text":
             return {"objective": "good"}
         case "imports":

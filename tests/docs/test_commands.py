@@ -15,9 +15,24 @@ import pytest
 
 from tests.docs.pages import DOCS, ROOT, Block, blocks
 
-HOW_TO = ("your_app", "early_stopping", "resume", "searching", "networks", "clusters", "storage")
-RUN = [ROOT / "README.md", *(DOCS / f"{name}.md" for name in ("tutorial", *HOW_TO))]
-CHECKOUT = ("conf", "sweeps", "models", "cluster", "hydra_plugins", "pyproject.toml")
+PAGES = (
+    "tutorial",
+    "your_app",
+    "your_trackers",
+    "plain_torch",
+    "hugging_face",
+    "early_stopping",
+    "resume",
+    "searching",
+    "networks",
+    "clusters",
+    "storage",
+    "from_optuna_sweeper",
+    "from_wandb_sweeps",
+    "from_ray_tune",
+)
+RUN = [ROOT / "README.md", *(DOCS / f"{name}.md" for name in PAGES)]
+CHECKOUT = ("conf", "examples", "sweeps", "models", "cluster", "hydra_plugins", "pyproject.toml")
 LIMIT_S = 1500
 SKIPPED = {
     "make ": "sets up an environment, which takes gigabytes",
