@@ -24,7 +24,8 @@ from sweeps.reports.answers import answer
 from sweeps.schedulers import make_scheduler
 from sweeps.searchers import make_searcher
 from sweeps.space.space import parse_space
-from sweeps.storage.folder import SweepFolder, write_whole
+from sweeps.storage.durable import write_whole
+from sweeps.storage.folder import SweepFolder
 from sweeps.storage.lease import Lease
 from sweeps.storage.requests import Requests
 from sweeps.worker.messages import Idle, Report

@@ -11,7 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from sweeps.storage.folder import SweepFolder, write_whole
+from sweeps.storage.durable import write_whole
+from sweeps.storage.folder import SweepFolder
 
 _NAME = re.compile(r"(?P<id>\d{20}-[0-9a-f]{8})\.json")
 _LONGEST = 2**16
