@@ -21,11 +21,22 @@ from rich.text import Text
 
 from sweeps import render
 from sweeps.core.memory import ADVICE, OUT_OF_MEMORY
+from sweeps.core.repeats import SPREAD
 from sweeps.errors import headline
-from sweeps.journal.events import Asked, Ended, Event, Lost, Opened, Reported, Started
+from sweeps.journal.events import (
+    Asked,
+    Ended,
+    Event,
+    Lost,
+    Opened,
+    Reported,
+    Requested,
+    Started,
+)
 from sweeps.journal.objective import Objective
-from sweeps.journal.status import Decision, Status
+from sweeps.journal.status import BY_REQUEST, Decision, Status
 from sweeps.journal.trials import Trial, Trials
+from sweeps.reports.answers import answer
 from sweeps.storage.folder import SweepFolder
 
 _REFRESHES_PER_SECOND = 4
@@ -60,6 +71,7 @@ class Progress:
         max_t: int | None,
         console: Console,
         cannot_pause: tuple[int, str] | None = None,
+        repeats: int = 1,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._objective = objective
@@ -74,6 +86,8 @@ class Progress:
         self._leader: int | None = None
         self._failures = 0
         self._cannot_pause = cannot_pause
+        self._repeats = repeats
+        """How many runs a trial is; 1 once it is known that they differ, or was told."""
         self._gate = _Gate()
         self._live: Live | None = None
 
@@ -105,7 +119,10 @@ class Progress:
         leads = self._has_new_leader()
         if isinstance(event, Reported):
             self._tell_not_pausable(event)
-        if isinstance(event, Ended) and event.status is Status.FAILED:
+        self._tell_equal_repeats(event)
+        if isinstance(event, Requested):
+            self._tell_request(event)
+        elif isinstance(event, Ended) and event.status is Status.FAILED:
             self._tell_failure(event)
         elif self._live is None:
             self._tell(event, leads=leads)
@@ -176,6 +193,13 @@ class Progress:
         elif self._gate.passes(self._clock(), always=first):
             self._write(f"{line} | {_plain_counts(self._trials)}{self._gate.left_out()}")
 
+    def _tell_request(self, event: Requested) -> None:
+        line = answer(event)
+        if self._live is not None:
+            self._console.print(Text(line, "yellow" if event.refusal else "cyan"))
+        else:
+            self._write(line)
+
     def _tell_not_pausable(self, event: Reported) -> None:
         """Say once that the scheduler cannot do what it is for: the app gives no checkpoints."""
         if self._cannot_pause is None or self._trials[event.trial].checkpoint is not None:
@@ -184,7 +208,28 @@ class Progress:
         if event.step < first_rung or event.value is None or not math.isfinite(event.value):
             return
         self._cannot_pause = None
-        line = f"trial {event.trial} reports without a checkpoint, so it cannot pause: it {instead}"
+        self._warn(
+            f"trial {event.trial} reports without a checkpoint, so it cannot pause: it {instead}"
+        )
+
+    def _tell_equal_repeats(self, event: Event) -> None:
+        """Say of the first trial that came to something whether it trained one run many times."""
+        if self._repeats == 1 or not isinstance(event, Reported | Ended):
+            return
+        trial, spread = self._trials[event.trial], f"{self._objective.metric}{SPREAD}"
+        if trial.status in (Status.RUNNING, Status.FAILED, Status.DIVERGED):
+            return
+        told = [report.metrics for report in trial.reports.values()]
+        spreads = [metrics[spread] for metrics in (*told, trial.metrics) if spread in metrics]
+        if spreads and not any(spreads):
+            self._warn(
+                f"the {self._repeats} repeats of trial {event.trial} gave the same "
+                f"{self._objective.metric}: where the app seeds itself, name the key of its seed "
+                f"with hydra.sweeper.repeats_key"
+            )
+        self._repeats = 1
+
+    def _warn(self, line: str) -> None:
         if self._live is not None:
             self._console.print(Text(line, "yellow"))
         else:
@@ -309,6 +354,8 @@ def _line(event: Event, trials: Trials, objective: Objective, *, leads: bool) ->
 
 
 def _because(event: Ended) -> str:
+    if event.cause == BY_REQUEST:
+        return ", by request"
     if event.cause == OUT_OF_MEMORY:
         return f", out of memory: {ADVICE}"
     return ", its time is up" if event.cause == "time_limit" else ""

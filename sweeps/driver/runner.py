@@ -22,12 +22,16 @@ from rich.console import Console
 from cluster import connect
 from cluster.bucket import BucketError
 from cluster.capacity import Capacity
+from sweeps.core.bounds import said
 from sweeps.core.engine import Engine
 from sweeps.core.limits import Limits, check_grows
 from sweeps.core.memory import ADVICE, OUT_OF_MEMORY
 from sweeps.core.state import EventLog, Listener
+from sweeps.core.steering import Steering, no_points
 from sweeps.core.tracking import check_installed
 from sweeps.driver.advisor import Advisor
+from sweeps.driver.inbox import Inbox
+from sweeps.driver.notify import notifying
 from sweeps.driver.progress import Progress
 from sweeps.driver.retention import Retention
 from sweeps.driver.shared_storage import check_storage
@@ -36,6 +40,7 @@ from sweeps.errors import SweepError, headline
 from sweeps.journal.events import Asked, Event, Opened
 from sweeps.journal.segments import has_journal, open_journal, read_events
 from sweeps.journal.status import Status
+from sweeps.journal.steered import Steered
 from sweeps.journal.trials import Trials
 from sweeps.planning import preview
 from sweeps.planning.notices import notices, of_changed_space
@@ -133,25 +138,37 @@ def run_between(
     else:
         folder.begin()
     try:
-        with _telling_refusals(folder.path), Lease(folder.lease) as lease, _log_to(folder):
+        console = make_console(stderr=True)
+        with (
+            _telling_refusals(folder.path),
+            Lease(folder.lease) as lease,
+            _log_to(folder),
+            notifying(plan, console) as notifier,
+        ):
             try:
-                _drive(plan, lease, make_console(stderr=True), begin)
+                _drive(plan, lease, console, begin, [] if notifier is None else [notifier])
             except KeyboardInterrupt:
                 if has_journal(folder):
                     hand_back(plan, export=False)
                 raise
             except SweepError:
-                _keep_tables(folder, lease)
+                _keep_results(plan, lease)
                 raise
             return hand_back(plan, export=plan.settings.export)
     finally:
         folder.remove_if_empty()
 
 
-def _drive(plan: Plan, lease: Lease, console: Console, begin: Callable[..., None]) -> None:
+def _drive(
+    plan: Plan,
+    lease: Lease,
+    console: Console,
+    begin: Callable[..., None],
+    listeners: Sequence[Listener],
+) -> None:
     """Open the journal, connect to Ray and run lanes until the sweep is over."""
     history = list(read_events(plan.folder)) if has_journal(plan.folder) else []
-    check_grows(plan.num_samples, sum(isinstance(event, Asked) for event in history))
+    check_grows(_total(plan, history), sum(isinstance(event, Asked) for event in history))
     begin(plan, history, console)
     known = [] if history else plan.known
     with (
@@ -161,6 +178,7 @@ def _drive(plan: Plan, lease: Lease, console: Console, begin: Callable[..., None
         watching_head(_head(), end=end_process) as check_head,
     ):
         lease.renew()
+        from sweeps.driver.incumbent import BestExperiment
         from sweeps.driver.tune import run_lanes
         from sweeps.results.live import LiveTables
 
@@ -175,6 +193,7 @@ def _drive(plan: Plan, lease: Lease, console: Console, begin: Callable[..., None
             max_t=max(plan.rungs, default=None),
             console=console,
             cannot_pause=_cannot_pause(plan),
+            repeats=plan.settings.repeats,
         )
         advisor = Advisor(each, progress.say)
         _write_record(plan, run=1 + sum(isinstance(event, Opened) for event in history))
@@ -183,14 +202,17 @@ def _drive(plan: Plan, lease: Lease, console: Console, begin: Callable[..., None
         with (
             contextlib.closing(open_journal(plan.folder, check=lease.check)) as journal,
             LiveTables(plan.folder, history, check=lease.check) as tables,
+            BestExperiment(plan, check=lease.check) as best,
         ):
-            engine = _engine(plan, journal, [retention, progress, tables, feeds])
+            followers: list[Listener] = [retention, progress, tables, feeds, best, *listeners]
+            engine = _engine(plan, journal, followers)
             engine.open(history, name=plan.folder.name, known=known)
-            with _closing(engine) as close, progress:
+            with _closing(engine) as close, progress, Inbox(plan.folder) as inbox:
                 ended = run_lanes(
                     plan,
                     engine,
                     each,
+                    inbox=inbox,
                     interrupted=signalled,
                     check=check_head,
                     on_usage=advisor.take,
@@ -234,6 +256,8 @@ def _with_nodes(
 
 def _cannot_pause(plan: Plan) -> tuple[int, str] | None:
     """The first rung, and what becomes of a trial that comes there without a checkpoint."""
+    if plan.repeating is not None and (first := plan.repeating.turns.after(0)) is not None:
+        return first, "is judged only while the last of its repeats trains"
     instead = plan.scheduler.without_checkpoint
     if instead is None or plan.settings.fidelity is not None:
         return None
@@ -251,25 +275,41 @@ def _write_record(plan: Plan, *, run: int) -> None:
     replace(record, environment=known).write(folder)
 
 
+def _limits(plan: Plan) -> Limits:
+    settings, limit = plan.settings, plan.settings.trial_time_limit_s
+    return Limits(
+        num_samples=plan.num_samples,
+        time_budget_s=settings.time_budget_s,
+        max_losses=settings.max_losses,
+        max_failure_rate=settings.max_failure_rate,
+        max_retries=settings.max_retries,
+        retry_backoff_s=settings.retry_backoff_s,
+        trial_time_limit_s=math.inf if limit is None else limit,
+        teardown_timeout_s=settings.teardown_timeout_s,
+    )
+
+
+def _total(plan: Plan, history: Iterable[Event]) -> int:
+    """How many trials there are to be, with what was asked of the sweep as it ran."""
+    return Steered(history).total(plan.num_samples, said(_limits(plan), plan.settings.budget))
+
+
 def _engine(plan: Plan, journal: EventLog, listeners: Iterable[Listener]) -> Engine:
     settings = plan.settings
-    limit = settings.trial_time_limit_s
     return Engine(
         log=journal,
         objective=settings.objective,
         make_searcher=plan.searcher,
         scheduler=plan.scheduler,
-        limits=Limits(
-            num_samples=plan.num_samples,
-            max_losses=settings.max_losses,
-            max_failure_rate=settings.max_failure_rate,
-            max_retries=settings.max_retries,
-            retry_backoff_s=settings.retry_backoff_s,
-            trial_time_limit_s=math.inf if limit is None else limit,
-        ),
+        limits=_limits(plan),
         space=plan.space,
         budget=settings.budget,
         fidelity=settings.fidelity,
+        steering=Steering(
+            budget=settings.budget,
+            seed=settings.seed,
+            no_points=no_points(settings.searcher["name"], plan.folder),
+        ),
         adopt=adopting(plan.folder),
         listeners=listeners,
     )
@@ -290,7 +330,8 @@ def _closing(engine: Engine) -> Iterator[Callable[[str], None]]:
 
 
 def _hand_back(plan: Plan, *, export: bool) -> float | None:
-    """Tables, the last screen, and the exported best model."""
+    """Tables, the exported best model, the best as an experiment file, and the last screen."""
+    from sweeps.driver.incumbent import run_again
     from sweeps.driver.summary import final_report
     from sweeps.export import export_best
     from sweeps.results import write_tables
@@ -302,7 +343,8 @@ def _hand_back(plan: Plan, *, export: bool) -> float | None:
             exported = export_best(plan.folder)
         except SweepError as error:
             failure = error
-    final_report(sweep, console=make_console(), export=exported)
+    again = run_again(plan, sweep)
+    final_report(sweep, console=make_console(), export=exported, again=again)
     if failure is not None:
         raise failure
     if sweep.best is None and sweep.is_over:
@@ -310,14 +352,16 @@ def _hand_back(plan: Plan, *, export: bool) -> float | None:
     return sweep.best.value if sweep.best is not None else None
 
 
-def _keep_tables(folder: SweepFolder, lease: Lease) -> None:
-    """Write the tables of a sweep that ends with an error, where that lets them be written."""
+def _keep_results(plan: Plan, lease: Lease) -> None:
+    """Write what is known of a sweep that ends with an error, where that lets it be written."""
+    from sweeps.driver.incumbent import run_again
     from sweeps.results import write_tables
 
+    folder = plan.folder.impatient
     with contextlib.suppress(SweepError, BucketError, OSError):  # what ended the sweep is told
         lease.check()
-        if has_journal(folder.impatient):
-            write_tables(folder.impatient)
+        if has_journal(folder):
+            run_again(replace(plan, folder=folder), write_tables(folder))
 
 
 def _nothing_usable(trials: Trials) -> str:
@@ -337,7 +381,8 @@ def _announce(plan: Plan, history: Sequence[Event], console: Console) -> None:
     objectives = ", ".join(f"{o.mode} {o.metric}" for o in plan.settings.objective.all)
     verb = "going on with" if plan.settings.resume else "sweep"
     console.print(
-        f"{verb} [bold]{plan.folder.name}[/]: {plan.num_samples} trials, {searcher}, {scheduler}, "
+        f"{verb} [bold]{plan.folder.name}[/]: {_total(plan, history)} trials, {searcher}, "
+        f"{scheduler}, "
         f"{objectives}, in {plan.folder.place}",
         highlight=False,
     )

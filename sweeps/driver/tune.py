@@ -13,7 +13,6 @@ import logging
 import os
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from ray.tune.stopper import Stopper
 
 from sweeps.core.engine import Engine
 from sweeps.core.segment import Segment
+from sweeps.driver.inbox import Inbox
 from sweeps.driver.lanes import Lanes, MakeJob, OnUsage
 from sweeps.errors import SweepError
 from sweeps.planning.compose import Base
@@ -38,6 +38,7 @@ from sweeps.schedulers import Done
 from sweeps.storage.checkpoints import newest_left
 from sweeps.worker.draining import PREEMPTED, Drains
 from sweeps.worker.messages import Job, LaneSettings
+from sweeps.worker.trackers.segment import identity
 from sweeps.worker.trainable import Lane
 
 # Ray Tune as a carrier of lanes: what it would write, print or catch by itself is off.
@@ -176,6 +177,7 @@ def run_lanes(
     engine: Engine,
     each: Resources,
     *,
+    inbox: Inbox,
     interrupted: Callable[[], bool],
     check: Callable[[], None],
     on_usage: OnUsage,
@@ -186,6 +188,7 @@ def run_lanes(
         plan: The sweep.
         engine: Its decisions, opened.
         each: What a lane gets.
+        inbox: What others ask of it.
         interrupted: Asked between any two events: whether to end now.
         check: Called between any two events; raises SweepError where the sweep cannot go on.
         on_usage: Hears what trials use.
@@ -195,20 +198,19 @@ def run_lanes(
         KeyboardInterrupt: It was interrupted.
     """
     os.environ.update(_ENVIRONMENT)
-    budget = plan.settings.time_budget_s
     lanes = Lanes(
         engine,
         _job_maker(plan, engine),
         folder=plan.folder,
         max_lanes=plan.settings.max_concurrent_trials,
-        deadline=None if budget is None else time.time() + budget,
+        inbox=inbox,
         interrupted=interrupted,
         check=check,
         draining=Drains(),
         on_usage=on_usage,
     )
     lane = tune.with_resources(
-        tune.with_parameters(Lane, settings=_lane_settings(plan, each)),
+        tune.with_parameters(Lane, settings=_lane_settings(plan, engine, each)),
         tune.PlacementGroupFactory([{"CPU": each.cpus, "GPU": each.gpus}] * each.workers),
     )
     scheduler = LaneScheduler(lanes)
@@ -289,9 +291,14 @@ def _checkpoint_of(plan: Plan, engine: Engine, segment: Segment) -> Path | None:
     return folder.resolve(asked)
 
 
-def _lane_settings(plan: Plan, each: Resources) -> LaneSettings:
+def _lane_settings(plan: Plan, engine: Engine, each: Resources) -> LaneSettings:
+    name, created = plan.folder.name, engine.trials.created
+    assert created is not None, "the journal is opened"
+    group = name if plan.folder.retested is None else f"{plan.folder.retested} {name}"
     return LaneSettings(
-        name=plan.folder.name,
+        name=name,
+        identity=identity(group, created),
+        group=group,
         folder=plan.folder.path,
         app=plan.app,
         remote=plan.folder.remote,
@@ -301,7 +308,9 @@ def _lane_settings(plan: Plan, each: Resources) -> LaneSettings:
         rungs=plan.rungs,
         judged_between=plan.scheduler.judges_between_rungs,
         by_rung=plan.settings.fidelity is not None,
+        checkpoint_key=plan.settings.checkpoint_key,
         preload=plan.composer.target_modules(),
+        repeating=plan.repeating,
         teardown_timeout_s=plan.settings.teardown_timeout_s,
         resources=each,
     )

@@ -56,8 +56,19 @@ class Recorded:
 
     @property
     def overrides(self) -> list[str]:
-        """All overrides that it was composed with."""
-        return [*self.hydra.overrides.hydra, *self.hydra.overrides.task]
+        """All overrides that it was composed with, as they were written."""
+        return [*_texts(self.hydra.overrides.hydra), *self.task_overrides]
+
+    @property
+    def task_overrides(self) -> list[str]:
+        """Those of the app's config."""
+        return _texts(self.hydra.overrides.task)
+
+    @property
+    def checkpoint_key(self) -> str | None:
+        """`hydra.sweeper.checkpoint_key`, if the sweep had one."""
+        key: str | None = self.hydra.sweeper.get("checkpoint_key")
+        return key
 
     def search_path(self, move: Move) -> ConfigSearchPath:
         """Where Hydra found its configs, moved to where the project is now."""
@@ -67,6 +78,13 @@ class Recorded:
                 path.append(source.provider, f"{source.schema}://{source.path}")
         path.append("schema", f"{_STRUCTURED}://")
         return move.search_path(path)
+
+
+def _texts(listed: Any) -> list[str]:
+    """A list's items; to loop over it would resolve the `${...}` in them."""
+    texts = OmegaConf.to_container(listed)
+    assert isinstance(texts, list)
+    return list(map(str, texts))
 
 
 def hidden(overrides: Sequence[str], changed: Sequence[str]) -> list[str]:
@@ -100,7 +118,7 @@ def _make(
         today = _compose(loader, recorded, recorded.overrides)
     except ConfigError as error:
         return _as_recorded(recorded, None, changes), [str(error)]
-    differs = list(_different(_plain(recorded.config), _plain(today, but="hydra"), ""))
+    differs = list(different(plain(recorded.config), plain(today, but="hydra"), ""))
     if differs:
         return _as_recorded(recorded, today, changes), differs
     if not changes:
@@ -140,7 +158,7 @@ def _as_recorded(
 ) -> DictConfig:
     """The recorded config; what is masked in it as today's configs have it."""
     known = {} if today is None else OmegaConf.to_container(today)
-    config: DictConfig = OmegaConf.create(_unmasked(_plain(recorded.config), known))
+    config: DictConfig = OmegaConf.create(_unmasked(plain(recorded.config), known))
     OmegaConf.set_struct(config, True)
     added = replaced(recorded.overrides, changes)[-len(changes) :] if changes else []
     for change in OverridesParser.create().parse_overrides(added):
@@ -151,7 +169,7 @@ def _as_recorded(
     hydra.merge_with(recorded.hydra if today is None else today.hydra)
     with read_write(config), open_dict(config):
         config.hydra = hydra
-        config.hydra.overrides.task = replaced(recorded.hydra.overrides.task, changes)
+        config.hydra.overrides.task = replaced(recorded.task_overrides, changes)
     return config
 
 
@@ -166,13 +184,14 @@ def _unmasked(node: Any, today: Any) -> Any:
     return today if masked and isinstance(today, str) else node
 
 
-def _plain(config: DictConfig, *, but: str | None = None) -> Any:
-    plain = OmegaConf.to_container(config, enum_to_str=True)
-    assert isinstance(plain, dict)
-    return {key: value for key, value in plain.items() if key != but}
+def plain(config: DictConfig, *, but: str | None = None) -> dict[str, Any]:
+    """A config as mappings and lists, its interpolations as they were written."""
+    whole = OmegaConf.to_container(config, enum_to_str=True)
+    assert isinstance(whole, dict)
+    return {key: value for key, value in whole.items() if key != but}  # type: ignore[misc]
 
 
-def _different(was: Any, now: Any, path: str) -> Iterator[str]:
+def different(was: Any, now: Any, path: str) -> Iterator[str]:
     """The dotted keys at which two plain configs differ; what is masked agrees with anything."""
     if isinstance(was, dict) and isinstance(now, dict):
         for key in {**was, **now}:
@@ -180,7 +199,7 @@ def _different(was: Any, now: Any, path: str) -> Iterator[str]:
             if key not in was or key not in now:
                 yield inner
             else:
-                yield from _different(was[key], now[key], inner)
+                yield from different(was[key], now[key], inner)
     elif isinstance(was, str) and MASK in was:
         return
     elif type(was) is not type(now) or repr(was) != repr(now):  # repr: NaN is no other NaN
