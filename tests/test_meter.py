@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import threading
 import time
@@ -62,6 +63,28 @@ def test_a_loop_over_a_loader_computes_between_its_batches() -> None:
     usage = metered(trains)
     assert usage is not None
     assert 0.1 < usage.loading < 0.9
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_what_children_compute_counts_while_they_live_and_after(ends: bool) -> None:
+    burns = "import time\nwhile time.process_time() < 0.3: pass\nprint(flush=True)\ninput()"
+    child = subprocess.Popen(
+        [sys.executable, "-c", burns], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+
+    def waits_for_it() -> None:
+        assert child.stdout is not None
+        child.stdout.readline()
+        if ends:
+            child.communicate(b"\n", timeout=30)
+
+    try:
+        usage = metered(waits_for_it)
+    finally:
+        child.kill()
+        child.communicate()
+    assert usage is not None
+    assert usage.cpus * usage.seconds > 0.25
 
 
 def test_what_ends_within_a_second_is_not_measured() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 from sweeps.planning.resources import Resources
@@ -59,6 +59,8 @@ def suggestions(usages: Sequence[Usage], each: Resources) -> list[str]:
     better, reasons = fitting(usages, each)
     if reasons:
         said.append(f"'{_override(better)}' would fit: {'; '.join(reasons)}")
+    elif fitting([_on_an_idle_node(usage) for usage in usages], each)[1]:
+        said.append(_full(usages))
     if waits_for_data(usages):
         share = _share(median(usage.loading for usage in usages))
         said.append(
@@ -85,6 +87,20 @@ def is_enough(usages: Sequence[Usage]) -> bool:
 def of_ranks(each: Resources) -> str:
     """Whose this is, where a trial has several processes."""
     return f" (in rank 0; a trial takes {each.workers} times that)" if each.workers > 1 else ""
+
+
+def _on_an_idle_node(usage: Usage) -> Usage:
+    return replace(usage, node_cpus=0.0, node_memory=0.0)
+
+
+def _full(usages: Sequence[Usage]) -> str:
+    """Why trials that use little are not given less."""
+    cpus = max(usage.node_cpus for usage in usages)
+    memory = max(usage.node_memory for usage in usages)
+    return (
+        f"a trial could do with less, but its node has no room for more of them: its CPUs were "
+        f"{_share(cpus)} busy, its memory {_share(memory)} taken"
+    )
 
 
 def _finding(
