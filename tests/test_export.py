@@ -212,6 +212,16 @@ def test_another_trial_and_another_folder_can_be_asked_for(sweep, tmp_path):
     assert digits_accuracy(result) == result.validation
 
 
+def test_a_trial_by_its_number_has_a_folder_of_its_own_beside_the_best(sweep):
+    train(sweep, 1, epochs=1)
+    best = export_best(sweep.folder)
+    kept = (best.folder / "metrics.json").read_text()
+    other = export_best(sweep.folder, trial=1)
+    assert other.folder == sweep.folder.path / "trial-1"
+    assert json.loads((other.folder / "metrics.json").read_text())["trial"] == 1
+    assert (best.folder / "metrics.json").read_text() == kept
+
+
 def test_a_promoted_trial_is_taken_from_the_run_of_its_checkpoint(sweep):
     sweep.run = 2
     job = sweep.folder.job(0, 2)

@@ -50,7 +50,8 @@ def export_best(
         trial: Its number; the best one where it is not given.
         by_retest: The configuration with the best mean over the seeds of the sweep's retest, in
             the place of a trial.
-        out: The folder to write; `best/` of the sweep where it is not given.
+        out: The folder to write; where it is not given `best/` of the sweep, or `trial-N/` of the
+            trial whose number was given.
         formats: What to write beside the weights.
         say: Told what is being done.
 
@@ -59,7 +60,8 @@ def export_best(
         SweepError: The trial has no value or no config, the model is not what was recorded, or the
             folder cannot be written. Nothing was replaced.
     """
-    place = (out or folder.best).resolve()
+    own = folder.best if trial is None else folder.exported(trial)
+    place = (out or own).resolve()
 
     def find() -> list[TrainedTrial]:
         return [best_retested(folder) if by_retest else _find(folder, trial)]

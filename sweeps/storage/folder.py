@@ -185,6 +185,10 @@ class SweepFolder:
         """The exported best model."""
         return self.path / "best"
 
+    def exported(self, trial: int) -> Path:
+        """The exported model of a trial that was asked for by its number."""
+        return self.path / f"trial-{trial}"
+
     @property
     def retests(self) -> SweepFolder:
         """The best configurations trained again with other seeds: a sweep of its own, within."""
