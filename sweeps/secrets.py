@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 MASK = "***"
 _SECRET = re.compile(
-    r"(?i)(api|access|account|auth|encryption|private|signing|ssh)[_-]?key|secret|passw(or)?d"
-    r"|passphrase|credential|(^|[_.-])(aws|gcp|azure|auth)[_-]?pass$"
+    r"(?i)(api|access|account|app|auth|client|deploy|encryption|license|master|private|session"
+    r"|signing|ssh|anthropic|aws|azure|cohere|comet|gcp|gemini|google|groq|hf|huggingface|mistral"
+    r"|neptune|openai|stripe|wandb)[_-]?keys?$"
+    r"|(api|access|auth|private|ssh)[_-]?key|secret|passw(or)?d|passphrase|credential"
+    r"|(^|[_-])(pass|pwd|dsn|bearer|cookies?|authorization)$|connection[_-]?string|webhook"
+    r"|(api|access|auth|bearer|refresh)[_-]?tokens$"
     r"|(?<!pad_)(?<!bos_)(?<!eos_)(?<!unk_)(?<!sep_)(?<!cls_)(?<!mask_)token$"
 )
 """A `token` ends the name, and is none of a tokenizer's: `max_tokens` and `pad_token` are none."""
+
+_KEY = re.compile(r"(?i:^|[_-])keys?$|(?<=[a-z])Keys?$")
+_DRAWN = re.compile(r"(?=(?:\D*\d){3})(?=.*[A-Za-z])[\w=+~-]{12,}")
+"""What a value looks like that a `key` of no known kind opens something with; `sort_key: name` and
+`key: data/train.parquet` open nothing."""
 
 _COUNT = re.compile(r"-?\d{1,6}(\.\d*)?")
 _REFERENCE = re.compile(r"""['"]?\$\{[^{}]*\}['"]?""")
@@ -47,9 +56,19 @@ _LONG = 6
 """A secret of so many characters is masked wherever it stands, not only behind its key."""
 
 
-def is_secret(key: str) -> bool:
-    """Whether the key's name says that its value is a secret."""
-    return bool(_SECRET.search(key))
+def is_secret(key: str, value: object = None) -> bool:
+    """Whether a key's name says that its value is a secret.
+
+    Args:
+        key: With the keys above it, joined by dots: below a secret all is secret.
+        value: Of a plain `key` it is asked too whether it looks like one.
+    """
+    if any(_SECRET.search(part) for part in key.split(".")):
+        return True
+    if not _KEY.search(key):
+        return False
+    is_variable = key.isupper() and "_" in key
+    return is_variable or _DRAWN.fullmatch(str(value).strip("'\"")) is not None
 
 
 def _is_count(key: str, value: object) -> bool:
@@ -66,10 +85,9 @@ def masked(override: str) -> str:
     key, equals, value = override.partition("=")
     if not equals or _REFERENCE.fullmatch(value) or _is_count(key, value):
         return override
-    if is_secret(key):
+    if is_secret(key.lstrip("+~"), value):
         return f"{key}={MASK}"
-    value = _IN_A_URL.sub(rf"\1{MASK}@", value)
-    return f"{key}={_IN_A_MAPPING.sub(_mask_item, value)}"
+    return f"{key}={_IN_A_MAPPING.sub(_mask_item, _without_tokens(value))}"
 
 
 def is_masked(override: str) -> bool:
@@ -79,7 +97,7 @@ def is_masked(override: str) -> bool:
 
 def _mask_item(found: re.Match[str]) -> str:
     key, colon, value = found.groups()
-    hidden = is_secret(key) and not _REFERENCE.fullmatch(value.strip())
+    hidden = is_secret(key, value.strip()) and not _REFERENCE.fullmatch(value.strip())
     return f"{key}{colon}{MASK}" if hidden else found[0]
 
 
@@ -88,12 +106,15 @@ def masked_text(text: str) -> str:
 
     It may mask too much, and what a line computes stays: `token = read_token()` tells nothing.
     """
-    text = _PEM.sub(rf"\1{MASK}\2", text)
-    text = _IN_A_URL.sub(rf"\1{MASK}@", text)
-    text = _BEARER.sub(rf"\1 {MASK}", text)
-    text = _SHAPES.sub(MASK, text)
+    text = _without_tokens(_PEM.sub(rf"\1{MASK}\2", text))
     lines = text.splitlines(keepends=True)
     return "".join(_masked_line(line) if _MAY_HIDE.search(line) else line for line in lines)
+
+
+def _without_tokens(text: str) -> str:
+    """Text in which what tells by itself that it is a secret is masked, whatever its key."""
+    text = _IN_A_URL.sub(rf"\1{MASK}@", text)
+    return _SHAPES.sub(MASK, _BEARER.sub(rf"\1 {MASK}", text))
 
 
 def _masked_line(line: str) -> str:
@@ -101,7 +122,7 @@ def _masked_line(line: str) -> str:
 
 
 def _mask_quoted(found: re.Match[str]) -> str:
-    if not is_secret(found["name"]) or _REFERENCE.fullmatch(found["value"]):
+    if not is_secret(found["name"], found["value"]) or _REFERENCE.fullmatch(found["value"]):
         return found[0]
     return f"{found['name']}{found['sign']}{MASK}"
 
@@ -114,7 +135,7 @@ def _mask_bare(found: re.Match[str]) -> str:
     is_code = bool(_TYPE.fullmatch(value)) or (
         found["sign"] == "=" and value.isidentifier() and behind == ","
     )
-    return found[0] if is_code or not is_secret(name) else f"{name}{found['sign']}{MASK}"
+    return found[0] if is_code or not is_secret(name, value) else f"{name}{found['sign']}{MASK}"
 
 
 def masked_values(plain: Any) -> Any:
@@ -147,17 +168,35 @@ def _secrets(node: Any, key: str) -> Iterator[str | int | float]:
     """The values that are secret by their keys."""
     if isinstance(node, Mapping):
         for name, value in node.items():
-            yield from _secrets(value, str(name))
+            yield from _secrets(value, _below(key, name))
     elif isinstance(node, list | tuple):
-        for value in node:
-            yield from _secrets(value, key)
+        for item_key, value in _items(key, node):
+            yield from _secrets(value, item_key)
     elif _hides(key, node):
         yield node
 
 
+def _below(key: str, name: object) -> str:
+    return f"{key}.{name}" if key else str(name)
+
+
+def _items(key: str, values: Sequence[Any]) -> Iterator[tuple[str, Any]]:
+    """The values of a list, by its key; behind an option such as `--api-key` by that too."""
+    before: object = None
+    for value in values:
+        option = before if isinstance(before, str) and before.startswith("-") else None
+        yield key if option is None else _below(key, option.lstrip("-")), value
+        before = value
+
+
 def _hides(key: str, value: Any) -> bool:
     """Whether a value of that key is a secret; a reference to one, or none at all, is not."""
-    if isinstance(value, bool) or value is None or not is_secret(key) or _is_count(key, value):
+    if (
+        isinstance(value, bool)
+        or value is None
+        or not is_secret(key, value)
+        or _is_count(key, value)
+    ):
         return False
     return not isinstance(value, str) or not (
         value in ("", "???", MASK) or _REFERENCE.fullmatch(value)
@@ -166,19 +205,17 @@ def _hides(key: str, value: Any) -> bool:
 
 def _masked(node: Any, key: str, known: list[str]) -> Any:
     if isinstance(node, Mapping):
-        return {name: _masked(value, str(name), known) for name, value in node.items()}
+        return {k: _masked(value, _below(key, k), known) for k, value in node.items()}
     if isinstance(node, list | tuple):
-        return [_masked(value, key, known) for value in node]
+        return [_masked(value, item_key, known) for item_key, value in _items(key, node)]
     if _hides(key, node):
         return MASK
     if not isinstance(node, str):
         return node
     for secret in known:
         node = node.replace(secret, MASK)
-    if "://" in node:
-        node = _IN_A_URL.sub(rf"\1{MASK}@", node)
-    if len(node) >= _SHORTEST_TOKEN:
-        node = _SHAPES.sub(MASK, node)
+    if len(node) >= _SHORTEST_TOKEN or "://" in node:
+        node = _without_tokens(node)
     return ",".join(map(masked, node.split(","))) if "=" in node else node
 
 

@@ -54,6 +54,12 @@ from sweeps.tracking.tracker import Tracker
 APPS = Path(__file__).parent / "apps"
 
 
+def pytest_configure() -> None:
+    """A shell that runs tests in the background ignores SIGINT, and so would what they start."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @dataclass(kw_only=True)
 class MadeSweep:
     """A sweep's folder, written event by event; each event is a second after the last."""

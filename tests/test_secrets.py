@@ -21,6 +21,20 @@ from sweeps.secrets import is_masked, masked, masked_error, masked_text, masked_
         ("url=postgres://me:pw@host/db", "url=postgres://me:***@host/db"),
         ("url=postgres://me:${oc.env:PW}@host/db", "url=postgres://me:${oc.env:PW}@host/db"),
         ("hf_token=abc", "hf_token=***"),
+        ("openai_key=abcdef", "openai_key=***"),
+        ("++service.secrets.openai=abc", "++service.secrets.openai=***"),
+        ("credentials.user=me", "credentials.user=***"),
+        ("hub.token.value=abc", "hub.token.value=***"),
+        ("key=k3y0fs0mething", "key=***"),
+        ("serviceKey=k3y0fs0mething", "serviceKey=***"),
+        ("db.pass=x", "db.pass=***"),
+        ("note=ghp_abcdefghijklmnopqrstuvwx", "note=***"),
+        ("header='Bearer abcdefghijk'", "header='Bearer ***'"),
+        ("data.sort_key=name", "data.sort_key=name"),
+        ("data.key=s3/train-2024.parquet", "data.key=s3/train-2024.parquet"),
+        ("model.num_key_value_heads=8", "model.num_key_value_heads=8"),
+        ("keys=[1,2]", "keys=[1,2]"),
+        ("data.stop_tokens=[a,b]", "data.stop_tokens=[a,b]"),
         ("optimizer.lr=0.1", "optimizer.lr=0.1"),
         ("lr=tag(log, interval(1e-4, 1))", "lr=tag(log, interval(1e-4, 1))"),
         ("model.max_tokens=512", "model.max_tokens=512"),
@@ -75,6 +89,10 @@ def test_a_config_hides_a_secret_wherever_it_stands() -> None:
         "overrides": ["hub.api_key=sk-123456", "+db={password: pw, n: 2}", "lr=0.1"],
         "override_dirname": "token=ab,lr=0.1",
         "secrets": ["one", "two"],
+        "service": {"credentials": {"user": "me", "more": [{"x": "y"}]}},
+        "headers": {"Accept": "any", "x": "Bearer abcdefghijk"},
+        "arguments": ["--api-key", "short", "--epochs", "3"],
+        "checkpoint_key": "trainer.ckpt_path",
     }
     assert masked_values(config) == {
         "hub": {"api_key": "***", "url": "https://h?k=***", "token": None},
@@ -83,6 +101,10 @@ def test_a_config_hides_a_secret_wherever_it_stands() -> None:
         "overrides": ["hub.api_key=***", "+db={password: ***, n: 2}", "lr=0.1"],
         "override_dirname": "token=***,lr=0.1",
         "secrets": ["***", "***"],
+        "service": {"credentials": {"user": "***", "more": [{"x": "***"}]}},
+        "headers": {"Accept": "any", "x": "Bearer ***"},
+        "arguments": ["--api-key", "***", "--epochs", "3"],
+        "checkpoint_key": "trainer.ckpt_path",
     }
 
 

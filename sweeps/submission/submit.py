@@ -194,8 +194,8 @@ def _refuse_secrets(given: HydraArguments, profile: Profile) -> None:
 
 
 def _refuse_secret_env(profile: Profile) -> None:
-    for name in profile.common.env:
-        if is_secret(str(name)):
+    for name, value in profile.common.env.items():
+        if is_secret(str(name), value):
             raise ConfigError(
                 f"cluster {profile.name}.env.{name}: a cluster shows the environment that it is "
                 f"sent, so no secret goes there. Set it on the cluster's side"
