@@ -24,7 +24,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from sweeps.errors import ConfigError, SweepError
-from sweeps.planning.overriding import reason, set_value
+from sweeps.planning.overriding import as_given, reason, set_value
 from sweeps.planning.relocate import Move
 from sweeps.secrets import MASK, is_masked
 
@@ -57,7 +57,12 @@ class Recorded:
     @property
     def overrides(self) -> list[str]:
         """All overrides that it was composed with."""
-        return [*self.hydra.overrides.hydra, *self.hydra.overrides.task]
+        return [*as_given(self.hydra.overrides.hydra), *self.task_overrides]
+
+    @property
+    def task_overrides(self) -> list[str]:
+        """Those that are none of Hydra's own."""
+        return as_given(self.hydra.overrides.task)
 
     def search_path(self, move: Move) -> ConfigSearchPath:
         """Where Hydra found its configs, moved to where the project is now."""
@@ -151,7 +156,7 @@ def _as_recorded(
     hydra.merge_with(recorded.hydra if today is None else today.hydra)
     with read_write(config), open_dict(config):
         config.hydra = hydra
-        config.hydra.overrides.task = replaced(recorded.hydra.overrides.task, changes)
+        config.hydra.overrides.task = replaced(recorded.task_overrides, changes)
     return config
 
 
