@@ -422,6 +422,8 @@ class Record:
         """
         try:
             fields = yaml.safe_load(folder.sweep_yaml.read_text(encoding="utf-8"))
+            if not isinstance(fields, dict):
+                raise TypeError("it holds no record of a sweep")
             record = cls(**fields)
         except (OSError, yaml.YAMLError, TypeError) as error:
             raise SweepError(
