@@ -37,7 +37,7 @@ class Calibrated:
 
     @property
     def is_at_bound(self) -> bool:
-        """Whether the fit ran to an end of its range, as where a network is no better than chance."""
+        """Whether the fit ran to an end of its range: no better than chance, for one."""
         return not 1.001 / MAX_TEMPERATURE < self.temperature < MAX_TEMPERATURE / 1.001
 
 

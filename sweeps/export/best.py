@@ -111,7 +111,13 @@ def _choose(sweep: SweepResults, number: int | None) -> Trial:
 
 
 def write_trial(
-    trained: TrainedTrial, partial: Path, place: Path, *, formats: Formats, say: Say
+    trained: TrainedTrial,
+    partial: Path,
+    place: Path,
+    *,
+    formats: Formats,
+    say: Say,
+    is_tested: bool = True,
 ) -> ExportResult:
     """Write a trial's export to a folder, for another place; see `export_best`."""
     config = trained.config()
@@ -120,7 +126,7 @@ def write_trial(
         return _write_as_it_is(trained, config, partial, place, reason, formats)
     say(f"loading and evaluating trial {trained.trial.number}")
     with trained.surroundings():
-        return _write_model(trained, config, partial, place, formats, say)
+        return _write_model(trained, config, partial, place, formats, say, is_tested=is_tested)
 
 
 def _write_model(
@@ -130,6 +136,8 @@ def _write_model(
     place: Path,
     formats: Formats,
     say: Say,
+    *,
+    is_tested: bool,
 ) -> ExportResult:
     assert trained.checkpoint is not None
     whole = without_job(config)
@@ -148,6 +156,7 @@ def _write_model(
         config=whole,
         validation=validation,
         what=trained.what,
+        is_tested=is_tested,
     )
     facts = write_model(model, partial, formats, say)
     card = Card(trained=trained, folder=place, facts=facts, config=whole)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, runtime_checkable
 
 from sweeps.export.verify import ModelTrainer, Stored
@@ -24,6 +24,14 @@ class Calibration:
     """By split, where the trainer tells: rows, mean confidence and accuracy of each bin, after."""
     is_at_bound: bool = False
     """Whether the fit ran to an end of its range, where the trainer tells: it is no optimum."""
+
+    def without(self, split: str) -> Calibration:
+        """The same, with nothing told of a split."""
+        return replace(
+            self,
+            ece={name: ece for name, ece in self.ece.items() if name != split},
+            reliability={name: bins for name, bins in self.reliability.items() if name != split},
+        )
 
     def metrics(self) -> dict[str, Any]:
         """As metrics.json has it."""
