@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,8 @@ STYLES = {
 }
 _LONGEST_VALUE = 24
 _PLAIN_WIDTH = 1000
+_FACT = 12
+"""Columns of a fact's name."""
 
 
 def make_console(*, stderr: bool = False) -> Console:
@@ -179,4 +182,34 @@ def _row_style(sweep: SweepResults, trial: Trial) -> str:
 
 def fact(name: str, value: Text | str) -> Text:
     """A line that says one thing by its name."""
-    return Text.assemble((f"{name:<12}", "dim"), value)
+    return Text.assemble((f"{name:<{_FACT}}", "dim"), value)
+
+
+def hanging(line: Text, console: Console, *, indent: int = _FACT) -> Text:
+    """A line for a narrow terminal: what does not fit goes on below, behind its name."""
+    room = console.width - indent
+    if line.cell_len <= console.width or room < _FACT:
+        return line
+    name, value = line[:indent], line[indent:]
+    parts = value.divide(_breaks(value.plain, room))
+    for part in parts:
+        part.rstrip()
+    return name + Text(f"\n{' ' * indent}").join(parts)
+
+
+def _breaks(text: str, room: int) -> Iterator[int]:
+    """Where to break a text; a word that is too long stays whole, for a terminal to break."""
+    column = 0
+    for word in re.finditer(r"\S+\s*", text):
+        if column and column + cell_len(word[0].rstrip()) > room:
+            yield word.start()
+            column = 0
+        column += cell_len(word[0])
+
+
+def command(name: str, words: str, console: Console) -> Text:
+    """A command by its name; it stays in one piece to be copied, below its name if need be."""
+    line = fact(name, words)
+    if line.cell_len <= console.width:
+        return line
+    return Text.assemble((name, "dim"), f"\n  {words}")

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from sweeps.journal.objective import Objective
 from sweeps.journal.status import Decision
-from sweeps.storage.checkpoints import delete
+from sweeps.storage.checkpoints import delete, is_ours
 from sweeps.storage.durable import sync, sync_tree
 
 log = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ class OnDisk(Keeper):
     def drop_others(self, checkpoints: Path, keep: set[str]) -> None:
         """Delete them."""
         for folder in checkpoints.iterdir():
-            if folder.name not in keep:
+            if is_ours(folder.name) and folder.name not in keep:
                 delete(folder)
 
 
@@ -92,17 +92,28 @@ class Session:
     data: dict[str, str] = field(default_factory=dict)
     """Fingerprints of the data that it trains on, by name."""
     clock: Callable[[], float] = time.monotonic
+    reporter: object = None
+    """The loop of a framework that reports for the app, if one does: the first that trains."""
 
     def __post_init__(self) -> None:
         self._written = self.clock()
-        self._step = int(self.checkpoint.name) if self.checkpoint else 0
+        self.step = int(self.checkpoint.name) if self.checkpoint else 0
+        """The last that was reported, or that the trial goes on from."""
         self.save_soon = False
         """Whether the next checkpoint is worth its time, whatever came before."""
 
+    def checkpoint_folder(self, step: int) -> Path:
+        """Where the checkpoint of a step lies."""
+        return self.job_folder / "checkpoints" / f"{step:06d}"
+
+    def passes_rung(self, step: int) -> bool:
+        """Whether a rung lies at a step, or on the way there."""
+        return any(self.step < rung <= step for rung in self.rungs)
+
     def reach(self, step: int) -> bool:
         """Come to a step; whether a rung lies there, or on the way."""
-        passed, self._step = self._step, step
-        return any(passed < rung <= step for rung in self.rungs)
+        at_rung, self.step = self.passes_rung(step), step
+        return at_rung
 
     def is_due(self, *, at_rung: bool) -> bool:
         """Whether a checkpoint is worth its time: at a rung, and after some seconds without."""
@@ -145,6 +156,11 @@ def in_sweep() -> bool:
     return _session is not None
 
 
+def current() -> Session | None:
+    """The segment that this process runs; None outside a sweep."""
+    return _session
+
+
 def rank() -> int:
     """Which of its trial's processes this is; 0 is the one that reports and checkpoints."""
     return _session.rank if _session else 0
@@ -161,7 +177,15 @@ def checkpoint_folder(step: int) -> Path | None:
     A checkpoint written to this folder and passed to `report` is taken as it is; one written
     elsewhere is copied here first.
     """
-    return _session.job_folder / "checkpoints" / f"{step:06d}" if _session else None
+    return _session.checkpoint_folder(step) if _session else None
+
+
+def wants_checkpoint(step: int) -> bool:
+    """Whether `report` at this step would call a `checkpoint` that is a function.
+
+    For one that all of a trial's ranks write together: rank 0's answer counts.
+    """
+    return _session is not None and _session.is_due(at_rung=_session.passes_rung(step))
 
 
 def record_data(name: str, of: str | bytes | os.PathLike[str]) -> None:
@@ -200,15 +224,16 @@ def report(
         metrics: Numbers by name; one of them is the sweep's `hydra.sweeper.metric`.
         step: How far the training is (usually the epoch, from 1): an integer that never falls. A
             trial that goes on from a checkpoint goes on at its own step.
-        checkpoint: A folder from which the trial can go on at this step. Without one the trial is
-            never paused. It is copied, unless it is `checkpoint_folder(step)` already; older ones
-            of the trial are deleted, but for the newest and the best, and these too once nothing
-            needs them. Or a function that writes such a folder: it is called where the trial may
-            be paused and every ten seconds, and not outside a sweep.
+        checkpoint: A folder, or a file, from which the trial can go on at this step. Without one
+            the trial is never paused. It is copied, unless it is `checkpoint_folder(step)`, or the
+            file in it, already; older ones of the trial are deleted, but for the newest and the
+            best, and these too once nothing needs them. Or a function that writes such a folder:
+            it is called where the trial may be paused and every ten seconds, and not outside a
+            sweep.
 
     Raises:
         TypeError: A metric is not a number, or `step` is not an integer.
-        ValueError: `step` is negative, or the checkpoint is not a folder.
+        ValueError: `step` is negative, or the checkpoint is not there.
         TrialEnded: The scheduler pauses or stops the trial. Let it pass.
     """
     clean = {name: number(name, value) for name, value in metrics.items()}
@@ -216,8 +241,7 @@ def report(
     if step < 0:
         raise ValueError(f"step is {step}; it must be 0 or more")
     if _session is None:
-        values = "  ".join(f"{name} {value:.6g}" for name, value in clean.items())
-        log.info("step %d  %s", step, values)
+        log.info("step %d  %s", step, shown(clean))
         return
     at_rung = _session.reach(step)
     due = _session.is_due(at_rung=at_rung)
@@ -232,14 +256,16 @@ def _checkpoint(
     if given is None or session.rank > 0:
         return None
     if callable(given):
-        folder = session.job_folder / "checkpoints" / f"{step:06d}"
+        folder = session.checkpoint_folder(step)
         shutil.rmtree(folder, ignore_errors=True)
         folder.parent.mkdir(parents=True, exist_ok=True)
         given(folder)
+        if not folder.is_dir():
+            raise ValueError(f"checkpoint is a function; it must make {str(folder)!r} a folder")
     else:
         folder = Path(given)
-    if not folder.is_dir():
-        raise ValueError(f"checkpoint is {str(folder)!r}; it must be an existing folder")
+    if not folder.exists():
+        raise ValueError(f"checkpoint is {str(folder)!r}; it must be an existing folder or file")
     session.note_written()
     return _keep(session, step, folder)
 
@@ -278,14 +304,24 @@ def number(name: str, value: object) -> float:
     return float(value)
 
 
-def _keep(session: Session, step: int, folder: Path) -> Path:
+def shown(metrics: Mapping[str, float]) -> str:
+    """Metrics in a line of a log."""
+    return "  ".join(f"{name} {value:.6g}" for name, value in metrics.items())
+
+
+def _keep(session: Session, step: int, given: Path) -> Path:
     """Put a checkpoint in its place, durably: the journal must never name one that is not there."""
-    place = session.job_folder / "checkpoints" / f"{step:06d}"
+    place = session.checkpoint_folder(step)
+    folder = given.parent if given.is_file() else given
     if folder.resolve() != place.resolve():
         shutil.rmtree(place, ignore_errors=True)
         partial = place.with_name(f"{place.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
-        shutil.copytree(folder, partial)
+        if given.is_file():
+            partial.mkdir(parents=True)
+            shutil.copy2(given, partial)
+        else:
+            shutil.copytree(given, partial)
         sync_tree(partial)
         partial.rename(place)
     else:

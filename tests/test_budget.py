@@ -47,6 +47,12 @@ def test_a_sweep_ends_when_its_cost_is_spent_which_a_trial_reports_as_a_running_
     assert done.trials.closed.reason == "hydra.sweeper.cost.budget, 4 in dollars, is spent"
 
 
+def test_where_a_trial_is_repeated_each_repeat_takes_steps_and_costs() -> None:
+    assert run(total_steps=12, repeats=3).trials.steps == 4
+    done = run(cost_metric="dollars", cost=4.5, repeats=3)
+    assert (len(done.trials), done.trials.steps) == (1, 3)
+
+
 def test_a_cost_that_no_trial_gives_ends_the_sweep_at_the_first_that_is_judged() -> None:
     with pytest.raises(SweepError, match=r"cost.metric is 'dolars', .* did you mean dollars"):
         run(cost_metric="dolars", cost=4.0)

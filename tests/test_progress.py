@@ -6,6 +6,7 @@ from rich.console import Console
 
 from sweeps import render
 from sweeps.core.memory import ADVICE
+from sweeps.driver.incumbent import Again
 from sweeps.driver.progress import Progress
 from sweeps.driver.summary import final_report
 from sweeps.export import ExportResult
@@ -32,7 +33,7 @@ class Clock:
 class Watched:
     """A progress and the trials that its events lead to."""
 
-    def __init__(self, *, total=10, max_t=None, terminal=False, cannot_pause=None):
+    def __init__(self, *, total=10, max_t=None, terminal=False, cannot_pause=None, repeats=1):
         self.out = io.StringIO()
         self.clock = Clock()
         console = Console(file=self.out, force_terminal=terminal, width=100, highlight=False)
@@ -44,6 +45,7 @@ class Watched:
             max_t=max_t,
             console=console,
             cannot_pause=cannot_pause,
+            repeats=repeats,
             clock=self.clock,
         )
 
@@ -120,6 +122,32 @@ def test_a_trial_that_cannot_pause_for_want_of_a_checkpoint_is_told_once():
     watched.report(0, 3, 0.4)
     told = [line for line in watched.lines if "checkpoint" in line]
     assert told == ["[    0s] trial 0 reports without a checkpoint, so it cannot pause: it runs on"]
+
+
+@pytest.mark.parametrize(("spread", "told"), [(0.0, True), (0.1, False)])
+def test_repeats_that_are_all_one_run_are_told_of_once_with_what_to_do(spread, told):
+    watched = Watched(repeats=3)
+    name = OBJECTIVE.metric
+    for trial in range(2):
+        watched.ask(trial)
+        for step in (1, 2):
+            watched.tell(
+                Reported,
+                trial=trial,
+                run=1,
+                step=step,
+                metrics={name: 0.5, f"{name}_std": spread * (step - 1)},
+                value=0.5,
+                checkpoint=None,
+                decision=Decision.STOP if step == 2 else Decision.CONTINUE,
+            )
+        watched.end(trial, Status.STOPPED, 0.5)
+    said = [line for line in watched.lines if "repeats" in line]
+    expected = (
+        f"[    0s] the 3 repeats of trial 0 gave the same {name}: where the app seeds itself, "
+        f"name the key of its seed with hydra.sweeper.repeats_key"
+    )
+    assert said == ([expected] if told else [])
 
 
 def test_what_failed_and_why_a_trial_ended_early_is_told():
@@ -275,8 +303,8 @@ def sweep(make_sweep):
     return made
 
 
-def summary(sweep, **options):
-    console = Console(file=io.StringIO(), width=120)
+def summary(sweep, *, width=120, **options):
+    console = Console(file=io.StringIO(), width=width, soft_wrap=True)
     final_report(load_sweep(sweep.folder), console=console, **options)
     return console.file.getvalue()
 
@@ -287,8 +315,9 @@ def test_the_summary_tells_best_totals_failures_and_how_to_go_on(sweep):
     rows = [line for line in text.splitlines() if line.strip().startswith(("●", "10", "9"))]
     assert "● 11" in rows[0]
     assert "0.95" in rows[0]
-    assert "12 trials: 6 stopped  1 complete  5 failed" in text
-    assert "20 steps, 19% of the 108 that full runs take" in text
+    assert "trials      12  6 stopped  1 complete  5 failed" in text
+    assert "steps       20 of the 108 that full runs take, 19%" in text
+    assert "failures    5 trials failed; most often RuntimeError: no luck 0" in text
     assert "trial 0 failed: RuntimeError: no luck 0" in text
     assert "2 more failed" in text
     assert "best        val_accuracy 0.95  trial 11, step 9  lr=0.55" in text
@@ -353,7 +382,9 @@ def test_one_trial_is_no_trials(make_sweep):
     made.ask(0, lr=0.1)
     made.end(0, Status.COMPLETE, 0.5)
     made.close("done")
-    assert "1 trial: " in summary(made)
+    text = summary(made)
+    assert "trials      1  1 complete" in text
+    assert "failures    none, and no preemptions" in text
 
 
 def test_an_interrupted_sweep_is_resumed_as_it_is(sweep):
@@ -362,7 +393,7 @@ def test_an_interrupted_sweep_is_resumed_as_it_is(sweep):
     assert "caviar resume" in text
     assert "num_samples" not in text
     assert "6 paused" in text
-    assert text.splitlines()[13].endswith("interrupted")
+    assert next(line for line in text.splitlines() if "trials  " in line).endswith("interrupted")
 
 
 def test_an_export_is_told_with_its_test_metrics(sweep, tmp_path):
@@ -385,7 +416,50 @@ def test_many_parameters_share_a_column_where_they_do_not_fit(make_sweep):
 
 
 def test_a_summary_without_trials_is_a_summary_too(make_sweep):
-    assert "0 trials" in summary(make_sweep())
+    assert "trials      0" in summary(make_sweep())
+
+
+def test_the_command_that_runs_the_best_again_is_in_one_piece(sweep):
+    sweep.close("interrupted")
+    command = "python app.py --config-dir outputs/sweeps/mnist-20261122 +best=experiment"
+    assert f"run again   {command}\n" in summary(sweep, again=Again(command=command))
+    narrow = summary(sweep, width=50, again=Again(command=command))
+    assert f"run again\n  {command}\n" in narrow
+    assert "best        val_accuracy 0.95  trial 11, step 9\n            lr=0.55\n" in narrow
+    assert "\x1b" not in narrow
+
+
+def test_why_the_best_has_no_command_and_which_secrets_it_needs_is_said(sweep):
+    assert "run again   it differs in lr" in summary(sweep, again=Again(failure="it differs in lr"))
+    text = summary(sweep, again=Again(command="python app.py", secrets=("api_key",)))
+    assert "secret      api_key: to be given when it is run again" in text
+
+
+def test_what_went_wrong_is_counted_with_its_most_frequent_cause(make_sweep):
+    made = make_sweep()
+    for trial in range(3):
+        made.ask(trial, lr=0.1)
+        made.end(trial, Status.FAILED, error=f"{'Value' if trial else 'Key'}Error: {trial}")
+    made.ask(3, lr=0.1)
+    for cause in ("preempted", "preempted", "lost", "error"):
+        made.add(Lost, trial=3, cause=cause, reason="OSError: x")
+    text = summary(made)
+    said = "3 trials failed, 1 try raised and was repeated, 1 worker lost, 2 preemptions"
+    assert f"failures    {said}; most often ValueError: 1" in text
+
+
+@pytest.mark.parametrize(
+    ("config", "word"),
+    [("epochs: 9", "epochs"), ("trainer: {max_epochs: 30}", "epochs"), ("epochs: 3", "steps")],
+)
+def test_epochs_are_called_so_where_the_app_counts_them(make_sweep, config, word):
+    made = make_sweep(scheduler={"name": "asha", "max_t": 9})
+    made.ask(0, lr=0.1)
+    made.report(0, 9, 0.5)
+    folder = made.folder.job(0, 1) / ".hydra"
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text(config)
+    assert f"{word:<12}9 of the 9 that full runs take, 100%" in summary(made)
 
 
 # Numbers and names

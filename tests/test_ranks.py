@@ -99,8 +99,11 @@ def test_ranks_are_numbered_on_their_nodes_as_torchrun_does() -> None:
         "WORLD_SIZE": "4",
         "LOCAL_RANK": "1",
         "LOCAL_WORLD_SIZE": "2",
+        "GROUP_RANK": "1",
         "MASTER_ADDR": "10.0.0.1",
         "MASTER_PORT": "29500",
+        "ACCELERATE_USE_CPU": "true",
+        "TORCHELASTIC_RUN_ID": f"caviar-{last.segment}",
     }
     assert (first.rank, first.local_rank, first.device) == (0, 0, None)
 

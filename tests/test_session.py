@@ -202,3 +202,43 @@ def test_what_diverged_or_has_a_checkpoint_or_no_objective_cannot_wait(
     write(place)
     sweeps.report({"loss": 1.0}, step=6, checkpoint=place)
     assert driver.waiting == []
+
+
+def test_a_checkpoint_of_one_file_is_kept_in_the_folder_of_its_step(
+    driver: Driver, tmp_path: Path
+) -> None:
+    (tmp_path / "last.ckpt").write_text("weights")
+    (tmp_path / "other").touch()
+    sweeps.report({"loss": 1.0}, step=1, checkpoint=tmp_path / "last.ckpt")
+    (_, _, kept) = driver.reports[0]
+    assert kept == sweeps.checkpoint_folder(1)
+    assert [path.name for path in kept.iterdir()] == ["last.ckpt"]
+    assert (kept / "last.ckpt").read_text() == "weights"
+
+
+def test_a_file_that_is_in_its_place_already_stays(driver: Driver) -> None:
+    place = sweeps.checkpoint_folder(1)
+    assert place is not None
+    place.mkdir(parents=True)
+    (place / "last.ckpt").write_text("weights")
+    sweeps.report({"loss": 1.0}, step=1, checkpoint=place / "last.ckpt")
+    assert (place / "last.ckpt").read_text() == "weights"
+
+
+def test_a_function_that_writes_no_folder_is_refused(driver: Driver) -> None:
+    with pytest.raises(ValueError, match=r"must make .*000001' a folder"):
+        sweeps.report({"loss": 1.0}, step=1, checkpoint=lambda folder: folder.touch())
+
+
+def test_what_an_app_keeps_beside_the_sweeps_checkpoints_stays(
+    driver: Driver, tmp_path: Path
+) -> None:
+    own = tmp_path / "job" / "checkpoints"
+    own.mkdir(parents=True)
+    (own / "epoch=1.ckpt").write_text("the app's")
+    (own / "000001.ckpt").write_text("the app's")
+    (own / "best").mkdir()
+    for step in (1, 2, 3, 4):
+        sweeps.report({"loss": float(step)}, step=step, checkpoint=write)
+
+    assert kept(tmp_path) == ["000001", "000001.ckpt", "000003", "best", "epoch=1.ckpt"]

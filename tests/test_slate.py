@@ -10,8 +10,15 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from tqdm import tqdm
 
-from sweeps.worker.slate import _Herald, keeping_loggers
+from sweeps.worker.slate import (
+    _Herald,
+    closing_bars,
+    keeping_loggers,
+    reset_accelerate,
+    trial_environment,
+)
 
 
 @pytest.fixture
@@ -60,3 +67,36 @@ def test_loggers_are_put_back_as_they_were() -> None:
     assert (known.handlers, known.level, known.propagate) == ([handler], logging.INFO, True)
     assert logging.getLogger("slate.new").handlers == []
     assert root.level == level
+
+
+def test_accelerate_looks_anew_where_it_is() -> None:
+    state = pytest.importorskip("accelerate.state")
+    state.PartialState(cpu=True)
+    loader = object.__new__(type("Loader", (), {}))
+    state.GradientState()._add_dataloader(loader)
+    try:
+        reset_accelerate()
+        assert not state.PartialState._shared_state
+        assert not state.GradientState().in_dataloader
+    finally:
+        state.PartialState._reset_state()
+
+
+def test_bars_that_a_trial_left_are_closed(capsys: pytest.CaptureFixture[str]) -> None:
+    with closing_bars():
+        bar = tqdm(total=3, disable=False)
+        bar.update()
+    capsys.readouterr()
+
+    bar.close()
+    assert capsys.readouterr().err == ""
+    assert bar not in tqdm._instances
+
+
+def test_a_trial_hears_nothing_of_its_nodes_own_job_and_ranks() -> None:
+    job = {"SLURM_NTASKS": "4", "PMI_RANK": "1", "OMPI_COMM_WORLD_SIZE": "4", "LSB_JOBID": "7"}
+    rank = {"RANK": "1", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "TORCHELASTIC_RUN_ID": "other"}
+    own = {"HOME": "/home/ann", "RANKING": "yes", "MASTER_KEY": "k"}
+
+    assert trial_environment({**job, **rank, **own}, gpus=1) == own
+    assert trial_environment({**job, **own}, gpus=0) == {**own, "CUDA_VISIBLE_DEVICES": ""}

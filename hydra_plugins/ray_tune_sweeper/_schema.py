@@ -61,6 +61,11 @@ class RayTuneConf:
     seed: Optional[int] = None
     """Seeds searcher, scheduler and each trial's generators; drawn where it is not given, and
     recorded."""
+    repeats: int = 1
+    """Trains every configuration so many times, as one trial: its metrics are the means."""
+    repeats_key: Optional[str] = None
+    """A key of the app's config that tells repeats apart, by 0, 1, ...: `data.fold`. `seed` where
+    it is not given and the app has that, with seeds."""
     # How much
     num_samples: Optional[int] = None
     """Trials: 20 where it is not given, a grid's own size for `grid`."""
@@ -99,11 +104,17 @@ class RayTuneConf:
     """Seconds that a task may take to unwind when it is stopped; then its process is ended."""
     keep_checkpoints: int = 1
     """Of so many best trials the checkpoint stays on disk, beside those that may go on."""
+    checkpoint_key: Any = None
+    """A key of the app's config that takes the path of the checkpoint to go on from: `ckpt_path`.
+    At a fresh start it stays as it is."""
     export: bool = True
     """Whether the best model is exported at the end."""
     tracking: Any = None
     """Where else trials are told: `tensorboard`, `mlflow`, `wandb`, a list of them, or a mapping to
     their options."""
+    notify: Any = None
+    """Who is told of the sweep's end, its failure and a new best: `{webhook: ADDRESS}` or
+    `{command: LINE}`."""
     dry_run: bool = False
     """Show the space, three composed trials, the rungs and the slots, and end."""
     resume: Any = False

@@ -1,4 +1,4 @@
-"""`caviar results`: the trials of sweeps, as a table or a file; sweeps and trials side by side."""
+"""`caviar results`: trials as a table or a file, side by side, or one as an experiment file."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ def _results(parser: ArgumentParser, given: list[str]) -> int:
     options = _options(parser, given)
     sweeps = [load(name) for name in options.sweeps]
     _read(sweeps, options)
-    if options.diff:
+    if options.experiment is not None:
+        _write_experiment(sweeps[0], options)
+    elif options.diff:
         _diff(sweeps[0], options)
     elif options.format is not None:
         _write(_chosen(sweeps, options, most=options.top), options)
@@ -74,6 +76,13 @@ def _options(parser: ArgumentParser, given: list[str]) -> Namespace:
     parser.add_argument(
         "--diff", nargs=2, type=int, metavar="TRIAL", help="in what two trials' configs differ"
     )
+    parser.add_argument(
+        "--experiment",
+        metavar="FILE",
+        type=Path,
+        help="the best trial, or --trial N, as a Hydra experiment file of its app",
+    )
+    parser.add_argument("--trial", type=int, metavar="N", help="which trial, for --experiment")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--csv", dest="format", action="store_const", const="csv", help="as CSV")
     form.add_argument("--json", dest="format", action="store_const", const="json", help="as JSON")
@@ -116,6 +125,26 @@ def _check(parser: ArgumentParser, options: Namespace) -> None:
             or options.all
         ):
             parser.error("--diff goes with --csv, --json, --parquet, --xlsx and -o alone")
+    if options.trial is not None and options.experiment is None:
+        parser.error("--trial goes with --experiment")
+    if options.experiment is not None:
+        others = ("diff", "format", "filter", "sort", "columns", "top", "all")
+        if len(options.sweeps) > 1 or any(getattr(options, name) for name in others):
+            parser.error("--experiment is of one sweep, and goes with --trial alone")
+
+
+def _write_experiment(sweep: Sweep, options: Namespace) -> None:
+    """What was written goes to the screen beside the output, which is the command alone."""
+    from sweeps.experiment.trial import write_experiment
+    from sweeps.render import make_console, working
+
+    with working(make_console(stderr=True)) as doing:
+        doing("composing with the app's configs")
+        written = write_experiment(sweep.results, options.trial, options.experiment)
+    say(f"{options.experiment} is trial {written.trial.number} of {sweep.name}; run it with")
+    print(written.command)
+    for key in written.secrets:
+        say(f"{key} is a secret and not in the file: give it too")
 
 
 # On the screen
@@ -280,14 +309,17 @@ RESULTS = Verb(
     summary="show a sweep's trials, also while it runs",
     usage="SWEEP... [--top N | --all] [--sort COLUMN]... [--filter EXPR] [--columns A,B]\n"
     "                      [--csv | --json | --parquet FILE | --xlsx FILE] [--metrics] [-o FILE]\n"
-    "       caviar results SWEEP --diff TRIAL TRIAL",
+    "       caviar results SWEEP --diff TRIAL TRIAL\n"
+    "       caviar results SWEEP --experiment FILE [--trial N]",
     about="Show a sweep's best trials as a table, or all of them as a file; several sweeps side by "
-    "side;\nor in what two trials differ. Columns: docs/tables.md.",
+    "side;\nor in what two trials differ; or write a trial as an experiment file of its app, and "
+    "show the\ncommand that runs it (docs/experiment_file.md). Columns: docs/tables.md.",
     examples=(
         "outputs/sweeps/train-1",
         "train-1 --filter 'value>0.9 and lr<1e-2' --sort -duration_s",
         "train-1 --csv -o trials.csv",
         "train-1 train-2",
         "train-1 --diff 3 7",
+        "train-1 --experiment conf/experiment/best.yaml",
     ),
 )

@@ -30,6 +30,8 @@ class Budget:
     """Trials in a row that may go by without improving the best value."""
     tolerance: float = 0.0
     """An improvement up to this counts as none."""
+    repeats: int = 1
+    """How many runs a trial is: each costs what their mean says, and a step is one of each."""
 
 
 _RAISED = {
@@ -78,7 +80,8 @@ class Meter:
     def spent(self, trials: Trials) -> str | None:
         """Why the sweep is to end now, or None."""
         budget, best = self._budget, trials.best
-        if budget.total_steps is not None and trials.steps >= budget.total_steps:
+        steps = trials.steps * budget.repeats
+        if budget.total_steps is not None and steps >= budget.total_steps:
             return f"hydra.sweeper.total_steps, {budget.total_steps}, are spent"
         if budget.cost is not None and self._cost >= budget.cost:
             return f"hydra.sweeper.cost.budget, {budget.cost:g} in {budget.cost_metric}, is spent"
@@ -113,7 +116,7 @@ class Meter:
         if cost is not None and math.isfinite(cost):
             before = 0.0 if anew else self._costs.get(trial, 0.0)
             self._costs[trial] = max(before, cost)
-            self._cost += max(0.0, cost - before)
+            self._cost += max(0.0, cost - before) * self._budget.repeats
 
     def _count_patience(self, trial: int, trials: Trials, *, settled: bool) -> None:
         if self._budget.patience is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ from typing import Any, Literal
 from cluster.bucket import Bucket, is_url
 from sweeps.core.budget import Budget
 from sweeps.core.fidelity import Fidelity
+from sweeps.core.notification import Notification, parse_notification
 from sweeps.core.tracking import Tracking, parse_tracking
 from sweeps.errors import ConfigError, did_you_mean
 from sweeps.journal.objective import Objective
@@ -29,6 +31,9 @@ _RETIRED = {
 }
 """Keys of hydra-optuna-sweeper, and ours."""
 
+_KEY = re.compile(r"(\+\+?)?\w[\w-]*(\.\w[\w-]*)*")
+"""A key of an app's config as an override names it."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
@@ -43,6 +48,8 @@ class Settings:
     time_budget_s: float | None
     budget: Budget
     fidelity: Fidelity | None
+    repeats: int
+    repeats_key: str | None
     scalarization: Scalarization
     initial: Sequence[Mapping[str, Any]]
     warm_start: Sequence[str]
@@ -52,11 +59,14 @@ class Settings:
     retry_backoff_s: float
     trial_time_limit_s: float | None
     keep_checkpoints: int
+    checkpoint_key: str | None
+    """The key of the app's config that takes the checkpoint to go on from."""
     name: str | None
     storage_path: Path | Bucket
     resources: str | Mapping[str, float]
     teardown_timeout_s: float
     tracking: Sequence[Tracking]
+    notification: Notification | None
     export: bool
     dry_run: bool
     resume: bool | Literal["auto"]
@@ -80,6 +90,7 @@ class Settings:
         scheduler = _scheduler(options["scheduler"], fidelity)
         _refuse_missing("searcher", options["searcher"])
         _refuse_missing("scheduler", scheduler)
+        repeats = _repeats(options)
         return cls(
             objective=objective,
             searcher=dict(options["searcher"]),
@@ -88,8 +99,10 @@ class Settings:
             num_samples=_at_least(options, "num_samples", 1),
             max_concurrent_trials=_at_least(options, "max_concurrent_trials", 1),
             time_budget_s=_time_limit(options, "time_budget_s"),
-            budget=_budget(options, objective),
+            budget=replace(_budget(options, objective), repeats=repeats),
             fidelity=fidelity,
+            repeats=repeats,
+            repeats_key=options["repeats_key"],
             scalarization=_scalarization(options["scalarization"], objective),
             initial=_points(options["initial"]),
             warm_start=tuple(options["warm_start"]),
@@ -99,11 +112,13 @@ class Settings:
             retry_backoff_s=_seconds(options, "retry_backoff_s"),
             trial_time_limit_s=_time_limit(options, "trial_time_limit_s"),
             keep_checkpoints=_at_least(options, "keep_checkpoints", 1),
+            checkpoint_key=_checkpoint_key(options["checkpoint_key"]),
             name=_name(options["name"]),
             storage_path=_storage(options["storage_path"]),
             resources=_resources(options["resources"]),
             teardown_timeout_s=_at_least(options, "teardown_timeout_s", 0),
             tracking=parse_tracking(options["tracking"]),
+            notification=parse_notification(options["notify"]),
             export=bool(options["export"]),
             dry_run=bool(options["dry_run"]),
             resume=_resume(options),
@@ -190,6 +205,16 @@ def _fidelity(options: Mapping[str, Any]) -> Fidelity | None:
         )
     except ValueError as error:
         raise ConfigError(f"hydra.sweeper.fidelity: {error}") from error
+
+
+def _repeats(options: Mapping[str, Any]) -> int:
+    repeats = int(_at_least(options, "repeats", 1))
+    if options["repeats_key"] is not None and repeats == 1:
+        raise ConfigError(
+            f"hydra.sweeper.repeats_key is {options['repeats_key']!r} and hydra.sweeper.repeats is "
+            f"not set: say how many repeats there are, 2 or more"
+        )
+    return repeats
 
 
 def _scheduler(options: Mapping[str, Any], fidelity: Fidelity | None) -> dict[str, Any]:
@@ -329,6 +354,17 @@ def _resume(options: Mapping[str, Any]) -> bool | Literal["auto"]:
             f"{did_you_mean(str(given).lower(), ['true', 'false', 'auto'])}"
         )
     return True if given is True else "auto" if given == "auto" else False
+
+
+def _checkpoint_key(key: Any) -> str | None:
+    if key is None:
+        return None
+    if not isinstance(key, str) or not _KEY.fullmatch(key) or key.lstrip("+").startswith("hydra."):
+        raise ConfigError(
+            f"hydra.sweeper.checkpoint_key is {key!r}; it must be a key of the app's config such "
+            f"as ckpt_path, or +ckpt_path to add it"
+        )
+    return key
 
 
 def _storage(path: str) -> Path | Bucket:

@@ -21,6 +21,7 @@ from rich.text import Text
 
 from sweeps import render
 from sweeps.core.memory import ADVICE, OUT_OF_MEMORY
+from sweeps.core.repeats import SPREAD
 from sweeps.errors import headline
 from sweeps.journal.events import Asked, Ended, Event, Lost, Opened, Reported, Started
 from sweeps.journal.objective import Objective
@@ -60,6 +61,7 @@ class Progress:
         max_t: int | None,
         console: Console,
         cannot_pause: tuple[int, str] | None = None,
+        repeats: int = 1,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._objective = objective
@@ -74,6 +76,8 @@ class Progress:
         self._leader: int | None = None
         self._failures = 0
         self._cannot_pause = cannot_pause
+        self._repeats = repeats
+        """How many runs a trial is; 1 once it is known that they differ, or was told."""
         self._gate = _Gate()
         self._live: Live | None = None
 
@@ -105,6 +109,7 @@ class Progress:
         leads = self._has_new_leader()
         if isinstance(event, Reported):
             self._tell_not_pausable(event)
+        self._tell_equal_repeats(event)
         if isinstance(event, Ended) and event.status is Status.FAILED:
             self._tell_failure(event)
         elif self._live is None:
@@ -176,7 +181,28 @@ class Progress:
         if event.step < first_rung or event.value is None or not math.isfinite(event.value):
             return
         self._cannot_pause = None
-        line = f"trial {event.trial} reports without a checkpoint, so it cannot pause: it {instead}"
+        self._warn(
+            f"trial {event.trial} reports without a checkpoint, so it cannot pause: it {instead}"
+        )
+
+    def _tell_equal_repeats(self, event: Event) -> None:
+        """Say of the first trial that came to something whether it trained one run many times."""
+        if self._repeats == 1 or not isinstance(event, Reported | Ended):
+            return
+        trial, spread = self._trials[event.trial], f"{self._objective.metric}{SPREAD}"
+        if trial.status in (Status.RUNNING, Status.FAILED, Status.DIVERGED):
+            return
+        told = [report.metrics for report in trial.reports.values()]
+        spreads = [metrics[spread] for metrics in (*told, trial.metrics) if spread in metrics]
+        if spreads and not any(spreads):
+            self._warn(
+                f"the {self._repeats} repeats of trial {event.trial} gave the same "
+                f"{self._objective.metric}: where the app seeds itself, name the key of its seed "
+                f"with hydra.sweeper.repeats_key"
+            )
+        self._repeats = 1
+
+    def _warn(self, line: str) -> None:
         if self._live is not None:
             self._console.print(Text(line, "yellow"))
         else:

@@ -140,6 +140,7 @@ def _planned(plan: Plan, sweep: SweepResults, roster: Roster, asked: Asked) -> P
     fixed = list(plan.fixed)
     if fidelity is not None:
         fixed.append(f"{fidelity.name}={literal(fidelity.max)}")
+    apart = settings.repeats_key in (None, roster.seed_key)  # its runs are the repeats
     space = space_of(sweep, roster)
     scheduler = _to_the_end(None if fidelity is not None else plan.scheduler.max_t)
     options = dict(scheduler)
@@ -153,6 +154,8 @@ def _planned(plan: Plan, sweep: SweepResults, roster: Roster, asked: Asked) -> P
         time_budget_s=None,
         budget=Budget(),
         fidelity=None,
+        repeats=1 if apart else settings.repeats,
+        repeats_key=None if apart else settings.repeats_key,
         initial=points,
         warm_start=(),
         max_failure_rate=1.0,

@@ -27,6 +27,7 @@ from sweeps.core.limits import Limits, check_grows
 from sweeps.core.memory import ADVICE, OUT_OF_MEMORY
 from sweeps.core.state import EventLog, Listener
 from sweeps.core.tracking import check_installed
+from sweeps.driver.notify import notifying
 from sweeps.driver.progress import Progress
 from sweeps.driver.retention import Retention
 from sweeps.driver.shared_storage import check_storage
@@ -132,22 +133,34 @@ def run_between(
     else:
         folder.begin()
     try:
-        with _telling_refusals(folder.path), Lease(folder.lease) as lease, _log_to(folder):
+        console = make_console(stderr=True)
+        with (
+            _telling_refusals(folder.path),
+            Lease(folder.lease) as lease,
+            _log_to(folder),
+            notifying(plan, console) as notifier,
+        ):
             try:
-                _drive(plan, lease, make_console(stderr=True), begin)
+                _drive(plan, lease, console, begin, [] if notifier is None else [notifier])
             except KeyboardInterrupt:
                 if has_journal(folder):
                     hand_back(plan, export=False)
                 raise
             except SweepError:
-                _keep_tables(folder, lease)
+                _keep_results(plan, lease)
                 raise
             return hand_back(plan, export=plan.settings.export)
     finally:
         folder.remove_if_empty()
 
 
-def _drive(plan: Plan, lease: Lease, console: Console, begin: Callable[..., None]) -> None:
+def _drive(
+    plan: Plan,
+    lease: Lease,
+    console: Console,
+    begin: Callable[..., None],
+    listeners: Sequence[Listener],
+) -> None:
     """Open the journal, connect to Ray and run lanes until the sweep is over."""
     history = list(read_events(plan.folder)) if has_journal(plan.folder) else []
     check_grows(plan.num_samples, sum(isinstance(event, Asked) for event in history))
@@ -160,6 +173,7 @@ def _drive(plan: Plan, lease: Lease, console: Console, begin: Callable[..., None
         watching_head(_head(), end=end_process) as check_head,
     ):
         lease.renew()
+        from sweeps.driver.incumbent import BestExperiment
         from sweeps.driver.tune import run_lanes
         from sweeps.results.live import LiveTables
 
@@ -174,6 +188,7 @@ def _drive(plan: Plan, lease: Lease, console: Console, begin: Callable[..., None
             max_t=max(plan.rungs, default=None),
             console=console,
             cannot_pause=_cannot_pause(plan),
+            repeats=plan.settings.repeats,
         )
         _write_record(plan, run=1 + sum(isinstance(event, Opened) for event in history))
         feeds.start(len(history))
@@ -181,8 +196,10 @@ def _drive(plan: Plan, lease: Lease, console: Console, begin: Callable[..., None
         with (
             contextlib.closing(open_journal(plan.folder, check=lease.check)) as journal,
             LiveTables(plan.folder, history, check=lease.check) as tables,
+            BestExperiment(plan, check=lease.check) as best,
         ):
-            engine = _engine(plan, journal, [retention, progress, tables, feeds])
+            followers: list[Listener] = [retention, progress, tables, feeds, best, *listeners]
+            engine = _engine(plan, journal, followers)
             engine.open(history, name=plan.folder.name, known=known)
             with _closing(engine) as close, progress:
                 close(run_lanes(plan, engine, each, interrupted=signalled, check=check_head))
@@ -223,6 +240,8 @@ def _with_nodes(
 
 def _cannot_pause(plan: Plan) -> tuple[int, str] | None:
     """The first rung, and what becomes of a trial that comes there without a checkpoint."""
+    if plan.repeating is not None and (first := plan.repeating.turns.after(0)) is not None:
+        return first, "is judged only while the last of its repeats trains"
     instead = plan.scheduler.without_checkpoint
     if instead is None or plan.settings.fidelity is not None:
         return None
@@ -279,7 +298,8 @@ def _closing(engine: Engine) -> Iterator[Callable[[str], None]]:
 
 
 def _hand_back(plan: Plan, *, export: bool) -> float | None:
-    """Tables, the last screen, and the exported best model."""
+    """Tables, the exported best model, the best as an experiment file, and the last screen."""
+    from sweeps.driver.incumbent import run_again
     from sweeps.driver.summary import final_report
     from sweeps.export import export_best
     from sweeps.results import write_tables
@@ -291,7 +311,8 @@ def _hand_back(plan: Plan, *, export: bool) -> float | None:
             exported = export_best(plan.folder)
         except SweepError as error:
             failure = error
-    final_report(sweep, console=make_console(), export=exported)
+    again = run_again(plan, sweep)
+    final_report(sweep, console=make_console(), export=exported, again=again)
     if failure is not None:
         raise failure
     if sweep.best is None and sweep.is_over:
@@ -299,14 +320,16 @@ def _hand_back(plan: Plan, *, export: bool) -> float | None:
     return sweep.best.value if sweep.best is not None else None
 
 
-def _keep_tables(folder: SweepFolder, lease: Lease) -> None:
-    """Write the tables of a sweep that ends with an error, where that lets them be written."""
+def _keep_results(plan: Plan, lease: Lease) -> None:
+    """Write what is known of a sweep that ends with an error, where that lets it be written."""
+    from sweeps.driver.incumbent import run_again
     from sweeps.results import write_tables
 
+    folder = plan.folder.impatient
     with contextlib.suppress(SweepError, BucketError, OSError):  # what ended the sweep is told
         lease.check()
-        if has_journal(folder.impatient):
-            write_tables(folder.impatient)
+        if has_journal(folder):
+            run_again(replace(plan, folder=folder), write_tables(folder))
 
 
 def _nothing_usable(trials: Trials) -> str:

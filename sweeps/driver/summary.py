@@ -1,4 +1,4 @@
-"""What a sweep says at its end: the ten best, the totals, what failed, and how to go on."""
+"""What a sweep says at its end: the ten best, what it took, what failed, and how to go on."""
 
 from __future__ import annotations
 
@@ -20,8 +20,10 @@ from sweeps.errors import headline
 from sweeps.journal.status import Status
 from sweeps.journal.trials import Trial
 from sweeps.results import SweepResults
+from sweeps.results.effort import Trouble, effort, trouble
 
 if TYPE_CHECKING:
+    from sweeps.driver.incumbent import Again
     from sweeps.export import CombinedResult, ExportResult, TopResult
 
 _TOP = 10
@@ -29,7 +31,11 @@ _FAILURES_SHOWN = 3
 
 
 def final_report(
-    sweep: SweepResults, *, console: Console, export: ExportResult | None = None
+    sweep: SweepResults,
+    *,
+    console: Console,
+    export: ExportResult | None = None,
+    again: Again | None = None,
 ) -> None:
     """Print the summary of a sweep, over or interrupted.
 
@@ -37,31 +43,45 @@ def final_report(
         sweep: What `load_sweep` read at the end.
         console: Where to; standard output, as `caviar results` prints there.
         export: What was exported, if anything was.
+        again: What runs the best trial again, if that was made out.
     """
     if console.is_terminal:
         console.print()
-    print_trials(sweep, top=_TOP, console=console)
-    for line in _failures(sweep):
-        console.print(line)
-    console.print()
-    for line in _facts(sweep, export):
-        console.print(line)
+    _print_table(sweep, _shown(sweep, _TOP), console)
+    if failures := list(_failures(sweep)):
+        console.print()
+    for line in failures:
+        console.print(render.hanging(line, console, indent=2))
+    if len(sweep.trials):
+        console.print()
+    for line in _facts(sweep, export, again):
+        console.print(render.hanging(line, console))
+    for name, command in _commands(sweep, again):
+        console.print(render.command(name, command, console))
 
 
 def print_trials(
     sweep: SweepResults, *, top: int, console: Console, chosen: Sequence[Trial] | None = None
 ) -> None:
     """Print the first of the chosen trials, by default the best of all, and the totals."""
-    if chosen is None:
-        top = max(top, min(len(sweep.front), 2 * _TOP))
-    shown = (sweep.ranked() if chosen is None else chosen)[:top]
+    shown = _shown(sweep, top) if chosen is None else chosen[:top]
+    _print_table(sweep, shown, console)
+    if shown:
+        console.print()
+    console.print(_totals(sweep))
+
+
+def _shown(sweep: SweepResults, top: int) -> Sequence[Trial]:
+    """The best trials; more where the Pareto front holds more."""
+    return sweep.ranked()[: max(top, min(len(sweep.front), 2 * _TOP))]
+
+
+def _print_table(sweep: SweepResults, shown: Sequence[Trial], console: Console) -> None:
     if shown:
         console.print(render.trials_table(sweep, shown, width=console.width))
-        console.print()
     if sweep.front:
         front = f"{_trials(len(sweep.front))} on the Pareto front; "
-        console.print(Text(f"{front}● is taken by {sweep.scalarization.name}", "dim"))
-    console.print(_totals(sweep))
+        console.print(Text(f"\n{front}● is taken by {sweep.scalarization.name}", "dim"))
 
 
 def print_export(export: ExportResult, *, console: Console) -> None:
@@ -92,25 +112,17 @@ def progress(sweep: SweepResults) -> Iterator[Text]:
 
 
 def _totals(sweep: SweepResults) -> Text:
-    shown = dict.fromkeys(Status, 0)
-    for trial in sweep.trials:
-        shown[sweep.status(trial)] += 1
+    """All that was done, in a line."""
     several = f"{_trials(len(sweep.trials))}{': ' if len(sweep.trials) else ''}"
-    counted = Text(several, "bold") + render.counts(shown)
+    counted = Text(several, "bold") + _counts(sweep)
+    of_each = f", of each of {sweep.repeats} repeats" if sweep.repeats > 1 else ""
+    spent = Text(f"{effort(sweep)}{of_each}" if sweep.trials.steps else "", "dim")
     elapsed = Text(render.duration(sweep.elapsed), "dim")
-    return Text("  ").join(
-        part for part in (counted, _steps(sweep), elapsed, _ending(sweep)) if part
-    )
+    return Text("  ").join(part for part in (counted, spent, elapsed, _ending(sweep)) if part)
 
 
-def _steps(sweep: SweepResults) -> Text:
-    """Steps spent, and what share that is of every trial run in full, where that is known."""
-    spent = sweep.trials.steps
-    if not spent:
-        return Text()
-    full = len(sweep.trials) * (sweep.max_t or 0)
-    share = f", {spent / full:.0%} of the {full} that full runs take" if full else ""
-    return Text(f"{spent} steps{share}", "dim")
+def _counts(sweep: SweepResults) -> Text:
+    return render.counts(Counter(map(sweep.status, sweep.trials)))
 
 
 def _ending(sweep: SweepResults) -> Text:
@@ -154,11 +166,6 @@ def _failures(sweep: SweepResults) -> Iterator[Text]:
     causes = Counter(trial.cause for trial in sweep.trials)
     if causes[OUT_OF_MEMORY]:
         yield Text(f"out of memory in {_trials(causes[OUT_OF_MEMORY])}: {ADVICE}", "magenta")
-    if preempted := sum(trial.preemptions for trial in sweep.trials):
-        times = f"{preempted} time{'s' if preempted > 1 else ''}"
-        yield Text(
-            f"preempted {times}: the trial went on elsewhere, which counts for nothing", "dim"
-        )
     if causes["time_limit"]:
         ended = _trials(causes["time_limit"])
         yield Text(f"hydra.sweeper.trial_time_limit_s ended {ended}", "dim")
@@ -168,14 +175,55 @@ def _trials(count: int) -> str:
     return f"{count} trial{'' if count == 1 else 's'}"
 
 
-def _facts(sweep: SweepResults, export: ExportResult | None) -> Iterator[Text]:
+def _facts(sweep: SweepResults, export: ExportResult | None, again: Again | None) -> Iterator[Text]:
+    elapsed = Text(f"in {render.duration(sweep.elapsed)}", "dim")
+    counted = Text("  ").join([_counts(sweep), elapsed, *filter(None, [_ending(sweep)])])
+    yield render.fact("trials", Text.assemble((f"{len(sweep.trials)}", "bold"), "  ", counted))
+    if sweep.trials.steps:
+        spent = effort(sweep)
+        yield render.fact(spent.word, str(spent).replace(f" {spent.word}", "", 1))
+    yield render.fact("failures", _trouble(trouble(sweep)))
     if sweep.best is not None:
         yield render.fact("best", _best(sweep, sweep.best))
     if export is not None:
         yield from _export_facts(export)
-    yield render.fact("results", _results_command(sweep))
+    if again is not None and again.failure is not None:
+        yield render.fact("run again", Text(again.failure, "yellow"))
+    if again is not None and again.secrets:
+        keys = ", ".join(again.secrets)
+        yield render.fact("secret", Text(f"{keys}: to be given when it is run again", "yellow"))
+
+
+def _trouble(trouble: Trouble) -> Text:
+    """`2 trials failed, 1 worker lost, preempted 3 times; most often ValueError: x`."""
+    if not trouble.any:
+        return Text("none, and no preemptions", "dim")
+    said = Text(", ").join(
+        Text(f"{count} {words[count > 1]}", style)
+        for count, words, style in (
+            (trouble.failed, ("trial failed", "trials failed"), "red"),
+            (
+                trouble.retried,
+                ("try raised and was repeated", "tries raised and were repeated"),
+                "",
+            ),
+            (trouble.lost, ("worker lost", "workers lost"), ""),
+            (trouble.preempted, ("preemption", "preemptions"), ""),
+        )
+        if count
+    )
+    if trouble.cause is not None:
+        said += Text(f"; most often {trouble.cause}", "dim")
+    return said
+
+
+def _commands(sweep: SweepResults, again: Again | None) -> Iterator[tuple[str, str]]:
+    """What can be done next, each in one line to copy."""
+    if again is not None and again.command is not None:
+        yield "run again", again.command
+    yield "results", _results_command(sweep)
     if not _is_whole_grid(sweep):
-        yield render.fact("go on", _resume_command(sweep))
+        yield "go on", _resume_command(sweep)
 
 
 def _export_facts(export: ExportResult) -> Iterator[Text]:

@@ -38,6 +38,7 @@ from sweeps.schedulers import Done
 from sweeps.storage.checkpoints import newest_left
 from sweeps.worker.draining import PREEMPTED, Drains
 from sweeps.worker.messages import Job, LaneSettings
+from sweeps.worker.trackers.segment import identity
 from sweeps.worker.trainable import Lane
 
 # Ray Tune as a carrier of lanes: what it would write, print or catch by itself is off.
@@ -205,7 +206,7 @@ def run_lanes(
         draining=Drains(),
     )
     lane = tune.with_resources(
-        tune.with_parameters(Lane, settings=_lane_settings(plan, each)),
+        tune.with_parameters(Lane, settings=_lane_settings(plan, engine, each)),
         tune.PlacementGroupFactory([{"CPU": each.cpus, "GPU": each.gpus}] * each.workers),
     )
     scheduler = LaneScheduler(lanes)
@@ -286,9 +287,14 @@ def _checkpoint_of(plan: Plan, engine: Engine, segment: Segment) -> Path | None:
     return folder.resolve(asked)
 
 
-def _lane_settings(plan: Plan, each: Resources) -> LaneSettings:
+def _lane_settings(plan: Plan, engine: Engine, each: Resources) -> LaneSettings:
+    name, created = plan.folder.name, engine.trials.created
+    assert created is not None, "the journal is opened"
+    group = name if plan.folder.retested is None else f"{plan.folder.retested} {name}"
     return LaneSettings(
-        name=plan.folder.name,
+        name=name,
+        identity=identity(group, created),
+        group=group,
         folder=plan.folder.path,
         app=plan.app,
         remote=plan.folder.remote,
@@ -298,7 +304,9 @@ def _lane_settings(plan: Plan, each: Resources) -> LaneSettings:
         rungs=plan.rungs,
         judged_between=plan.scheduler.judges_between_rungs,
         by_rung=plan.settings.fidelity is not None,
+        checkpoint_key=plan.settings.checkpoint_key,
         preload=plan.composer.target_modules(),
+        repeating=plan.repeating,
         teardown_timeout_s=plan.settings.teardown_timeout_s,
         resources=each,
     )

@@ -66,6 +66,7 @@ def export_best(
     def find() -> list[TrainedTrial]:
         return [best_retested(folder) if by_retest else _find(folder, trial)]
 
+    folder.pull(folder.best_experiment)  # it stays beside the model
     with replacing(place) as partial, hold(find, place) as (trained,):
         result = write_trial(trained, partial, place, formats=formats, say=say)
     return published(result, folder)

@@ -74,9 +74,16 @@ class Card:
                 "mode": objective.mode,
                 "recorded": self.trial.value,
             },
+            **self._repeat(),
             "step": self._step,
             **self._measured(),
         }
+
+    def _repeat(self) -> dict[str, Any]:
+        repeat = self.trained.repeat
+        if repeat is None:
+            return {}
+        return {"repeat": {"number": repeat.number, "of": repeat.count, "recorded": repeat.value}}
 
     def _measured(self) -> dict[str, Any]:
         facts = self.facts
@@ -105,6 +112,11 @@ class Card:
         metric, value = self.sweep.objective.metric, self.trial.value
         said = f"The model of trial {self.trial.number}, with {metric} {render.number(value)}"
         said += f" at step {self._step}." if self._step is not None else "."
+        if (repeat := self.trained.repeat) is not None:
+            said += (
+                f" That is the mean of {repeat.count} repeats; this is repeat {repeat.number}, the "
+                f"best of them, with {render.number(repeat.value)}."
+            )
         if self.facts.unverified is None:
             return f"{said} Verified: loaded from this folder alone, it gives that {metric} again."
         return f"{said}\n\n**Not verified:** {self.facts.unverified}. This is what the trial left."

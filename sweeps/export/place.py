@@ -11,6 +11,7 @@ from pathlib import Path
 from sweeps.errors import ConfigError, SweepError
 from sweeps.export.trained import TrainedTrial
 from sweeps.storage.checkpoints import held
+from sweeps.storage.folder import EXPERIMENT
 
 METRICS = "metrics.json"
 """The file that an export is known by."""
@@ -42,7 +43,8 @@ def _check_place(place: Path) -> None:
     if not place.exists():
         return
     is_export = any((place / mark).exists() for mark in (METRICS, INDEX))
-    if not place.is_dir() or (any(place.iterdir()) and not is_export):
+    others = place.is_dir() and any(file.name != EXPERIMENT for file in place.iterdir())
+    if not place.is_dir() or (others and not is_export):
         raise ConfigError(
             f"{place} holds something else than an export: choose another --out. "
             f"Nothing was replaced."
@@ -50,8 +52,11 @@ def _check_place(place: Path) -> None:
 
 
 def _replace(place: Path, partial: Path) -> None:
+    """The experiment file that lies beside the best model stays."""
     old = place.with_name(f".{place.name}.old")
     shutil.rmtree(old, ignore_errors=True)
+    if (place / EXPERIMENT).is_file():
+        shutil.copy2(place / EXPERIMENT, partial / EXPERIMENT)
     if place.exists():
         place.rename(old)
     partial.rename(place)

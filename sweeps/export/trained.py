@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, chdir, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,14 +23,31 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException, UnsupportedInterpolationType
 
 from sweeps.errors import SweepError
+from sweeps.journal.objective import Objective
 from sweeps.journal.trials import Trial
 from sweeps.planning.app import App, load_app
 from sweeps.planning.relocate import find_app
 from sweeps.results import SweepResults
 from sweeps.storage.checkpoints import best_left
 from sweeps.storage.folder import SweepFolder
+from sweeps.storage.repeated import Standing, is_joined, repeat_folder, split
 
 _NEEDS_THE_JOB = r"\$\{(hydra|now):"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Repeat:
+    """One of a trial's repeats."""
+
+    number: int
+    count: int
+    values: tuple[float, ...]
+    """Its objective where its checkpoint was written, and its best one until then."""
+
+    @property
+    def value(self) -> float | None:
+        """The former."""
+        return next(iter(self.values), None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +61,8 @@ class TrainedTrial:
     """The checkpoint of the best report while it is there, else the newest."""
     chosen: str | None = None
     """How it was chosen, where that was not as the best of the sweep's trials."""
+    repeat: Repeat | None = None
+    """Which of the trial's repeats it is, where it was trained several times."""
 
     @classmethod
     def of(cls, sweep: SweepResults, trial: Trial) -> TrainedTrial:
@@ -51,13 +71,28 @@ class TrainedTrial:
         name = best_left(folder.has_checkpoint, trial)
         job = folder.job_of(name) if name is not None else _best_job(folder, trial)
         folder.pull_job(job, name)
-        return cls(sweep=sweep, trial=trial, job=job, checkpoint=folder.resolve(name))
+        checkpoint = folder.resolve(name)
+        if checkpoint is None or not is_joined(checkpoint):
+            return cls(sweep=sweep, trial=trial, job=job, checkpoint=checkpoint)
+        repeat, checkpoint = _best_repeat(split(checkpoint), sweep.objective)
+        job = repeat_folder(job, repeat.number)
+        return cls(sweep=sweep, trial=trial, job=job, checkpoint=checkpoint, repeat=repeat)
+
+    def recorded(self, epoch: int | None = None) -> list[float]:
+        """What was recorded of the model's objective: in its best epoch, or also in this one."""
+        if self.repeat is not None:
+            return list(self.repeat.values)
+        value, reports = self.trial.value, self.trial.reports
+        if self.sweep.objective.at == "last" and epoch in reports:
+            value = reports[epoch].value  # the trainer still keeps its best epoch
+        return [] if value is None else [value]
 
     @property
     def what(self) -> str:
         """Such as `trial 7`."""
         of = "" if self.chosen is None else f" of {self.sweep.record.name}"
-        return f"trial {self.trial.number}{of}"
+        which = "" if self.repeat is None else f", repeat {self.repeat.number}"
+        return f"trial {self.trial.number}{which}{of}"
 
     @cached_property
     def app(self) -> App:
@@ -141,13 +176,34 @@ class TrainedTrial:
 def _best_job(folder: SweepFolder, trial: Trial) -> Path:
     best = trial.best
     if best is None:
-        return folder.job(trial.number, trial.run, life=trial.lives)
+        return _first_repeat(folder.job(trial.number, trial.run, life=trial.lives))
     rung = None if best.fidelity is None else best.step
     first, *later = (
         folder.job(trial.number, best.run, rung=rung, life=life)
         for life in range(trial.losses + trial.preemptions + 1)
     )
-    return next((job for job in reversed(later) if job.is_dir()), first)
+    return _first_repeat(next((job for job in reversed(later) if job.is_dir()), first))
+
+
+def _first_repeat(job: Path) -> Path:
+    """The job folder of the first repeat, where a trial was trained several times."""
+    first = repeat_folder(job, 0)
+    return first if first.is_dir() else job
+
+
+def _best_repeat(repeats: Sequence[Standing], objective: Objective) -> tuple[Repeat, Path]:
+    """The repeat whose model is best, and its checkpoint."""
+    metric = objective.metric
+
+    def loss(number: int) -> float:
+        value = repeats[number].kept.get(metric)
+        return math.inf if value is None else objective.loss(value)
+
+    there = [number for number, each in enumerate(repeats) if each.checkpoint is not None]
+    best = repeats[number := min(there, key=loss)]
+    assert best.checkpoint is not None
+    values = tuple(v for v in (best.kept.get(metric), best.best) if v is not None)
+    return Repeat(number=number, count=len(repeats), values=values), best.checkpoint
 
 
 def _typed(hydra: Any) -> DictConfig:

@@ -148,11 +148,8 @@ def check_recorded(trained: TrainedTrial, value: float, epoch: int) -> None:
         SweepError: It does not.
     """
     trial, objective = trained.trial, trained.sweep.objective
-    recorded = trial.value
-    if objective.at == "last" and epoch in trial.reports:  # the trainer still keeps its best epoch
-        recorded = trial.reports[epoch].value
-    assert recorded is not None
-    if abs(value - recorded) <= TOLERANCE * max(1.0, abs(recorded)):
+    recorded = trained.recorded(epoch)
+    if any(abs(value - each) <= TOLERANCE * max(1.0, abs(each)) for each in recorded):
         return
     if trial.best is not None and trial.best_checkpoint is None:
         why = f"It ended before it wrote one of step {trial.best.step}, its best, or later."
@@ -162,7 +159,8 @@ def check_recorded(trained: TrainedTrial, value: float, epoch: int) -> None:
             f"make it the same."
         )
     raise SweepError(
-        f"nothing was exported: trial {trial.number} recorded {objective.metric} {recorded!r}, and "
+        f"nothing was exported: trial {trial.number} recorded {objective.metric} "
+        f"{' or '.join(map(repr, recorded))}, and "
         f"its checkpoint, of epoch {epoch}, gives {value!r}. {why}"
     )
 

@@ -13,6 +13,7 @@ import hashlib
 import io
 import pickle
 import re
+import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,6 +33,9 @@ from sweeps.planning.overriding import reason, set_value
 from sweeps.space.grammar import GroupOptions, split_key
 from sweeps.space.literals import literal
 from sweeps.space.space import Parameter, Space
+
+COMPOSING = threading.Lock()
+"""Hydra's parser and registries are shared by a process's threads: one composes at a time."""
 
 # A sweep over many groups has many bases; one that fell out of the cache is composed again.
 _CACHED_BASES = 256
@@ -133,6 +137,14 @@ def group_options(
     return options
 
 
+def with_also(patch: Patch, more: Mapping[str, Any]) -> Patch:
+    """A patch that sets more: override key -> value."""
+    if not more:
+        return patch
+    lines = (f"{key}={literal(value)}" for key, value in more.items())
+    return Patch(overrides=(*patch.overrides, *lines), updates=(*patch.updates, *more.items()))
+
+
 class Composer:
     """The driver's side: bases, patches, and the check of a space before anything starts."""
 
@@ -174,24 +186,17 @@ class Composer:
             values: The trial's.
             also: Override key -> value of what is set besides, such as a fidelity.
         """
-        more = also or {}
         in_base = self._in_base(values)
         task = (line for line in self._fixed if not _key(line).startswith(("hydra.", "hydra/")))
-        return Patch(
-            overrides=(
-                *task,
-                *self._space.overrides(values),
-                *(f"{key}={literal(value)}" for key, value in more.items()),
-            ),
-            updates=(
-                *(
-                    (p.key, p.domain.plain(values[p.name]))
-                    for p in self._space.parameters
-                    if p.name in values and p not in in_base
-                ),
-                *more.items(),
+        patch = Patch(
+            overrides=(*task, *self._space.overrides(values)),
+            updates=tuple(
+                (p.key, p.domain.plain(values[p.name]))
+                for p in self._space.parameters
+                if p.name in values and p not in in_base
             ),
         )
+        return with_also(patch, also or {})
 
     def validate(self) -> None:
         """Check the space against the configs; see `Checks`.
@@ -201,6 +206,15 @@ class Composer:
                 that the config's schema refuses.
         """
         Checks(self._space, self._groups, lambda values: self.base(values).config).run()
+
+    def check_takes(self, key: str, value: Any) -> None:
+        """See that every config composed so far takes a value for a key.
+
+        Raises:
+            ConfigError: One has no such key, or its schema refuses the value.
+        """
+        for base in self._bases.values():
+            set_value(base.config(), key, value)
 
     def target_modules(self) -> list[str]:
         """The modules of the `_target_`s in the configs composed so far."""
@@ -226,7 +240,8 @@ class Composer:
 
     def _compose(self, overrides: Sequence[str]) -> DictConfig:
         try:
-            return self._loader.load_sweep_config(self._master, list(overrides))
+            with COMPOSING:
+                return self._loader.load_sweep_config(self._master, list(overrides))
         except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as error:
             raise ConfigError(reason(error)) from error
 

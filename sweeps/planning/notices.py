@@ -24,6 +24,7 @@ def notices(plan: Plan) -> Iterator[str]:
     yield from _of_size(plan)
     yield from _of_initial(plan)
     yield from _of_first_objective(plan)
+    yield from _of_repeats(plan)
     if not plan.settings.resume:
         yield from _of_warm_start(plan)
     if isinstance(plan.scheduler, Synchronous) and plan.num_samples < plan.scheduler.full_round:
@@ -74,6 +75,15 @@ def _of_first_objective(plan: Plan) -> Iterator[str]:
     for key, value in (("target", budget.target), ("patience", budget.patience)):
         if objective.others and value is not None:
             yield f"hydra.sweeper.stop.{key} is of the first objective alone, {objective.metric}"
+
+
+def _of_repeats(plan: Plan) -> Iterator[str]:
+    if plan.repeating is not None and plan.repeating.key is None:
+        yield (
+            "the app's config has no key 'seed' to set: repeats differ in what the generators of "
+            "Python, NumPy and torch give, seeded for each of them; where the app seeds these "
+            "itself, name the key of its seed with hydra.sweeper.repeats_key"
+        )
 
 
 def _of_warm_start(plan: Plan) -> Iterator[str]:

@@ -12,12 +12,14 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from sweeps.core.compatible import POPULATION, check_together
+from sweeps.core.repeats import Repeating
 from sweeps.core.settings import Settings
 from sweeps.core.tracking import check_folders
 from sweeps.errors import ConfigError
 from sweeps.planning import changes
 from sweeps.planning.app import App, describe_app
 from sweeps.planning.compose import Composer, apply, group_options
+from sweeps.planning.repeats import repeating_of
 from sweeps.planning.warm import known_trials
 from sweeps.provenance.driver import environment
 from sweeps.schedulers import Scheduler, make_scheduler
@@ -74,6 +76,11 @@ class Plan:
         """What a segment sets besides the trial's parameters: override key -> value."""
         fidelity = self.settings.fidelity
         return {} if fidelity is None or value is None else {fidelity.name: value}
+
+    @cached_property
+    def repeating(self) -> Repeating | None:
+        """How trials are repeated; None where they are not."""
+        return repeating_of(self)
 
     @cached_property
     def num_samples(self) -> int:
@@ -143,6 +150,8 @@ def make_plan(
     plan.limit  # noqa: B018 - builds the searcher, so that wrong options are answered now
     plan.composer.validate()
     _check_fidelity(plan)
+    plan.repeating  # noqa: B018 - read now, so that a wrong key is answered now
+    _check_checkpoint_key(plan)
     if not settings.resume:
         plan.known  # noqa: B018 - read now, so that a wrong one is answered now
     return plan
@@ -178,6 +187,22 @@ def _check_fidelity(plan: Plan) -> None:
             apply(plan.composer.base(values), patch, job_num=0, job_id="0")
         except ConfigError as error:
             raise ConfigError(f"hydra.sweeper.fidelity: {error}") from error
+
+
+def _check_checkpoint_key(plan: Plan) -> None:
+    """See that the app's config takes a path where the sweep is to put a checkpoint's."""
+    key = plan.settings.checkpoint_key
+    if key is None:
+        return
+    if any(p.name == key.lstrip("+") for p in plan.space.parameters):
+        raise ConfigError(
+            f"hydra.sweeper.checkpoint_key is {key!r}, which is searched too: leave it out of the "
+            f"search space"
+        )
+    try:
+        plan.composer.check_takes(key, "checkpoint")
+    except ConfigError as error:
+        raise ConfigError(f"hydra.sweeper.checkpoint_key is {key!r}: {error}") from error
 
 
 def _title(app: App, config: DictConfig) -> str:
@@ -247,6 +272,8 @@ def check_resumable(plan: Plan) -> None:
         _refuse_other(folder, key, getattr(record, key), getattr(now, key))
     for key in ("fidelity", "objective_at", "warm_start"):
         _refuse_other(folder, key, record.options[key], now.options[key])
+    for key, default in (("repeats", 1), ("repeats_key", None)):  # of late
+        _refuse_other(folder, key, record.options.get(key, default), now.options[key])
     _check_scheduler(plan, record.scheduler, now.scheduler)
     _refuse_other_fixed(plan, record, now)
 
@@ -329,6 +356,8 @@ def make_record(plan: Plan) -> Record:
             "objective_at": settings.objective.at,
             "scalarization": asdict(settings.scalarization),
             "fidelity": asdict(settings.fidelity) if settings.fidelity else None,
+            "repeats": settings.repeats,
+            "repeats_key": settings.repeats_key,
             "initial": [dict(point) for point in settings.initial],
             "warm_start": list(settings.warm_start),
             "budget": asdict(settings.budget),

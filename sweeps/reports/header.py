@@ -14,6 +14,7 @@ from sweeps.reports.html import add, element
 from sweeps.reports.style import better
 from sweeps.reports.tables import app_name, moment
 from sweeps.results import SweepResults
+from sweeps.results.effort import effort
 from sweeps.secrets import masked
 from sweeps.storage.lease import seems_driven
 
@@ -100,17 +101,19 @@ def _time_card(cards: Element, sweep: SweepResults) -> None:
 
 def _spent_card(cards: Element, sweep: SweepResults) -> None:
     """Steps against what all trials would take in full: to max_t, or as long as the longest."""
-    spent, total = sweep.trials.steps, len(sweep.trials)
-    if not spent:
-        _card(cards, "Steps", "none", "no trial reported a step")
+    spent, total = effort(sweep), len(sweep.trials)
+    word = spent.word.capitalize()
+    if not spent.steps:
+        _card(cards, word, "none", "no trial reported a step")
         return
     longest = sweep.max_t or max(trial.step for trial in sweep.trials)
     full = total * longest
     _card(
         cards,
-        "Steps spent",
-        f"{spent:,}".replace(",", " "),
-        f"{spent / full:.0%} of a full grid: {total} x {longest}",
+        f"{word} spent",
+        f"{spent.steps:,}".replace(",", " "),
+        f"{spent.steps / full:.0%} of a full grid: {total} x {longest}",
+        *([f"of each of {sweep.repeats} repeats"] if sweep.repeats > 1 else []),
         *(() if sweep.max_t else ("the longest trial taken as full",)),
     )
 

@@ -43,11 +43,14 @@ from sweeps.rerun.spec import (
 )
 from sweeps.searchers.base import trial_seed
 from sweeps.storage.folder import SweepFolder
+from sweeps.worker.continuing import continued
 from sweeps.worker.gathered import Gathered, returned_metrics
 from sweeps.worker.job import JobRunner
 from sweeps.worker.process_group import Seat, World, hosting, process_group, release_devices, worlds
 from sweeps.worker.recorder import Recorder
 from sweeps.worker.slate import preload
+from sweeps.worker.trackers import attend
+from sweeps.worker.trackers.segment import AppRun, identity
 
 _HERE = "127.0.0.1"
 _UNWIND_S = 30.0
@@ -91,8 +94,9 @@ class _Rerun:
 
     def __init__(self, spec: Spec, say: Callable[[Word], None]) -> None:
         self._spec, self._say = spec, say
-        self._began = time.monotonic()
+        self._created, self._began = time.time(), time.monotonic()
         move = Move(old=spec.root or "", new=spec.app.root or "")
+        attend()
         task, _ = load_app(spec.app)
         recorded = [Recorded.read(Path(folder)) for folder in spec.configs]
         self._recorded = recorded
@@ -189,13 +193,26 @@ class _Rerun:
         session.begin(entered)
         try:
             with process_group(world, store) if world else contextlib.nullcontext():
-                return self._runner.run(config, folder, seed=seed, rank=rank)
+                return self._runner.run(
+                    config,
+                    folder,
+                    seed=seed,
+                    rank=rank,
+                    run=None if rank else self._app_run(leg),
+                    continued=continued(self._recorded[number].checkpoint_key, checkpoint),
+                )
         finally:
             if not rank:
                 segment.end()
             session.end()
             release_devices()
             self._best = leg.job, entered.best, entered.best_step
+
+    def _app_run(self, leg: Leg) -> AppRun:
+        """The run of the app's own tracker: another than the trial's, the same in all legs."""
+        _, _, _, *parts = Path(leg.job).parts  # trials/N/RUN
+        group = f"{self._spec.sweep} again"
+        return AppRun.of_trial(identity(group, self._created), group, leg.trial, *parts)
 
     def _config(self, number: int) -> tuple[DictConfig, list[str]]:
         """A leg's config, and where today's configs say otherwise.

@@ -56,13 +56,19 @@ class Recorded:
 
     @property
     def overrides(self) -> list[str]:
-        """All overrides that it was composed with."""
+        """All overrides that it was composed with, as they were written."""
         return [*as_given(self.hydra.overrides.hydra), *self.task_overrides]
 
     @property
     def task_overrides(self) -> list[str]:
-        """Those that are none of Hydra's own."""
+        """Those of the app's config."""
         return as_given(self.hydra.overrides.task)
+
+    @property
+    def checkpoint_key(self) -> str | None:
+        """`hydra.sweeper.checkpoint_key`, if the sweep had one."""
+        key: str | None = self.hydra.sweeper.get("checkpoint_key")
+        return key
 
     def search_path(self, move: Move) -> ConfigSearchPath:
         """Where Hydra found its configs, moved to where the project is now."""
@@ -105,7 +111,7 @@ def _make(
         today = _compose(loader, recorded, recorded.overrides)
     except ConfigError as error:
         return _as_recorded(recorded, None, changes), [str(error)]
-    differs = list(_different(_plain(recorded.config), _plain(today, but="hydra"), ""))
+    differs = list(different(plain(recorded.config), plain(today, but="hydra"), ""))
     if differs:
         return _as_recorded(recorded, today, changes), differs
     if not changes:
@@ -145,7 +151,7 @@ def _as_recorded(
 ) -> DictConfig:
     """The recorded config; what is masked in it as today's configs have it."""
     known = {} if today is None else OmegaConf.to_container(today)
-    config: DictConfig = OmegaConf.create(_unmasked(_plain(recorded.config), known))
+    config: DictConfig = OmegaConf.create(_unmasked(plain(recorded.config), known))
     OmegaConf.set_struct(config, True)
     added = replaced(recorded.overrides, changes)[-len(changes) :] if changes else []
     for change in OverridesParser.create().parse_overrides(added):
@@ -171,13 +177,14 @@ def _unmasked(node: Any, today: Any) -> Any:
     return today if masked and isinstance(today, str) else node
 
 
-def _plain(config: DictConfig, *, but: str | None = None) -> Any:
-    plain = OmegaConf.to_container(config, enum_to_str=True)
-    assert isinstance(plain, dict)
-    return {key: value for key, value in plain.items() if key != but}
+def plain(config: DictConfig, *, but: str | None = None) -> dict[str, Any]:
+    """A config as mappings and lists, its interpolations as they were written."""
+    whole = OmegaConf.to_container(config, enum_to_str=True)
+    assert isinstance(whole, dict)
+    return {key: value for key, value in whole.items() if key != but}  # type: ignore[misc]
 
 
-def _different(was: Any, now: Any, path: str) -> Iterator[str]:
+def different(was: Any, now: Any, path: str) -> Iterator[str]:
     """The dotted keys at which two plain configs differ; what is masked agrees with anything."""
     if isinstance(was, dict) and isinstance(now, dict):
         for key in {**was, **now}:
@@ -185,7 +192,7 @@ def _different(was: Any, now: Any, path: str) -> Iterator[str]:
             if key not in was or key not in now:
                 yield inner
             else:
-                yield from _different(was[key], now[key], inner)
+                yield from different(was[key], now[key], inner)
     elif isinstance(was, str) and MASK in was:
         return
     elif type(was) is not type(now) or repr(was) != repr(now):  # repr: NaN is no other NaN

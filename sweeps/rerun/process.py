@@ -86,6 +86,12 @@ class Rerun:
         """
         changes = changes or Changes()
         folder, record = sweep.folder, sweep.record
+        if (repeats := record.options.get("repeats", 1)) > 1:
+            raise ConfigError(
+                f"a trial of {folder.place} is {repeats} runs (hydra.sweeper.repeats), and one run "
+                f"alone can be trained again: with the app itself, and what its recorded config, "
+                f"{folder.shown(folder.job(trial, 1))}/repeat-0/.hydra, and its provenance.json say"
+            )
         legs = legs_of(read_events(folder), folder, sweep.objective, trial)
         legs = straightened(legs) if straight else legs
         configs = [_config_of(sweep, leg) for leg in legs]

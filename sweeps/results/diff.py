@@ -15,6 +15,9 @@ from sweeps.journal.trials import Trial
 from sweeps.results.compare import ABSENT, Row
 from sweeps.results.sweep import SweepResults
 from sweeps.secrets import masked
+from sweeps.storage.repeated import repeat_folder
+
+_CONFIG = ".hydra/config.yaml"
 
 
 def diff(sweep: SweepResults, one: int, other: int) -> list[Row]:
@@ -47,11 +50,20 @@ def config_of(sweep: SweepResults, trial: Trial) -> Mapping[str, Any] | None:
     Raises:
         ConfigError: It is damaged.
     """
+    job = job_with_config(sweep, trial)
+    if job is None:
+        return None
+    path = job / _CONFIG
+    return _read(path, sweep.folder.shown(path))
+
+
+def job_with_config(sweep: SweepResults, trial: Trial) -> Path | None:
+    """The folder of the job that gave a trial's best report, if its config is left."""
     for job in _jobs(sweep, trial):
-        path = job / ".hydra" / "config.yaml"
-        sweep.folder.pull(path)
-        if path.exists():
-            return _read(path, sweep.folder.shown(path))
+        for place in (job, repeat_folder(job, 0)):
+            sweep.folder.pull(place / _CONFIG)
+            if (place / _CONFIG).exists():
+                return place
     return None
 
 

@@ -103,6 +103,11 @@ class SweepResults:
         return self.trials.closed is not None and self.trials.closed.reason == "done"
 
     @property
+    def repeats(self) -> int:
+        """How many runs a trial is."""
+        return int(self.record.options.get("repeats", 1))
+
+    @property
     def max_t(self) -> int | None:
         """Steps of a full run, where the scheduler says so."""
         if self.record.options.get("fidelity"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -32,6 +33,17 @@ def newest_left(there: There, trial: Trial) -> str | None:
 
 def _first_there(there: There, *names: str | None) -> str | None:
     return next((name for name in names if name is not None and there(name)), None)
+
+
+_OURS = re.compile(r"\.?\d{6,}(\.(partial|deleted|old))*")
+
+
+def is_ours(name: str) -> bool:
+    """Whether what lies where checkpoints do is one, whole or not, and not a file of the app's.
+
+    Many apps keep theirs in `${hydra:runtime.output_dir}/checkpoints` as well.
+    """
+    return _OURS.fullmatch(name) is not None
 
 
 def delete(checkpoint: Path) -> None:

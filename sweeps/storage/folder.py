@@ -16,8 +16,10 @@ import yaml
 
 from cluster.bucket import Bucket, check_bucket, is_url
 from sweeps.errors import ConfigError, SweepError, did_you_mean
+from sweeps.storage.checkpoints import is_ours
 from sweeps.storage.durable import write_whole
 from sweeps.storage.remote import Remote
+from sweeps.storage.repeated import repeat_folder
 from sweeps.storage.scratch import scratch
 
 FORMAT = 1
@@ -27,6 +29,9 @@ DEFAULT_STORAGE = Path("outputs/sweeps")
 
 OUTPUT = "output.log"
 """What a trial prints, in its job folder; what it logs is in Hydra's own log file beside it."""
+
+EXPERIMENT = "experiment.yaml"
+"""The best trial as a Hydra experiment file, beside its exported model."""
 
 
 @dataclass(frozen=True)
@@ -190,6 +195,11 @@ class SweepFolder:
         return self.path / f"trial-{trial}"
 
     @property
+    def best_experiment(self) -> Path:
+        """The best trial as a Hydra experiment file; see `sweeps.experiment`."""
+        return self.best / EXPERIMENT
+
+    @property
     def retests(self) -> SweepFolder:
         """The best configurations trained again with other seeds: a sweep of its own, within."""
         inner = self.path / "retest"
@@ -201,6 +211,11 @@ class SweepFolder:
     def roster(self) -> Path:
         """Of a retest: which configurations and seeds; see `sweeps.retest.roster`."""
         return self.path / "retest.yaml"
+
+    @property
+    def retested(self) -> str | None:
+        """Of a retest: the name of its sweep."""
+        return self.storage.rpartition("/")[2] if self.roster.exists() else None
 
     @property
     def looks(self) -> Path:
@@ -253,26 +268,29 @@ class SweepFolder:
     def checkpoints(self, trial: int) -> list[Path]:
         """All that lies where a trial's checkpoints do, under any driver, half written ones too."""
         own = self.path / "trials" / str(trial)
-        patterns = ("*/checkpoints/*", "*/rung-*/checkpoints/*")
-        return [path for pattern in patterns for path in own.glob(pattern)]
+        found = (path for job in _JOBS for path in own.glob(f"{job}/checkpoints/*"))
+        return [path for path in found if is_ours(path.name)]
 
     def output(self, trial: int, run: int, *, exploits: int = 0, life: int = 0) -> Path:
-        """What a trial printed under one driver, its traceback too if it raised."""
-        return self.job(trial, run, exploits=exploits, life=life) / OUTPUT
+        """What a trial printed under one driver, its traceback too if it raised; of repeats the
+        first."""
+        job = self.job(trial, run, exploits=exploits, life=life)
+        first = repeat_folder(job, 0)
+        return (first if first.is_dir() else job) / OUTPUT
 
     def outputs(self, trial: int) -> list[Path]:
         """All that a trial printed, oldest first."""
         own = self.path / "trials" / str(trial)
         if self.remote is not None:
             self.remote.pull_folder(own)
-        found = [*own.glob(f"*/{OUTPUT}"), *own.glob(f"*/rung-*/{OUTPUT}")]
+        found = [path for job in _JOBS for path in own.glob(f"{job}/{OUTPUT}")]
         return sorted(found, key=lambda path: _age(path.relative_to(own).as_posix()))
 
     def jobs(self, trial: int) -> list[Path]:
         """All of a trial's job folders, oldest first; of one in a bucket only their paths."""
         own = self.path / "trials" / str(trial)
         if self.remote is None:
-            files = [*own.glob("*/.hydra"), *own.glob("*/rung-*/.hydra")]
+            files = [path for job in _JOBS for path in own.glob(f"{job}/.hydra")]
             names = {self.relative(file.parent) for file in files}
         else:
             keys = self.remote.place.sizes(self.remote.key(own))
@@ -333,7 +351,9 @@ class SweepFolder:
 
 
 _PART = re.compile(r"(\w+)-(\d+)-(\d+)\.parquet")
-_JOB = re.compile(r"(\d+)(?:\.(\d+))?(?:-(\d+))?(?:/rung-(\d+))?")
+_JOB = re.compile(r"(\d+)(?:\.(\d+))?(?:-(\d+))?(?:/rung-(\d+))?(?:/repeat-(\d+))?")
+_JOBS = ("*", "*/rung-*", "*/repeat-*", "*/rung-*/repeat-*")
+"""Where a trial's job folders may lie below its own."""
 
 
 def _age(inner: str) -> list[int]:

@@ -36,7 +36,10 @@ from sweeps.planning.overriding import as_given
 from sweeps.planning.relocate import Move
 from sweeps.secrets import masked_values
 from sweeps.storage.folder import OUTPUT
-from sweeps.worker.slate import Generators, keeping_loggers
+from sweeps.worker.continuing import note, set_all
+from sweeps.worker.slate import Generators, closing_bars, keeping_loggers, reset_accelerate
+from sweeps.worker.trackers import tracked
+from sweeps.worker.trackers.segment import AppRun
 
 
 class JobRunner:
@@ -54,7 +57,16 @@ class JobRunner:
         self._loader = ConfigLoaderImpl(config_search_path=search_path)
         self._generators = Generators()
 
-    def run(self, config: DictConfig, folder: Path, *, seed: int, rank: int = 0) -> Any:
+    def run(
+        self,
+        config: DictConfig,
+        folder: Path,
+        *,
+        seed: int,
+        rank: int = 0,
+        run: AppRun | None = None,
+        continued: Mapping[str, str] | None = None,
+    ) -> Any:
         """Call the task function with the composed config; return what it returns.
 
         Args:
@@ -62,14 +74,20 @@ class JobRunner:
             folder: The job's output folder.
             seed: For the generators of Python, NumPy and torch.
             rank: Of a trial's processes in one folder, 0 writes Hydra's files; each has its log.
+            run: Which run of a tracker is the task's, if it calls one.
+            continued: What is set besides, for this segment alone: override key -> value.
         """
         _place(config, folder)
         self._move.config(config)
         folder.mkdir(parents=True, exist_ok=True)
         context = HydraContext(config_loader=self._loader, callbacks=Callbacks(config))
-        with _surroundings(self._app, config, _of_rank(folder / OUTPUT, rank)):
+        with (
+            _surroundings(self._app, config, _of_rank(folder / OUTPUT, rank)),
+            tracked(run, folder, rank),
+        ):
             self._generators.reset(seed)
-            return _run_job(self._task, config, folder, context, rank)
+            reset_accelerate()
+            return _run_job(self._task, config, folder, context, rank, continued or {})
 
 
 def _place(config: DictConfig, folder: Path) -> None:
@@ -86,7 +104,12 @@ def _of_rank(file: Path, rank: int) -> Path:
 
 
 def _run_job(
-    task: TaskFunction, config: DictConfig, folder: Path, context: HydraContext, rank: int
+    task: TaskFunction,
+    config: DictConfig,
+    folder: Path,
+    context: HydraContext,
+    rank: int,
+    continued: Mapping[str, str],
 ) -> Any:
     """What `hydra.core.utils.run_job` does, at a third of its cost.
 
@@ -107,6 +130,8 @@ def _run_job(
         configure_log(_logging(config, rank), config.hydra.verbose)
         if config.hydra.output_subdir is not None and rank == 0:
             _save(task_config, hydra_config, folder / config.hydra.output_subdir)
+            note(continued, folder / config.hydra.output_subdir)
+        set_all(continued, config, task_config)
         with env_override(config.hydra.job.env_set):
             context.callbacks.on_job_start(config=config, task_function=task)
             try:
@@ -207,7 +232,7 @@ def _surroundings(app: App, config: DictConfig, output: Path) -> Iterator[None]:
     if os.path.isdir(app.cwd):
         os.chdir(app.cwd)
     try:
-        with keeping_loggers(), _output_to(output):
+        with keeping_loggers(), _output_to(output), closing_bars():
             yield
     finally:
         sys.argv = argv

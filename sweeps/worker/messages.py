@@ -9,6 +9,7 @@ from typing import Any
 
 from hydra.core.config_search_path import ConfigSearchPath
 
+from sweeps.core.repeats import Repeating
 from sweeps.journal.objective import Objective
 from sweeps.planning.app import App
 from sweeps.planning.compose import Patch
@@ -22,6 +23,10 @@ class LaneSettings:
 
     name: str
     """The sweep's."""
+    identity: str
+    """Its own among all sweeps of that name."""
+    group: str
+    """What a tracker calls the runs of all its trials."""
     folder: Path
     """The sweep's, on every node."""
     app: App
@@ -41,6 +46,10 @@ class LaneSettings:
     resources: Resources = field(default_factory=Resources)
     by_rung: bool = False
     """Whether a segment trains anew at a fidelity of its own: then only its result is judged."""
+    repeating: Repeating | None = None
+    """How trials are repeated, where they are."""
+    checkpoint_key: str | None = None
+    """The key of the app's config that takes the path of the checkpoint to go on from."""
 
 
 # Driver to lane
@@ -62,6 +71,10 @@ class Job:
     best_step: int | None
     says_left: bool
     """Whether to say when the lane's last segment has ended, before this one begins."""
+    repeat: int | None = None
+    """Which of the trial's repeats it is a turn of."""
+    rungs: Sequence[int] | None = None
+    """Of such a turn: where a checkpoint is worth its time."""
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """The process group of a trial's ranks: what `torchrun` would set up, within one of its processes.
 
 The app finds `torch.distributed` initialized, and `RANK`, `WORLD_SIZE`, `LOCAL_RANK`,
-`LOCAL_WORLD_SIZE`, `MASTER_ADDR` and `MASTER_PORT` in its environment. Each segment has a group and
-a store of its own: what one left under way cannot reach the next.
+`LOCAL_WORLD_SIZE`, `GROUP_RANK`, `MASTER_ADDR`, `MASTER_PORT` and `TORCHELASTIC_RUN_ID` in its
+environment; by the last of these Lightning takes its ranks from there and starts none. Each segment
+has a group and a store of its own: what one left under way cannot reach the next.
 """
 
 from __future__ import annotations
@@ -48,6 +49,8 @@ class World:
     local_rank: int
     """Its number among the ranks of its node."""
     local_size: int
+    group: int
+    """Its node's number among the trial's."""
     address: str
     """Where rank 0 is."""
     port: int
@@ -61,14 +64,18 @@ class World:
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """What `torchrun` would set."""
+        """What `torchrun` would set; and, for accelerate, that ranks without devices are ranks."""
+        on_cpu = {} if self.device is not None else {"ACCELERATE_USE_CPU": "true"}
         return {
+            **on_cpu,
             "RANK": str(self.rank),
             "WORLD_SIZE": str(self.size),
             "LOCAL_RANK": str(self.local_rank),
             "LOCAL_WORLD_SIZE": str(self.local_size),
+            "GROUP_RANK": str(self.group),
             "MASTER_ADDR": self.address,
             "MASTER_PORT": str(self.port),
+            "TORCHELASTIC_RUN_ID": f"caviar-{self.segment}",
         }
 
 
@@ -84,6 +91,7 @@ def worlds(
             size=len(seats),
             local_rank=(local_rank := nodes[:rank].count(seat.node)),
             local_size=nodes.count(seat.node),
+            group=list(dict.fromkeys(nodes)).index(seat.node),
             address=address,
             port=port,
             node_address=seat.node_address,

@@ -52,7 +52,7 @@ class Generators:
 class _Herald(MetaPathFinder):
     """Calls back when a module has been imported for the first time."""
 
-    def __init__(self, name: str, callback: Callable[[ModuleType], None]) -> None:
+    def __init__(self, name: str, callback: Callable[[ModuleType], object]) -> None:
         self._name = name
         self._callback = callback
         self._looking = False
@@ -83,7 +83,36 @@ class _Herald(MetaPathFinder):
         return spec
 
 
-_OF_THE_NODES_JOB = ("SLURM_", "SLURMD_", "PMI_", "PMIX_")
+def when_imported(name: str, callback: Callable[[ModuleType], object]) -> None:
+    """Call back with a module: now if it is there, else as soon as it has been imported."""
+    module = sys.modules.get(name)
+    if module is not None:
+        callback(module)
+    else:
+        sys.meta_path.insert(0, _Herald(name, callback))
+
+
+def reset_accelerate() -> None:
+    """Let accelerate look anew at where it is: it keeps devices and open data loaders for good."""
+    state = sys.modules.get("accelerate.state")
+    if state is not None:
+        state.AcceleratorState._reset_state(reset_partial_state=True)
+        state.GradientState._reset_state()
+
+
+@contextlib.contextmanager
+def closing_bars() -> Iterator[None]:
+    """Close the progress bars that an ended trial left: they would be drawn in another's output."""
+    try:
+        yield
+    finally:
+        tqdm = sys.modules.get("tqdm.std")
+        for bar in list(tqdm.tqdm._instances) if tqdm is not None else ():
+            bar.close()
+
+
+_OF_THE_NODES_JOB = ("SLURM_", "SLURMD_", "PMI_", "PMIX_", "OMPI_", "LSB_", "JSM_", "TORCHELASTIC_")
+_OF_A_RANK = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "NODE_RANK")
 
 
 def trial_environment(environment: Mapping[str, str], *, gpus: float) -> dict[str, str]:
@@ -91,7 +120,10 @@ def trial_environment(environment: Mapping[str, str], *, gpus: float) -> dict[st
 
     A trial without GPUs sees none: Ray leaves it those of the node.
     """
-    clean = {k: v for k, v in environment.items() if not k.startswith(_OF_THE_NODES_JOB)}
+    others = _OF_THE_NODES_JOB
+    clean = {
+        k: v for k, v in environment.items() if k not in _OF_A_RANK and not k.startswith(others)
+    }
     return clean if gpus else {**clean, "CUDA_VISIBLE_DEVICES": ""}
 
 

@@ -21,6 +21,7 @@ from typing import Any
 from cluster.bucket import BucketError
 from sweeps.journal.status import Decision
 from sweeps.session import Keeper, OnDisk, Send
+from sweeps.storage.checkpoints import is_ours
 from sweeps.storage.remote import Remote
 from sweeps.storage.scratch import scratch
 from sweeps.worker.messages import Job
@@ -133,11 +134,11 @@ class _InBucket(Keeper):
         self._pushed, self._has_pushed = now, True
 
     def _files(self) -> dict[Path, tuple[int, int]]:
-        """The files of the job folder but for its checkpoints, and what tells of a change."""
+        """The job folder's files but for the sweep's checkpoints, and what tells of a change."""
         found = {}
         for root, folders, names in os.walk(self.folder):
-            if Path(root) == self.folder and "checkpoints" in folders:
-                folders.remove("checkpoints")
+            if Path(root) == self.folder / "checkpoints":
+                folders[:] = [name for name in folders if not is_ours(name)]
             for path in (Path(root) / name for name in names):
                 if path.is_file():
                     stat = path.stat()

@@ -23,6 +23,7 @@ from ray.exceptions import RayActorError
 from ray.tune import Trainable
 
 from sweeps import session
+from sweeps.core.repeats import Repeating
 from sweeps.journal.status import Decision
 from sweeps.worker.gathered import Gathered, returned_metrics
 from sweeps.worker.messages import (
@@ -44,7 +45,11 @@ from sweeps.worker.messages import (
 )
 from sweeps.worker.process_group import release_devices
 from sweeps.worker.ranks import Gang, RankFailedError
+from sweeps.worker.repeats import Repeats, Turn, of_turn
 from sweeps.worker.worker import Worker, traceback_of
+
+Train = Callable[[Job, session.Send], Any]
+"""Trains a segment; what its task returns."""
 
 HOLD_S = 0.5
 """So long a lane may hold reports back: one in every step costs more than a short epoch."""
@@ -101,8 +106,35 @@ class Lane(Trainable):
     def _begin(self, job: Job, gathered: Gathered | None) -> _Segment:
         assert self._worker is not None
         worker, gang = self._worker, self._gang
-        train = worker.train if gang is None else partial(gang.train, worker)
-        return _Segment(job, train, worker.raised, gathered, gang)
+        train: Train = worker.train if gang is None else partial(gang.train, worker)
+        if self._settings.repeating is None:
+            return _Segment(job, train, worker.raised, gathered, gang)
+        repeats = Repeats(
+            self._settings.repeating,
+            objective=self._settings.objective,
+            folder=job.folder,
+            checkpoint=job.checkpoint,
+            best=job.best,
+            best_step=job.best_step,
+        )
+        in_turns = partial(self._train_repeats, repeats, train, self._settings.repeating)
+        return _Segment(job, in_turns, worker.raised, gathered, gang, repeats)
+
+    def _train_repeats(
+        self, repeats: Repeats, train: Train, repeating: Repeating, job: Job, send: session.Send
+    ) -> Any:
+        def run(turn: Turn, send: session.Send) -> Any:
+            try:
+                return train(of_turn(job, turn, repeating), send)
+            except session.TrialEnded:
+                if self._gang is not None and not self._gang.is_sound:
+                    lost = LostRankError(f"a rank of trial {job.trial} failed when it was to end")
+                    raise RankFailedError(lost) from None
+                raise
+            finally:
+                release_devices()
+
+        return repeats.train(run, send)
 
     def _load(self) -> Message:
         others = [] if self._gang is None else self._gang.load()
@@ -144,10 +176,11 @@ class _Segment:
     def __init__(
         self,
         job: Job,
-        train: Callable[[Job, session.Send], Any],
+        train: Train,
         raised: Callable[[Job, BaseException], Raised],
         gathered: Gathered | None = None,
         gang: Gang | None = None,
+        repeats: Repeats | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.job = job
@@ -167,6 +200,8 @@ class _Segment:
         """Whether another rank failed, and this one may never end."""
         if gang is not None:
             gang.on_failure = self._interrupt
+        if repeats is not None:
+            repeats.is_ending = lambda: self._ending
         self._thread = threading.Thread(target=self._run, name=f"trial-{job.trial}", daemon=True)
         self._thread.start()
 

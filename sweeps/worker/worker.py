@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from cluster.bucket import BucketError
 from sweeps import session
 from sweeps.core.memory import OUT_OF_MEMORY, ran_out_of_memory
+from sweeps.core.repeats import repeat_seed
 from sweeps.planning.app import load_app
 from sweeps.planning.compose import Base, apply
 from sweeps.planning.relocate import Move
@@ -24,12 +25,15 @@ from sweeps.searchers.base import trial_seed
 from sweeps.secrets import masked_error
 from sweeps.storage.disk import STORAGE, cannot_be_written
 from sweeps.storage.folder import SweepFolder
+from sweeps.worker.continuing import continued
 from sweeps.worker.job import JobRunner
 from sweeps.worker.messages import Job, LaneSettings, Raised
 from sweeps.worker.process_group import World, process_group
 from sweeps.worker.recorder import Recorder
 from sweeps.worker.slate import preload, trial_environment
 from sweeps.worker.stage import Staged, staged
+from sweeps.worker.trackers import attend
+from sweeps.worker.trackers.segment import AppRun
 
 
 class Worker:
@@ -41,6 +45,7 @@ class Worker:
         _clear_environment(gpus=settings.resources.gpus)
         move = Move.to_this_node(settings.app)
         app, search_path = move.app(settings.app), move.search_path(settings.search_path)
+        attend()
         task, self._module = load_app(app)
         preload(settings.preload)
         self._runner = JobRunner(app, task, search_path, move)
@@ -74,7 +79,7 @@ class Worker:
             main=self._module,
         )
         self._config = config
-        seed, data = trial_seed(settings.seed, job.trial), dict[str, str]()
+        seed, data = self._seed(job), dict[str, str]()
         with (
             staged(job, send, settings.remote) as files,
             self._recording(files, seed, data, rank) as recorded_send,
@@ -85,7 +90,7 @@ class Worker:
                     send=recorded_send,
                     keeper=files.keeper,
                     objective=settings.objective,
-                    rungs=settings.rungs,
+                    rungs=settings.rungs if job.rungs is None else job.rungs,
                     judged_between=settings.judged_between,
                     always=settings.by_rung,
                     best=job.best,
@@ -96,13 +101,32 @@ class Worker:
             ),
             process_group(world, store) if world else contextlib.nullcontext(),
         ):
-            return self._runner.run(config, files.folder, seed=seed, rank=rank)
+            return self._runner.run(
+                config,
+                files.folder,
+                seed=seed,
+                rank=rank,
+                run=None if rank else self._run(job),
+                continued=continued(settings.checkpoint_key, files.checkpoint),
+            )
+
+    def _run(self, job: Job) -> AppRun:
+        """The run of the app's own tracker."""
+        settings = self._settings
+        _, _, _, *parts = job.folder.relative_to(settings.folder).parts  # trials/N/RUN
+        return AppRun.of_trial(settings.identity, settings.group, job.trial, *parts)
 
     def raised(self, job: Job, error: BaseException) -> Raised:
         """What to tell the driver of a task that raised, the config's secrets kept."""
         config = {} if self._config is None else OmegaConf.to_container(self._config)
         text = masked_error(traceback_of(error), cast(dict[str, Any], config))
         return Raised(trial=job.trial, error=text, cause=_cause(error, job.folder))
+
+    def _seed(self, job: Job) -> int:
+        """Of the generators."""
+        if job.repeat is None:
+            return trial_seed(self._settings.seed, job.trial)
+        return repeat_seed(self._settings.seed, job.trial, job.repeat)
 
     @contextlib.contextmanager
     def _recording(

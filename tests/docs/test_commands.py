@@ -14,10 +14,32 @@ from pathlib import Path
 import pytest
 
 from tests.docs.pages import DOCS, ROOT, Block, blocks
+from tests.metadata import put_metadata
 
-HOW_TO = ("your_app", "early_stopping", "resume", "searching", "networks", "clusters", "storage")
-RUN = [ROOT / "README.md", *(DOCS / f"{name}.md" for name in ("tutorial", *HOW_TO))]
-CHECKOUT = ("conf", "sweeps", "models", "cluster", "hydra_plugins", "pyproject.toml")
+PAGES = (
+    "tutorial",
+    "your_app",
+    "your_trackers",
+    "plain_torch",
+    "hugging_face",
+    "lightning",
+    "early_stopping",
+    "resume",
+    "searching",
+    "networks",
+    "clusters",
+    "storage",
+    "tables",
+    "report",
+    "tracking",
+    "experiment_file",
+    "repeats",
+    "from_optuna_sweeper",
+    "from_wandb_sweeps",
+    "from_ray_tune",
+)
+RUN = [ROOT / "README.md", *(DOCS / f"{name}.md" for name in PAGES)]
+CHECKOUT = ("conf", "examples", "sweeps", "models", "cluster", "hydra_plugins", "pyproject.toml")
 LIMIT_S = 1500
 SKIPPED = {
     "make ": "sets up an environment, which takes gigabytes",
@@ -79,6 +101,7 @@ def environment(tmp_path: Path, checkout: Path) -> dict[str, str]:
     hidden = ("XDG_", "PYTHON", "AWS_")
     own = {key: value for key, value in os.environ.items() if not key.startswith(hidden)}
     path = f"{commands}{os.pathsep}{os.environ['PATH']}"
+    put_metadata(checkout)
     return {**own, "PATH": path, "HOME": str(home), "PYTHONPATH": str(checkout)}
 
 
