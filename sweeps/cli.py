@@ -17,6 +17,7 @@ from sweeps.commands.report import REPORT
 from sweeps.commands.reproduce import REPRODUCE
 from sweeps.commands.results import RESULTS
 from sweeps.commands.retest import RETEST
+from sweeps.commands.steer import ENQUEUE, EXTEND
 from sweeps.commands.submit import SUBMIT
 from sweeps.commands.ui import UI
 from sweeps.commands.verb import Verb, say
@@ -38,6 +39,8 @@ _VERBS: dict[str, Verb] = {
     "status": STATUS,
     "logs": LOGS,
     "stop": STOP,
+    "enqueue": ENQUEUE,
+    "extend": EXTEND,
     "doctor": DOCTOR,
 }
 

@@ -94,6 +94,8 @@ class Setup:
     seed: int = 0
     checkpoints: bool = True
     """Whether every report comes with a checkpoint."""
+    requests: Sequence[tuple[float, Mapping[str, Any]]] = ()
+    """What is asked of it as it runs, and at which second; see `Requested`."""
 
     def __post_init__(self) -> None:
         for name in ("num_samples", "workers"):
@@ -220,10 +222,10 @@ class _Simulator:
         history = list(self.events)
         self.engine.open(history, name="simulation")
         self._in_flight = _steps_in_flight(history, self.engine.trials)
-        self._fill()
+        self._go_on()
         while self._has_more() and self._now < self._setup.seconds:
             self._advance()
-            self._fill()
+            self._go_on()
         for worker, since in self._free:
             self.idle[worker] += self._now - since
         self.engine.close(self.engine.spent or "done")
@@ -244,6 +246,14 @@ class _Simulator:
             self._now = max(self._now, due)
         else:
             self._report(heapq.heappop(self._heap))
+
+    def _go_on(self) -> None:
+        """Give free slots work, and take up what has been asked by now."""
+        self._fill()
+        for number, (second, asked) in enumerate(self._setup.requests):
+            if second <= self._now and str(number) not in self.engine.trials.steered.answers:
+                self.engine.on_request(str(number), asked)
+                self._fill()
 
     def _fill(self) -> None:
         """Give every free slot what there is to do."""

@@ -1,11 +1,12 @@
-"""Every searcher with every scheduler: cut anywhere and resumed, a sweep goes on as if unbroken."""
+"""Every searcher with every scheduler: cut anywhere and resumed, a sweep goes on as if unbroken;
+also where others stop its trials, enqueue some and change its bounds at random moments."""
 
 from __future__ import annotations
 
 import math
 import random
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -13,10 +14,20 @@ import pytest
 
 from sweeps.core.compatible import refusal
 from sweeps.core.fidelity import Fidelity
-from sweeps.journal.events import Asked, Closed, Created, Ended, Event, Opened, Started
+from sweeps.journal.events import (
+    Asked,
+    Closed,
+    Created,
+    Ended,
+    Event,
+    Opened,
+    Requested,
+    Started,
+)
 from sweeps.journal.objective import Objective
 from sweeps.journal.pareto import pareto_front
-from sweeps.journal.status import Status
+from sweeps.journal.status import BY_REQUEST, Status
+from sweeps.journal.trials import Trials
 from sweeps.schedulers import SCHEDULERS
 from sweeps.searchers import SEARCHERS
 from sweeps.simulate import Curve, Setup, Simulated, simulate
@@ -160,7 +171,7 @@ def setup(searcher: str, scheduler: str, seed: int, **fields: Any) -> Setup:
 def decisions(events: Iterable[Event]) -> list[str]:
     """What was decided and when, without the words of drivers that come and go."""
     return [
-        repr(event if isinstance(event, Ended | Created) else replace(event, run=0))
+        repr(event if isinstance(event, Ended | Created | Requested) else replace(event, run=0))
         for event in events
         if not isinstance(event, Opened | Closed)
         and not (isinstance(event, Started) and event.reason == "resume")
@@ -262,3 +273,127 @@ def test_what_makes_no_sense_together_is_refused_with_the_reason(
     assert searcher in reason
     assert scheduler in reason
     assert "choose" in reason
+
+
+# Steered
+
+POINTS: list[dict[str, Any]] = [
+    {"lr": 0.0125, "net": "mlp"},
+    {"lr": 0.01, "width": 32, "net": "resnet"},
+    {},
+]
+
+
+def requests_of(rng: random.Random) -> list[tuple[float, dict[str, Any]]]:
+    """Stops, points and bounds at random seconds, some too early or too late to be granted."""
+    asked = [{"enqueue": point} for point in POINTS]
+    asked += [{"extend": {"num_samples": n}} for n in (15, 17)]
+    requests = [(rng.uniform(0.5, 10), one) for one in asked]
+    for _ in range(16):  # of a trial that may well be there by then
+        second = rng.uniform(0.5, rng.choice([8, 45]))
+        requests.append((second, {"stop": rng.randrange(2 + int(second))}))
+    return sorted(requests, key=lambda request: request[0])
+
+
+def steady(events: Iterable[Event], given: Setup) -> Iterator[int]:
+    """After how many events no trial is on its way to a stop: there a cut changes nothing."""
+    trials = Trials(given.objective)
+    for count, event in enumerate(events, start=1):
+        trials.apply(event)
+        if trials.run and not any(t.stopping and not t.status.is_final for t in trials):
+            yield count
+
+
+def check_steered(given: Setup, rng: random.Random, curve: Curve = curve) -> Simulated:
+    whole = simulate(curve, given)
+    granted = [e for e in whole.events if isinstance(e, Requested) and e.refusal is None]
+    check_all_done(whole, granted)
+    cuts = [count for count in steady(whole.events, given) if count < len(whole.events)]
+    for kept in rng.sample(cuts, 3):
+        resumed = simulate(curve, given, history=whole.events[:kept])
+        assert decisions(resumed.events) == decisions(whole.events), (given.seed, kept)
+    dying = sorted(set(range(1, len(whole.events))) - set(cuts))[1:]
+    for kept in rng.sample(dying, min(2, len(dying))):
+        resumed = simulate(curve, given, history=whole.events[:kept])
+        check_all_done(
+            resumed, [e for e in resumed.events if isinstance(e, Requested) and not e.refusal]
+        )
+    return whole
+
+
+def check_all_done(sweep: Simulated, granted: list[Requested]) -> None:
+    """Nothing is lost, waits for ever or runs twice; who was stopped stayed so."""
+    asked = [event.trial for event in sweep.events if isinstance(event, Asked)]
+    assert asked == list(range(len(sweep.trials)))
+    assert len(sweep.trials) >= 14
+    ends = Counter(event.trial for event in sweep.events if isinstance(event, Ended))
+    assert set(ends.values()) <= {1}
+    assert not sweep.trials.with_status(Status.RUNNING)
+    assert sweep.trials.closed.reason == "done"
+    for event in granted:
+        match event.asked:
+            case {"stop": number}:
+                trial = sweep.trials[number]
+                assert trial.status.is_final
+                assert trial.status is not Status.STOPPED or trial.cause == BY_REQUEST
+            case {"enqueue": values}:
+                trial = sweep.trials[event.trial]
+                given = sweep.trials.spaces[0].values(sweep.asks[event.trial].params)
+                assert given.items() >= values.items()
+
+
+@pytest.mark.parametrize(
+    "scheduler",
+    [pytest.param(s, marks=[pytest.mark.slow] * (s == "pb2")) for s in sorted(SCHEDULER_OPTIONS)],
+)
+def test_every_scheduler_goes_on_rightly_whatever_is_asked_of_it(scheduler: str) -> None:
+    stops = 0
+    for seed in range(2):
+        rng = random.Random(f"{scheduler} {seed}")
+        whole = check_steered(setup("random", scheduler, seed, requests=requests_of(rng)), rng)
+        stops += sum(trial.cause == BY_REQUEST for trial in whole.trials)
+        if scheduler in ("successive_halving", "hyperband"):
+            assert max(trial.step for trial in whole.trials) == 9  # a bracket still ends
+    assert stops >= 2
+
+
+LEARNING = [s for s in sorted(SEARCHER_OPTIONS) if s not in ("grid", "gp", "random")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("searcher", LEARNING)
+def test_every_searcher_takes_points_and_stops_as_they_come(searcher: str) -> None:
+    rng = random.Random(searcher)
+    points = [{"lr": 0.01, "net": "mlp"}, {"net": "convnet", "channels": 4}, {"width": 16}]
+    finite = hard_space_of(searcher) is not CONDITIONAL
+    requests = [(rng.uniform(1, 30), {"stop": rng.randrange(10)}) for _ in range(4)]
+    requests += [(rng.uniform(1, 20), {"enqueue": p}) for p in points if not finite or "width" in p]
+    space = hard_space_of(searcher)
+    assert refusal(searcher, "asha") is None
+    given = setup(searcher, "asha", 3, space=space, requests=sorted(requests, key=lambda r: r[0]))
+    whole = check_steered(given, rng)
+    assert not any(space.violated(space.values(ask.params)) for ask in whole.asks)
+
+
+@pytest.mark.parametrize("scheduler", ["asha", "asha_stop", "hyperband"])
+def test_so_it_is_where_the_fidelity_is_a_parameter(scheduler: str) -> None:
+    rng = random.Random(scheduler)
+    share = Fidelity(name="+share", min=0.1, max=1.0)
+    given = setup("random", scheduler, 1, fidelity=share, requests=requests_of(rng))
+    check_steered(given, rng, curve_of_share)
+
+
+def test_a_stopped_trial_may_be_the_best_and_what_it_reported_counts() -> None:
+    found = 0
+    for seed in range(6):
+        rng = random.Random(seed)
+        sweep = simulate(curve, setup("random", "none", seed, requests=requests_of(rng)))
+        for trial in sweep.trials:
+            if trial.cause == BY_REQUEST:
+                found += 1
+                losses = [report.value for report in trial.reports.values()]
+                assert trial.value == min(losses, default=None)
+                assert all(map(math.isfinite, losses))
+        best = min(t.value for t in sweep.trials if t.status is not Status.DIVERGED and t.value)
+        assert sweep.trials.best.value == best
+    assert found >= 3

@@ -500,7 +500,6 @@ def make_lanes(tmp_path: Path, engine: Engine, clock: Clock) -> Lanes:
         lambda segment, says_left: segment,  # type: ignore[arg-type, return-value]
         folder=SweepFolder(tmp_path),
         max_lanes=None,
-        deadline=None,
         interrupted=lambda: False,
         clock=clock,
     )

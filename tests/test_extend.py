@@ -17,7 +17,7 @@ from sweeps.journal.status import Status
 from sweeps.results import load_sweep
 from sweeps.results.columns import parameter_array
 from sweeps.searchers import View, make_searcher
-from sweeps.searchers.initial import InitialPoints
+from sweeps.searchers.initial import GivenPoints
 from sweeps.simulate import Setup, simulate
 from sweeps.space.space import Space, parse_space
 
@@ -141,9 +141,9 @@ def test_a_complete_trial_that_does_not_fit_the_changed_space_stays_complete_und
 # Points to begin with
 
 
-def initial(points: list[dict[str, Any]], view: View, seed: int = 0) -> InitialPoints:
+def initial(points: list[dict[str, Any]], view: View, seed: int = 0) -> GivenPoints:
     searcher = make_searcher("tpe", space=WIDE, view=view, seed=seed)
-    return InitialPoints(searcher, points, space=WIDE, view=view, seed=seed)
+    return GivenPoints(searcher, points, space=WIDE, view=view, seed=seed)
 
 
 def test_the_first_trials_are_the_given_points_and_the_searcher_fills_what_they_leave_open() -> (

@@ -55,7 +55,6 @@ class Sweep:
             lambda segment, says_left: segment,  # type: ignore[arg-type, return-value]
             folder=SweepFolder(folder),
             max_lanes=None,
-            deadline=None,
             interrupted=lambda: False,
             draining=lambda: self.draining,
         )

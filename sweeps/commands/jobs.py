@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sweeps.commands.doctor import add_cluster
-from sweeps.commands.verb import Verb, add_help, say
+from sweeps.commands.steer import stop_trials
+from sweeps.commands.verb import Verb, add_help, numbers, say
 from sweeps.errors import ConfigError, SweepError
 
 if TYPE_CHECKING:
@@ -213,7 +214,7 @@ def _of_trial(name: str, number: int, *, follow: bool) -> Iterator[str]:
 
 def _refuse_trial(sweep: SweepResults, number: int, *, follow: bool) -> None:
     """Refuse a trial that is not there, unless it may yet begin and is waited for."""
-    there, planned = len(sweep.trials), sweep.record.num_samples
+    there, planned = len(sweep.trials), sweep.num_samples
     lives = sweep.trials.closed is None
     if follow and lives and number in range(planned):
         return
@@ -224,8 +225,17 @@ def _refuse_trial(sweep: SweepResults, number: int, *, follow: bool) -> None:
 
 
 def _stop(parser: ArgumentParser, given: list[str]) -> int:
+    parser.add_argument(
+        "--trial",
+        type=numbers,
+        action="extend",
+        metavar="N",
+        help="stop this trial alone, or several: 3,5; the sweep goes on",
+    )
     _add_handle(parser)
     options = parser.parse_args(given)
+    if options.trial is not None:
+        return stop_trials(options.handle, options.trial)
 
     from sweeps.render import make_console
     from sweeps.submission.found import find_job
@@ -298,11 +308,13 @@ LOGS = Verb(
 )
 STOP = Verb(
     run=_stop,
-    summary="stop a submission, its state saved",
-    usage="HANDLE",
+    summary="stop a submission, its state saved, or trials of a running sweep",
+    usage="HANDLE | SWEEP --trial N[,N...]",
     about=(
         "End a job as Ctrl-C would: its state is saved, and `caviar resume` goes on with it.\n"
-        "It says so where a job did not end in time, or cannot be stopped."
+        "It says so where a job did not end in time, or cannot be stopped.\n"
+        "With --trial the sweep goes on, without these trials: one that waits ends at once, one\n"
+        "that trains at its next report. SWEEP is a folder, a name or a handle."
     ),
-    examples=("3fa94c1b",),
+    examples=("3fa94c1b", "outputs/sweeps/mnist --trial 3,5"),
 )

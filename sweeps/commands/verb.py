@@ -63,6 +63,14 @@ def several(text: str) -> int:
     return _above(1, text)
 
 
+def numbers(text: str) -> list[int]:
+    """A flag's numbers of 0 or more: `3` or `3,5`."""
+    parts = text.split(",")
+    if not all(part.strip().isdecimal() for part in parts):
+        raise ArgumentTypeError(f"{text!r} is no number of a trial, nor several such as 3,5")
+    return [int(part) for part in parts]
+
+
 def at_least_0(text: str) -> float:
     """A flag's number of 0 or more, whole or not."""
     with suppress(ValueError):

@@ -56,7 +56,7 @@ class Meter:
     """How far a sweep is into its budget. Apply every event, after the trials have."""
 
     def __init__(self, budget: Budget, objective: Objective) -> None:
-        self._budget = budget
+        self.budget = budget
         self._objective = objective
         self._costs: dict[int, float] = {}
         self._cost = 0.0
@@ -79,7 +79,7 @@ class Meter:
 
     def spent(self, trials: Trials) -> str | None:
         """Why the sweep is to end now, or None."""
-        budget, best = self._budget, trials.best
+        budget, best = self.budget, trials.best
         steps = trials.steps * budget.repeats
         if budget.total_steps is not None and steps >= budget.total_steps:
             return f"hydra.sweeper.total_steps, {budget.total_steps}, are spent"
@@ -103,7 +103,7 @@ class Meter:
         Raises:
             SweepError: No trial has given the metric.
         """
-        name, known = self._budget.cost_metric, sorted(trials.metric_names)
+        name, known = self.budget.cost_metric, sorted(trials.metric_names)
         if name is not None and known and name not in known:
             raise SweepError(
                 f"hydra.sweeper.cost.metric is {name!r}, and no trial has given it: they gave "
@@ -112,14 +112,14 @@ class Meter:
 
     def _count_cost(self, trial: int, metrics: Mapping[str, float], *, anew: bool) -> None:
         """Add what a trial has cost since; `anew` where it began again from 0."""
-        cost = metrics.get(self._budget.cost_metric or "")
+        cost = metrics.get(self.budget.cost_metric or "")
         if cost is not None and math.isfinite(cost):
             before = 0.0 if anew else self._costs.get(trial, 0.0)
             self._costs[trial] = max(before, cost)
-            self._cost += max(0.0, cost - before) * self._budget.repeats
+            self._cost += max(0.0, cost - before) * self.budget.repeats
 
     def _count_patience(self, trial: int, trials: Trials, *, settled: bool) -> None:
-        if self._budget.patience is None:
+        if self.budget.patience is None:
             return
         best = trials.best.value if trials.best else None
         if best is not None and self._improves(best):
@@ -132,4 +132,4 @@ class Meter:
         if self._mark is None:
             return True
         gain = self._objective.loss(self._mark) - self._objective.loss(best)
-        return gain > self._budget.tolerance
+        return gain > self.budget.tolerance

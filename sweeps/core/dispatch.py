@@ -35,8 +35,8 @@ class Dispatcher:
     @property
     def total(self) -> int:
         """How many trials the sweep will have."""
-        limit = self._searcher.limit
-        return self._limits.num_samples if limit is None else min(limit, self._limits.num_samples)
+        total, limit = self._trials.steered.total(self._limits.num_samples), self._searcher.limit
+        return total if limit is None else min(limit, total)
 
     @property
     def slots_wanted(self) -> int:
@@ -67,6 +67,16 @@ class Dispatcher:
     def release(self, trial: Trial) -> None:
         """The trial's slot, if it has one, is free."""
         self._in_slots.discard(trial.number)
+
+    def drop(self, trial: Trial) -> bool:
+        """Let a trial that is in no slot wait for none; whether it is in none."""
+        if trial.number in self._in_slots:
+            return False
+        for queue in (self._to_climb, self._to_resume):
+            if trial.number in queue:
+                queue.remove(trial.number)
+        self._retries.drop(trial.number)
+        return True
 
     def climb(self, trial: Trial) -> None:
         """Let a trial go on at its next fidelity, before anything else."""

@@ -11,7 +11,7 @@ from sweeps.core.memory import OUT_OF_MEMORY
 from sweeps.errors import did_you_mean
 from sweeps.journal.events import Ended, Reported
 from sweeps.journal.objective import Objective
-from sweeps.journal.status import Decision, Status
+from sweeps.journal.status import BY_REQUEST, Decision, Status
 from sweeps.journal.trials import Trial
 
 FINAL = (Decision.STOP, Decision.COMPLETE)
@@ -59,6 +59,8 @@ class Ends:
         if last.decision is Decision.COMPLETE:
             assert trial.value is not None, "a report with a finite value completed it"
             return self._complete(trial, trial.value, {})
+        if trial.stopping:
+            return self.stopped(trial)
         if self._limits.is_over_time(trial.seconds):
             return self.over_time(trial)
         return End(status=Status.STOPPED, value=trial.value)
@@ -74,6 +76,10 @@ class Ends:
             return End(status=Status.DIVERGED, cause="diverged", metrics=metrics)
         return self._complete(trial, value, metrics)
 
+    def stopped(self, trial: Trial) -> End:
+        """Somebody asked for it: it ends with the value that it has."""
+        return End(status=Status.STOPPED, value=trial.value, cause=BY_REQUEST)
+
     def interrupted(self, trial: Trial) -> End | None:
         """A driver died while the trial ran; None where it may go on."""
         if trial.last is not None and trial.last.decision in FINAL:
@@ -85,6 +91,8 @@ class Ends:
 
         One that was lost too often diverged, if that was mostly for its memory.
         """
+        if trial.stopping:
+            return self.stopped(trial)
         if trial.losses > self._limits.max_losses:
             if 2 * trial.memory_losses > trial.losses:
                 return End(status=Status.DIVERGED, error=reason, cause=OUT_OF_MEMORY)
@@ -95,6 +103,8 @@ class Ends:
 
     def over_time(self, trial: Trial) -> End:
         """The trial's time is up: it ends with the value that it has, else as a failure."""
+        if trial.stopping:
+            return self.stopped(trial)
         if trial.value is not None:
             return End(status=Status.STOPPED, value=trial.value, cause="time_limit")
         message = (

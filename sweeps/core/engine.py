@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from sweeps.core.bounds import said
 from sweeps.core.budget import Budget
 from sweeps.core.dispatch import Dispatcher
 from sweeps.core.ends import FINAL, End, Ends
@@ -20,8 +21,19 @@ from sweeps.core.limits import Limits, check_grows
 from sweeps.core.memory import OUT_OF_MEMORY
 from sweeps.core.segment import Adopt, Segment, share
 from sweeps.core.state import EventLog, Listener, State
+from sweeps.core.steering import Steering
 from sweeps.errors import SweepError, headline
-from sweeps.journal.events import Closed, Created, Event, Known, Lost, LostTo, Opened, Reported
+from sweeps.journal.events import (
+    Closed,
+    Created,
+    Event,
+    Known,
+    Lost,
+    LostTo,
+    Opened,
+    Reported,
+    Requested,
+)
 from sweeps.journal.objective import Objective
 from sweeps.journal.status import Decision, Status
 from sweeps.journal.trials import Trial
@@ -48,6 +60,7 @@ class Engine:
         space: Space,
         budget: Budget | None = None,
         fidelity: Fidelity | None = None,
+        steering: Steering | None = None,
         adopt: Adopt = share,
         clock: Callable[[], float] = time.time,
         listeners: Iterable[Listener] = (),
@@ -65,6 +78,8 @@ class Engine:
         self.trials = self.state.trials
         self._objective = objective
         self._limits = limits
+        self._said = said(limits, budget or Budget())
+        self._steering = steering or Steering(budget=budget or Budget())
         self._ends = Ends(objective, limits)
         self._slots = Dispatcher(self.state, make_searcher(self.state.view), limits, adopt)
 
@@ -90,8 +105,12 @@ class Engine:
         elif self.trials.spaces[-1] != self.state.space:
             self._create(f"{name}-{len(self.trials.spaces)}", study=len(self.trials.spaces))
         self._end_misfits()
-        check_grows(self._limits.num_samples, len(self.trials))
-        self.state.commit(Opened(run=self.trials.run + 1, time=self.state.now()))
+        total = self.trials.steered.total(self._limits.num_samples, self._said)
+        check_grows(total, len(self.trials))
+        self.state.commit(Opened(run=self.trials.run + 1, bounds=self._said, time=self.state.now()))
+        for trial in self.trials.with_status(Status.PAUSED):
+            if trial.stopping:  # the last driver died over it
+                self._end(trial, self._ends.stopped(trial))
         for trial in self.trials.with_status(Status.RUNNING):
             if end := self._ends.interrupted(trial):
                 self._end(trial, end)
@@ -149,13 +168,21 @@ class Engine:
         return self._slots.due
 
     @property
+    def time_budget_s(self) -> float | None:
+        """How long a driver may run the sweep; None where nothing is said."""
+        granted = self.trials.steered.granted
+        return granted.get("time_budget_s", self._limits.time_budget_s)
+
+    @property
     def limits_time(self) -> bool:
         """Whether a trial may train for so long and no longer."""
         return math.isfinite(self._limits.trial_time_limit_s)
 
     def seconds_left(self, trial_number: int) -> float:
-        """How long a trial may train from its last event on."""
-        return self._limits.trial_time_limit_s - self.trials[trial_number].seconds
+        """How long a trial may train from its last event on; one that is to stop, from now on."""
+        trial = self.trials[trial_number]
+        left = self._limits.trial_time_limit_s - trial.seconds
+        return min(left, self._limits.teardown_timeout_s) if trial.stopping else left
 
     def next_segment(self, *, unwinding: Collection[int] = ()) -> Segment | Wait | Done:
         """What a free slot should do.
@@ -165,6 +192,28 @@ class Engine:
                 would run twice at once.
         """
         return self._slots.next_segment(unwinding)
+
+    # What is asked of it
+
+    def on_request(self, request: str, asked: Mapping[str, Any]) -> Requested:
+        """Take up what was asked of the sweep as it runs; what became of it.
+
+        What was taken up before is only answered again. A trial that waits ends at once, one in a
+        slot at its next report: the slot is to be ended after `seconds_left` without one.
+
+        Args:
+            request: Its id.
+            asked: See `Requested`.
+        """
+        answers = self.trials.steered.answers
+        if request not in answers:
+            event = self._steering.answer(request, asked, self.trials, self.state.now())
+            self.state.commit(event)
+            if event.refusal is None and "stop" in asked:
+                trial = self.trials[asked["stop"]]
+                if self._slots.drop(trial):
+                    self._end(trial, self._ends.stopped(trial))
+        return answers[request]
 
     # What slots tell
 
@@ -231,7 +280,8 @@ class Engine:
         if cause == OUT_OF_MEMORY:
             self._end(trial, End(status=Status.DIVERGED, error=error, cause=cause))
             return
-        if cause == "error" and self._limits.may_retry(trial, self.state.now()):
+        may_retry = cause == "error" and self._limits.may_retry(trial, self.state.now())
+        if may_retry and not trial.stopping:
             self._lose(trial, error, "error")
             self._slots.requeue(trial)
             return
@@ -312,9 +362,9 @@ class Engine:
         return report.decision
 
     def _decide(self, trial: Trial, report: Reported) -> Decision:
-        """The scheduler's decision, or a stop where the trial's time is up."""
+        """The scheduler's decision, or a stop by request, or where the trial's time is up."""
         decision = self.state.decide(report)
-        over = self._limits.is_over_time(trial.seconds_at(report.time))
+        over = trial.stopping or self._limits.is_over_time(trial.seconds_at(report.time))
         return Decision.STOP if over and decision not in FINAL else decision
 
     def _cannot_judge(self, trial: Trial) -> bool:

@@ -19,6 +19,8 @@ class Limits:
     """What bounds a sweep."""
 
     num_samples: int
+    time_budget_s: float | None = None
+    """How long a driver may run it."""
     max_losses: int = 3
     """How often a trial may lose its process or node before it counts as failed."""
     max_retries: int = 0
@@ -27,6 +29,8 @@ class Limits:
     """How long it waits for that the first time; twice as long each further time."""
     trial_time_limit_s: float = math.inf
     """How long a trial may train, pauses not counted."""
+    teardown_timeout_s: float = 30.0
+    """How long one that is to stop by request may train without a report."""
     max_failure_rate: float = 1.0
     """Share of trials that may fail, of those that have ended or paused; judged from five on."""
 

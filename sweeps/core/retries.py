@@ -34,6 +34,11 @@ class Retries:
         wait = self._backoff_s * 2 ** min(len(trial.failures) - 1, _MOST_DOUBLINGS)
         heapq.heappush(self._waiting, (failed + wait, trial.number))
 
+    def drop(self, trial: int) -> None:
+        """Let a trial wait no more, if it does."""
+        self._waiting = [entry for entry in self._waiting if entry[1] != trial]
+        heapq.heapify(self._waiting)
+
     def take(self, now: float) -> list[int]:
         """The trials that have waited long enough, in their order."""
         ready = []

@@ -10,11 +10,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
+from sweeps.core.bounds import with_granted
 from sweeps.core.budget import Budget, Meter
 from sweeps.core.fidelity import Fidelity
-from sweeps.journal.events import Asked, Created, Ended, Event, Reported, Started
+from sweeps.journal.events import (
+    Asked,
+    Created,
+    Ended,
+    Event,
+    Opened,
+    Reported,
+    Requested,
+    Started,
+)
 from sweeps.journal.objective import Objective
-from sweeps.journal.status import Decision
+from sweeps.journal.status import BY_REQUEST, Decision
 from sweeps.journal.trials import Trial, Trials
 from sweeps.schedulers import Observation, Scheduler
 from sweeps.searchers import View
@@ -62,6 +72,7 @@ class State:
         """Trials that were complete, and may go on since `max_t` was raised."""
         self._log = log
         self._listeners = list(listeners)
+        self._budget = budget
         self._meter = Meter(budget, objective)
 
     def check_cost(self) -> None:
@@ -129,6 +140,8 @@ class State:
         self.view.apply(event)
         self._meter.apply(event, self.trials)
         match event:
+            case Opened() | Requested():
+                self._meter.budget = with_granted(self._budget, self.trials.steered.granted)
             case Created():
                 self._keep_closed([n for n in self.can_reopen if not self.fits(self.trials[n])])
             case Asked() | Started():
@@ -137,6 +150,8 @@ class State:
             case Ended() if self._may_reopen(event):
                 self.can_reopen.add(event.trial)
                 self.scheduler.on_reopen(event.trial)
+            case Ended(cause=cause) if cause == BY_REQUEST:
+                self.scheduler.on_withdraw(event.trial)
             case Ended():
                 self.scheduler.on_end(event.trial)
 

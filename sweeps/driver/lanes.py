@@ -17,6 +17,7 @@ from typing import Any
 from sweeps.core.engine import Engine
 from sweeps.core.memory import ADVICE, OUT_OF_MEMORY, was_killed_for_memory
 from sweeps.core.segment import Segment
+from sweeps.driver.inbox import Inbox
 from sweeps.errors import SweepError, headline
 from sweeps.journal.events import LostTo
 from sweeps.journal.status import Decision
@@ -62,7 +63,7 @@ class Lanes:
         *,
         folder: SweepFolder,
         max_lanes: int | None,
-        deadline: float | None,
+        inbox: Inbox | None = None,
         interrupted: Callable[[], bool],
         check: Callable[[], None] = lambda: None,
         draining: Callable[[], frozenset[str]] = frozenset,
@@ -77,7 +78,8 @@ class Lanes:
         self._make_job = make_job
         self._folder = folder
         self._max_lanes = max_lanes
-        self._deadline = deadline
+        self._inbox = inbox
+        self._began = time.time()
         self._check = check
         self._draining = draining
         self._clock = clock
@@ -209,15 +211,27 @@ class Lanes:
         """Whether Tune should end: all is done, time is up, or an error or a signal ends it."""
         try:
             self._check()
+            self._take_requests()
             self._draining()  # also while no lane speaks: of a dead node Ray does not tell any more
         except SweepError as error:
             self._fail(error)
-        if self._deadline is not None and time.time() > self._deadline:
+        budget_s = self.engine.time_budget_s
+        if budget_s is not None and time.time() > self._began + budget_s:
             self.ending = "hydra.sweeper.time_budget_s is over"
         self.ending = self.ending or self.engine.spent
         if self.interrupted() or self.ending is not None or self.engine.is_done:
             self.finished = True
         return self.finished
+
+    def _take_requests(self) -> None:
+        """Take up what others ask, while there is a sweep to ask it of."""
+        if self._inbox is None or self.finished:
+            return
+        for request, asked in self._inbox.take():
+            stopped = self.engine.on_request(request, asked).trial
+            self._inbox.done(request)
+            for lane in [lane for lane, trial in self._holds.items() if trial == stopped]:
+                self._set_end(lane)
 
     def _fail(self, error: SweepError) -> None:
         self.error = error

@@ -23,10 +23,20 @@ from sweeps import render
 from sweeps.core.memory import ADVICE, OUT_OF_MEMORY
 from sweeps.core.repeats import SPREAD
 from sweeps.errors import headline
-from sweeps.journal.events import Asked, Ended, Event, Lost, Opened, Reported, Started
+from sweeps.journal.events import (
+    Asked,
+    Ended,
+    Event,
+    Lost,
+    Opened,
+    Reported,
+    Requested,
+    Started,
+)
 from sweeps.journal.objective import Objective
-from sweeps.journal.status import Decision, Status
+from sweeps.journal.status import BY_REQUEST, Decision, Status
 from sweeps.journal.trials import Trial, Trials
+from sweeps.reports.answers import answer
 from sweeps.storage.folder import SweepFolder
 
 _REFRESHES_PER_SECOND = 4
@@ -110,7 +120,9 @@ class Progress:
         if isinstance(event, Reported):
             self._tell_not_pausable(event)
         self._tell_equal_repeats(event)
-        if isinstance(event, Ended) and event.status is Status.FAILED:
+        if isinstance(event, Requested):
+            self._tell_request(event)
+        elif isinstance(event, Ended) and event.status is Status.FAILED:
             self._tell_failure(event)
         elif self._live is None:
             self._tell(event, leads=leads)
@@ -172,6 +184,13 @@ class Progress:
                 self._console.print(Text(line, "red"))
         elif self._gate.passes(self._clock(), always=first):
             self._write(f"{line} | {_plain_counts(self._trials)}{self._gate.left_out()}")
+
+    def _tell_request(self, event: Requested) -> None:
+        line = answer(event)
+        if self._live is not None:
+            self._console.print(Text(line, "yellow" if event.refusal else "cyan"))
+        else:
+            self._write(line)
 
     def _tell_not_pausable(self, event: Reported) -> None:
         """Say once that the scheduler cannot do what it is for: the app gives no checkpoints."""
@@ -327,6 +346,8 @@ def _line(event: Event, trials: Trials, objective: Objective, *, leads: bool) ->
 
 
 def _because(event: Ended) -> str:
+    if event.cause == BY_REQUEST:
+        return ", by request"
     if event.cause == OUT_OF_MEMORY:
         return f", out of memory: {ADVICE}"
     return ", its time is up" if event.cause == "time_limit" else ""

@@ -22,11 +22,14 @@ from rich.console import Console
 from cluster import connect
 from cluster.bucket import BucketError
 from cluster.capacity import Capacity
+from sweeps.core.bounds import said
 from sweeps.core.engine import Engine
 from sweeps.core.limits import Limits, check_grows
 from sweeps.core.memory import ADVICE, OUT_OF_MEMORY
 from sweeps.core.state import EventLog, Listener
+from sweeps.core.steering import Steering, no_points
 from sweeps.core.tracking import check_installed
+from sweeps.driver.inbox import Inbox
 from sweeps.driver.notify import notifying
 from sweeps.driver.progress import Progress
 from sweeps.driver.retention import Retention
@@ -36,6 +39,7 @@ from sweeps.errors import SweepError, headline
 from sweeps.journal.events import Asked, Event, Opened
 from sweeps.journal.segments import has_journal, open_journal, read_events
 from sweeps.journal.status import Status
+from sweeps.journal.steered import Steered
 from sweeps.journal.trials import Trials
 from sweeps.planning import preview
 from sweeps.planning.notices import notices, of_changed_space
@@ -163,7 +167,7 @@ def _drive(
 ) -> None:
     """Open the journal, connect to Ray and run lanes until the sweep is over."""
     history = list(read_events(plan.folder)) if has_journal(plan.folder) else []
-    check_grows(plan.num_samples, sum(isinstance(event, Asked) for event in history))
+    check_grows(_total(plan, history), sum(isinstance(event, Asked) for event in history))
     begin(plan, history, console)
     known = [] if history else plan.known
     with (
@@ -201,8 +205,12 @@ def _drive(
             followers: list[Listener] = [retention, progress, tables, feeds, best, *listeners]
             engine = _engine(plan, journal, followers)
             engine.open(history, name=plan.folder.name, known=known)
-            with _closing(engine) as close, progress:
-                close(run_lanes(plan, engine, each, interrupted=signalled, check=check_head))
+            with _closing(engine) as close, progress, Inbox(plan.folder) as inbox:
+                close(
+                    run_lanes(
+                        plan, engine, each, inbox=inbox, interrupted=signalled, check=check_head
+                    )
+                )
 
 
 @contextlib.contextmanager
@@ -259,25 +267,41 @@ def _write_record(plan: Plan, *, run: int) -> None:
     replace(record, environment=known).write(folder)
 
 
+def _limits(plan: Plan) -> Limits:
+    settings, limit = plan.settings, plan.settings.trial_time_limit_s
+    return Limits(
+        num_samples=plan.num_samples,
+        time_budget_s=settings.time_budget_s,
+        max_losses=settings.max_losses,
+        max_failure_rate=settings.max_failure_rate,
+        max_retries=settings.max_retries,
+        retry_backoff_s=settings.retry_backoff_s,
+        trial_time_limit_s=math.inf if limit is None else limit,
+        teardown_timeout_s=settings.teardown_timeout_s,
+    )
+
+
+def _total(plan: Plan, history: Iterable[Event]) -> int:
+    """How many trials there are to be, with what was asked of the sweep as it ran."""
+    return Steered(history).total(plan.num_samples, said(_limits(plan), plan.settings.budget))
+
+
 def _engine(plan: Plan, journal: EventLog, listeners: Iterable[Listener]) -> Engine:
     settings = plan.settings
-    limit = settings.trial_time_limit_s
     return Engine(
         log=journal,
         objective=settings.objective,
         make_searcher=plan.searcher,
         scheduler=plan.scheduler,
-        limits=Limits(
-            num_samples=plan.num_samples,
-            max_losses=settings.max_losses,
-            max_failure_rate=settings.max_failure_rate,
-            max_retries=settings.max_retries,
-            retry_backoff_s=settings.retry_backoff_s,
-            trial_time_limit_s=math.inf if limit is None else limit,
-        ),
+        limits=_limits(plan),
         space=plan.space,
         budget=settings.budget,
         fidelity=settings.fidelity,
+        steering=Steering(
+            budget=settings.budget,
+            seed=settings.seed,
+            no_points=no_points(settings.searcher["name"], plan.folder),
+        ),
         adopt=adopting(plan.folder),
         listeners=listeners,
     )
@@ -349,7 +373,8 @@ def _announce(plan: Plan, history: Sequence[Event], console: Console) -> None:
     objectives = ", ".join(f"{o.mode} {o.metric}" for o in plan.settings.objective.all)
     verb = "going on with" if plan.settings.resume else "sweep"
     console.print(
-        f"{verb} [bold]{plan.folder.name}[/]: {plan.num_samples} trials, {searcher}, {scheduler}, "
+        f"{verb} [bold]{plan.folder.name}[/]: {_total(plan, history)} trials, {searcher}, "
+        f"{scheduler}, "
         f"{objectives}, in {plan.folder.place}",
         highlight=False,
     )

@@ -14,10 +14,11 @@ from rich.text import Text
 
 from cluster.bucket import is_url
 from sweeps import render
+from sweeps.core.bounds import by_name
 from sweeps.core.budget import override_for_more
 from sweeps.core.memory import ADVICE, OUT_OF_MEMORY
 from sweeps.errors import headline
-from sweeps.journal.status import Status
+from sweeps.journal.status import BY_REQUEST, Status
 from sweeps.journal.trials import Trial
 from sweeps.results import SweepResults
 from sweeps.results.effort import Trouble, effort, trouble
@@ -103,9 +104,7 @@ def progress(sweep: SweepResults) -> Iterator[Text]:
     """How far a sweep is, in a few lines."""
     open_ = (Status.RUNNING, Status.PAUSED)
     done = sum(sweep.status(trial) not in open_ for trial in sweep.trials)
-    yield render.fact(
-        "progress", Text(f"{done} of {sweep.record.num_samples} done  ") + _totals(sweep)
-    )
+    yield render.fact("progress", Text(f"{done} of {sweep.num_samples} done  ") + _totals(sweep))
     if sweep.best is not None:
         yield render.fact("best", _best(sweep, sweep.best))
     yield render.fact("results", _results_command(sweep))
@@ -169,6 +168,8 @@ def _failures(sweep: SweepResults) -> Iterator[Text]:
     if causes["time_limit"]:
         ended = _trials(causes["time_limit"])
         yield Text(f"hydra.sweeper.trial_time_limit_s ended {ended}", "dim")
+    if causes[BY_REQUEST]:
+        yield Text(f"{_trials(causes[BY_REQUEST])} stopped by request", "dim")
 
 
 def _trials(count: int) -> str:
@@ -329,6 +330,7 @@ def _resume_command(sweep: SweepResults) -> str:
     else:
         options = sweep.record.options
         budget = {**(options.get("budget") or {}), "time_budget_s": options.get("time_budget_s")}
+        budget |= by_name(sweep.trials.steered.granted)
         more = override_for_more(closed.reason, budget) if closed else None
     return f"{command} {more}" if more else command
 

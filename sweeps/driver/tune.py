@@ -13,7 +13,6 @@ import logging
 import os
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from ray.tune.stopper import Stopper
 
 from sweeps.core.engine import Engine
 from sweeps.core.segment import Segment
+from sweeps.driver.inbox import Inbox
 from sweeps.driver.lanes import Lanes, MakeJob
 from sweeps.errors import SweepError
 from sweeps.planning.compose import Base
@@ -177,6 +177,7 @@ def run_lanes(
     engine: Engine,
     each: Resources,
     *,
+    inbox: Inbox,
     interrupted: Callable[[], bool],
     check: Callable[[], None],
 ) -> str:
@@ -186,6 +187,7 @@ def run_lanes(
         plan: The sweep.
         engine: Its decisions, opened.
         each: What a lane gets.
+        inbox: What others ask of it.
         interrupted: Asked between any two events: whether to end now.
         check: Called between any two events; raises SweepError where the sweep cannot go on.
 
@@ -194,13 +196,12 @@ def run_lanes(
         KeyboardInterrupt: It was interrupted.
     """
     os.environ.update(_ENVIRONMENT)
-    budget = plan.settings.time_budget_s
     lanes = Lanes(
         engine,
         _job_maker(plan, engine),
         folder=plan.folder,
         max_lanes=plan.settings.max_concurrent_trials,
-        deadline=None if budget is None else time.time() + budget,
+        inbox=inbox,
         interrupted=interrupted,
         check=check,
         draining=Drains(),

@@ -61,6 +61,24 @@ class Opened:
     """A driver took the sweep up; `run` counts drivers from 1."""
 
     run: int
+    bounds: Mapping[str, float] = field(default_factory=dict)
+    """What its command says of the sweep's bounds, by key of `hydra.sweeper`: `num_samples`, ..."""
+    time: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Requested:
+    """Something was asked of the sweep as it ran, and the driver granted or refused it."""
+
+    request: str
+    """Its id: what is asked once happens once."""
+    asked: Mapping[str, Any]
+    """`stop` (a trial's number), `enqueue` (values by parameter name) or `extend` (bounds by key of
+    `hydra.sweeper`); whatever it was where that was refused."""
+    trial: int | None = None
+    """Which trial is stopped, or takes the configuration; None where none does."""
+    refusal: str | None = None
+    """Why it was refused; None where it was granted."""
     time: float
 
 
@@ -152,4 +170,4 @@ class Closed:
     time: float
 
 
-Event = Created | Known | Opened | Asked | Started | Reported | Ended | Lost | Closed
+Event = Created | Known | Opened | Requested | Asked | Started | Reported | Ended | Lost | Closed

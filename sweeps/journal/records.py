@@ -31,6 +31,7 @@ from sweeps.journal.events import (
     Notes,
     Opened,
     Reported,
+    Requested,
     Started,
 )
 from sweeps.journal.optuna_words import STATES
@@ -78,7 +79,16 @@ def _modes(directions: Sequence[int]) -> tuple[str, ...]:
 
 
 def _encode_opened(event: Opened) -> dict[str, Any]:
-    return _study_attr("caviar:run", {"run": event.run, "time": event.time})
+    bounds = {"bounds": dict(event.bounds)} if event.bounds else {}
+    return _study_attr("caviar:run", {"run": event.run, **bounds, "time": event.time})
+
+
+def _encode_requested(event: Requested) -> dict[str, Any]:
+    fields = {"request": event.request, "asked": dict(event.asked)}
+    for name in ("trial", "refusal"):
+        if (value := getattr(event, name)) is not None:
+            fields[name] = value
+    return _study_attr("caviar:request", {**fields, "time": event.time})
 
 
 def _encode_closed(event: Closed) -> dict[str, Any]:
@@ -171,6 +181,7 @@ _ENCODERS: dict[type, Callable[[Any], dict[str, Any]]] = {
     Created: _encode_created,
     Known: _encode_known,
     Opened: _encode_opened,
+    Requested: _encode_requested,
     Asked: _encode_asked,
     Started: _encode_started,
     Reported: _encode_reported,
@@ -206,9 +217,17 @@ def _decode_study(record: Mapping[str, Any]) -> Event:
 
 def _decode_study_attr(record: Mapping[str, Any]) -> Event:
     ((key, value),) = record["user_attr"].items()
-    kind: Any = {"caviar:run": Opened, "caviar:closed": Closed, "caviar:known": Known}[key]
+    kind: Any = _OF_THE_STUDY[key]
     event: Event = kind(**value)
     return event
+
+
+_OF_THE_STUDY = {
+    "caviar:run": Opened,
+    "caviar:closed": Closed,
+    "caviar:known": Known,
+    "caviar:request": Requested,
+}
 
 
 @lru_cache

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+BY_REQUEST = "request"
+"""The cause of the end of a trial that somebody stopped."""
+
 
 class Decision(StrEnum):
     """What a scheduler says to a report."""

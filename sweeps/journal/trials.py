@@ -17,10 +17,12 @@ from sweeps.journal.events import (
     Lost,
     Opened,
     Reported,
+    Requested,
     Started,
 )
 from sweeps.journal.objective import Objective
 from sweeps.journal.status import Decision, Status
+from sweeps.journal.steered import Steered
 from sweeps.space.space import Space
 
 
@@ -95,6 +97,8 @@ class Trial:
     """How long it has trained, up to its last event: time in a slot, pauses not counted."""
     since: float | None = None
     """In a slot: when its last event was."""
+    stopping: bool = False
+    """Whether somebody asked that it be stopped."""
     error: str | None = None
     cause: str | None = None
     ended: float | None = None
@@ -128,6 +132,8 @@ class Trials:
         """Steps spent over all trials, repeated ones not counted."""
         self.metric_names: set[str] = set()
         self.best: Trial | None = None
+        self.steered = Steered()
+        """What was asked of the sweep while it ran."""
         self._trials: list[Trial] = []
 
     def __len__(self) -> int:
@@ -167,6 +173,8 @@ class Trials:
                 self.spaces.append(Space.from_json(event.space))
             case Opened():
                 self._on_opened(event)
+            case Requested():
+                self._on_requested(event)
             case Closed():
                 self.closed = event
             case Asked():
@@ -182,8 +190,14 @@ class Trials:
 
     def _on_opened(self, event: Opened) -> None:
         self.run, self.closed = event.run, None
+        self.steered.apply(event)
         for trial in self._trials:
             trial.since = None  # what trained when the last driver died counts up to its last word
+
+    def _on_requested(self, event: Requested) -> None:
+        self.steered.apply(event)
+        if event.refusal is None and event.trial is not None and "stop" in event.asked:
+            self._trials[event.trial].stopping = True
 
     def _on_asked(self, event: Asked) -> None:
         if event.trial != len(self._trials):

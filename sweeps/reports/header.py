@@ -76,7 +76,7 @@ def _best_card(cards: Element, sweep: SweepResults) -> None:
 def _trials_card(cards: Element, sweep: SweepResults) -> None:
     counts = Counter(sweep.status(trial) for trial in sweep.trials)
     total = len(sweep.trials)
-    card = _card(cards, "Trials", str(total), f"of {sweep.record.num_samples} asked for")
+    card = _card(cards, "Trials", str(total), f"of {sweep.num_samples} asked for")
     if not total:
         return
     said = ", ".join(f"{counts[status]} {status}" for status in Status if counts[status])

@@ -29,6 +29,7 @@ _CAUSES = {
     "lost": "its process or node died",
     "no_metric": "it never reported the objective",
     "out_of_memory": "out of memory",
+    "request": "somebody stopped it",
     "storage": "the storage failed",
     "time_limit": "hydra.sweeper.trial_time_limit_s was over",
 }
@@ -188,7 +189,7 @@ def _origins(sweep: SweepResults) -> Iterator[tuple[str, str]]:
     yield "searcher", _named(record.searcher)
     yield "scheduler", _named(record.scheduler)
     yield "test data", said_looks(sweep.folder)
-    yield "trials asked for", str(record.num_samples)
+    yield "trials asked for", str(sweep.num_samples)
     yield "seed of the search", str(record.seed)
     if git:
         dirty = git.get("diff") or git.get("diff_file")

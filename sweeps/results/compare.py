@@ -83,7 +83,7 @@ _FACTS: dict[str, Callable[[SweepResults], str]] = {
     "best": _best,
     "best trial": _best_trial,
     "trials": _trials,
-    "num_samples": lambda sweep: str(sweep.record.num_samples),
+    "num_samples": lambda sweep: str(sweep.num_samples),
     "steps": lambda sweep: str(sweep.trials.steps),
     "time": lambda sweep: render.duration(sweep.elapsed),
     "state": _state,

@@ -11,7 +11,7 @@ of two is newer.
 
 from __future__ import annotations
 
-from sweeps.journal.events import Closed, Created, Event, Known, Opened
+from sweeps.journal.events import Closed, Created, Event, Known, Opened, Requested
 from sweeps.journal.status import Status
 from sweeps.results.files import write_parquet
 from sweeps.results.fold import Fold
@@ -59,7 +59,7 @@ class Parts:
             case Opened():  # what was stopped since the sweep was over is open again
                 still = self._fold.trials.with_status(Status.RUNNING, Status.PAUSED)
                 self._touch(*{trial.number // TRIALS for trial in still})
-            case Known() | Closed():
+            case Known() | Requested() | Closed():
                 pass
             case _:
                 self._touch(event.trial // TRIALS)

@@ -127,7 +127,7 @@ TRIALS = (
     Column(
         name="cause",
         type=pa.string(),
-        doc="Why it ended so: diverged, out_of_memory, time_limit, lost, error, import, ...",
+        doc="Why it ended so: diverged, out_of_memory, time_limit, request, lost, error, ...",
     ),
     Column(name="error", type=pa.string(), doc="The last line of what it raised."),
     Column(

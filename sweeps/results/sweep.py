@@ -98,6 +98,11 @@ class SweepResults:
         return Scalarization(**self.record.options.get("scalarization", {}))
 
     @property
+    def num_samples(self) -> int:
+        """How many trials there are to be, with what was asked of it as it ran."""
+        return self.trials.steered.total(self.record.num_samples)
+
+    @property
     def is_over(self) -> bool:
         """Whether the sweep ended in order with nothing left to do; it can still be extended."""
         return self.trials.closed is not None and self.trials.closed.reason == "done"

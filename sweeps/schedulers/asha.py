@@ -72,6 +72,10 @@ class Asha(Scheduler):
         """Take the trial out of what may be promoted; its ranks stay."""
         self._ladder.end(trial)
 
+    def on_withdraw(self, trial: int) -> None:
+        """Rank those that wait where it did without it."""
+        self._ladder.withdraw(trial)
+
     def on_reopen(self, trial: int) -> None:
         """Let the trial wait at the rung that it reached last, to be promoted from there."""
         self._ladder.reopen(trial)

@@ -110,6 +110,13 @@ class Scheduler(ABC):
     def on_end(self, trial: int) -> None:
         """The trial ended for good, by itself or by failure; it is never promoted again."""
 
+    def on_withdraw(self, trial: int) -> None:
+        """The trial was stopped by request: it ended for good, and not for what it reported.
+
+        Called in the place of `on_end`. Where it waited among others, they stand as without it.
+        """
+        self.on_end(trial)
+
     def on_reopen(self, trial: int) -> None:
         """The trial was complete at a `max_t` that has been raised since, and may be promoted.
 

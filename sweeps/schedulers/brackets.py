@@ -87,6 +87,15 @@ class Bracket:
             self.ladder.fail(trial)
         self.ladder.end(trial)
 
+    def withdraw(self, trial: int) -> None:
+        """The trial was stopped by request: on its way it counts as the last to come, and where it
+        waits the others are ranked without it."""
+        if self._halt(trial):
+            self.ladder.fail(trial)
+            self.ladder.end(trial)
+        else:
+            self.ladder.withdraw(trial)
+
     def _halt(self, trial: int) -> bool:
         way = self._on_the_way[self.ladder.next_rung(trial)]
         was_there = trial in way
@@ -203,6 +212,12 @@ class Synchronous(Scheduler):
         """Count it as arrived at the rung that it was on its way to."""
         bracket = self._bracket[trial]
         bracket.end(trial)
+        self._close_if_over(bracket)
+
+    def on_withdraw(self, trial: int) -> None:
+        """Go on without it."""
+        bracket = self._bracket[trial]
+        bracket.withdraw(trial)
         self._close_if_over(bracket)
 
     def _close_if_over(self, bracket: Bracket) -> None:

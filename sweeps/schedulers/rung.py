@@ -40,6 +40,12 @@ class Rung:
         """The trial went on, or ended; its rank stays."""
         self._gone.add(trial)
 
+    def withdraw(self, trial: int) -> None:
+        """The trial waits here no more, and has no rank; one that has left keeps it."""
+        if trial not in self._gone:
+            self._ranked.remove((self._losses[trial], trial))
+            self.leave(trial)
+
     def rank(self, trial: int) -> int:
         """How many trials at this rung are better."""
         return bisect.bisect_left(self._ranked, (self._losses[trial], trial))
@@ -109,6 +115,12 @@ class Ladder:
         reached = self._next.get(trial, 0)
         if reached:
             self.rungs[reached - 1].leave(trial)
+
+    def withdraw(self, trial: int) -> None:
+        """As `end`, but where it waits to be promoted the others are ranked without it."""
+        reached = self._next.get(trial, 0)
+        if reached:
+            self.rungs[reached - 1].withdraw(trial)
 
     def reopen(self, trial: int) -> None:
         """The trial was complete at a lower `max_t`: it waits at the rung that it reached last."""

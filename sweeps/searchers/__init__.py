@@ -12,7 +12,7 @@ from sweeps.searchers.cmaes import CmaesSearcher
 from sweeps.searchers.coarse_to_fine import CoarseToFine
 from sweeps.searchers.controller import Controller
 from sweeps.searchers.grid import GridSearcher
-from sweeps.searchers.initial import InitialPoints
+from sweeps.searchers.initial import GivenPoints
 from sweeps.searchers.qmc import QmcSearcher
 from sweeps.searchers.redraw import Redraw
 from sweeps.searchers.view import View
@@ -78,6 +78,6 @@ def make_searcher(
     )
     if space.constraints and not isinstance(searcher, GridSearcher):  # a grid leaves out the others
         searcher = Redraw(searcher, space=space, view=view, seed=seed)
-    if initial:
-        searcher = InitialPoints(searcher, initial, space=space, view=view, seed=seed)
+    if not isinstance(searcher, GridSearcher):  # which tries every combination as it is
+        searcher = GivenPoints(searcher, initial, space=space, view=view, seed=seed)
     return searcher

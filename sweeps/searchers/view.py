@@ -26,7 +26,17 @@ from optuna.study import StudyDirection
 from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, TrialState
 
-from sweeps.journal.events import Asked, Created, Ended, Event, Known, Notes, Reported, Started
+from sweeps.journal.events import (
+    Asked,
+    Created,
+    Ended,
+    Event,
+    Known,
+    Notes,
+    Reported,
+    Requested,
+    Started,
+)
 from sweeps.journal.objective import Objective
 from sweeps.journal.optuna_words import DIRECTIONS, STATES
 from sweeps.journal.status import Decision, Status
@@ -54,6 +64,9 @@ class View(BaseStorage):
         self.directions = [DIRECTIONS[o.mode] for o in objective.all]
         self.diverged: set[int] = set()
         """The trials that diverged."""
+        self.enqueued: dict[int, Mapping[str, Any]] = {}
+        """Configurations that somebody asked for, as far as they are given, by the trial's number
+        that takes them."""
         self.lens: Lens | None = None
         """What samplers see the trials through."""
         self.notes_on_known: dict[str, Any] = {}
@@ -83,6 +96,8 @@ class View(BaseStorage):
                 self._on_created(event)
             case Known():
                 self._on_known(event)
+            case Requested(refusal=None, trial=int() as number, asked={"enqueue": values}):
+                self.enqueued[number] = values
             case Asked():
                 self._on_asked(event)
             case Started() | Reported() | Ended() if event.trial in self._exploited:

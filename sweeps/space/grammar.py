@@ -69,7 +69,7 @@ def parse_domain(override: Override, group_options: GroupOptions | None = None) 
             raise ConfigError(f"{scale} is for an interval, such as tag({scale}, interval(1, 10))")
         if isinstance(value, RangeSweep):
             return _range(value)
-        return Choice(tuple(map(_plain, override.sweep_iterator())))
+        return Choice(tuple(map(plain, override.sweep_iterator())))
     except ConfigError as error:
         raise ConfigError(f"{override.input_line}: {error}") from error
 
@@ -140,15 +140,16 @@ def _scale(sweep: Sweep) -> Scale:
     return _SCALES[tags[0]] if tags else "uniform"
 
 
-def _plain(element: Any) -> Any:
+def plain(element: Any) -> Any:
+    """A value of Hydra's parser as the app sees it: quoted strings as strings."""
     if isinstance(element, Sweep | Glob):
         raise ConfigError("one sweep cannot stand inside another; write one choice of values")
     if isinstance(element, QuotedString):
         return element.text
     if isinstance(element, list):
-        return [_plain(item) for item in element]
+        return [plain(item) for item in element]
     if isinstance(element, dict):
-        return {_plain(key): _plain(item) for key, item in element.items()}
+        return {plain(key): plain(item) for key, item in element.items()}
     return element
 
 

@@ -126,6 +126,11 @@ class SweepFolder:
         return self.path / name if self.remote is None else self.remote.place / name
 
     @property
+    def requests(self) -> Path:
+        """What others ask of the sweep as it runs; see `sweeps.storage.requests`."""
+        return self.path / "requests"
+
+    @property
     def log(self) -> Path:
         """The driver's log."""
         return self.path / "sweep.log"

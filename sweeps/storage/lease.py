@@ -124,7 +124,8 @@ class Lease:
         if _lives(holder, self._file):
             raise SweepError(
                 f"{self._file.sweep} is being written by process {holder['pid']} on "
-                f"{holder['host']}: wait for it, or end it and resume"
+                f"{holder['host']}: wait for it, end it and resume, or change what can be "
+                f"changed as it runs by caviar extend"
             )
 
     def renew(self) -> None:

@@ -172,7 +172,7 @@ def row_of(live: LiveSweep) -> Row:
             name=live.folder.name,
             state=state_of(sweep),
             done=sum(status not in (Status.RUNNING, Status.PAUSED) for status in counted),
-            total=sweep.record.num_samples,
+            total=sweep.num_samples,
             failed=counted.count(Status.FAILED),
             metric=sweep.objective.metric,
             best=None if best is None else best.value,
