@@ -22,9 +22,10 @@ from typing import Any
 
 from sweeps.journal.file import Journal
 from sweeps.journal.objective import Objective
+from sweeps.provenance.driver import environment
 from sweeps.simulate import Setup, simulate
 from sweeps.space.space import parse_space
-from sweeps.storage.folder import Record, SweepFolder, environment
+from sweeps.storage.folder import Record, SweepFolder
 
 MOST_BYTES, MOST_SECONDS = 5e6, 5.0
 STEPS = 81

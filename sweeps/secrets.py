@@ -24,9 +24,11 @@ _DRAWN = re.compile(r"(?=(?:\D*\d){3})(?=.*[A-Za-z])[\w=+~-]{12,}")
 `key: data/train.parquet` open nothing."""
 
 _COUNT = re.compile(r"-?\d{1,6}(\.\d*)?")
-_REFERENCE = re.compile(r"""['"]?\$\{[^{}]*\}['"]?""")
+_INTERPOLATED = r"\$\{(?:[^{}]|\$\{[^{}]*\})*\}"
+_REFERENCE = re.compile(rf"""['"]?{_INTERPOLATED}['"]?""")
+_BETWEEN_COMMAS = re.compile(rf"(?:{_INTERPOLATED}|[^,])+")
 _IN_A_MAPPING = re.compile(
-    r"""([\w.-]+)(["']?\s*:\s*)((?:\$\{[^{}]*\}|"[^"]*"|'[^']*'|[^,{}\[\]"'])+)"""
+    rf"""([\w.-]+)(["']?\s*:\s*)((?:{_INTERPOLATED}|"[^"]*"|'[^']*'|[^,{{}}\[\]"'])+)"""
 )
 _IN_A_URL = re.compile(r"(://[^/@:\s]*:)(?!\$\{)[^/@\s]+@")
 
@@ -216,7 +218,7 @@ def _masked(node: Any, key: str, known: list[str]) -> Any:
         node = node.replace(secret, MASK)
     if len(node) >= _SHORTEST_TOKEN or "://" in node:
         node = _without_tokens(node)
-    return ",".join(map(masked, node.split(","))) if "=" in node else node
+    return _BETWEEN_COMMAS.sub(lambda part: masked(part[0]), node) if "=" in node else node
 
 
 def masked_environment(variables: Mapping[str, str]) -> dict[str, str]:

@@ -26,6 +26,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 import sweeps
+from sweeps.planning.overriding import as_given
 from sweeps.secrets import is_masked
 from sweeps.session import rank
 from sweeps.signals import stop_at_signals
@@ -360,7 +361,7 @@ def go_on(cfg: DictConfig) -> tuple[DictConfig, Path]:
     earlier = _earlier_overrides(checkpoint)
     if earlier is None:
         return cfg, checkpoint
-    overrides = merge_overrides(earlier, list(HydraConfig.get().overrides.task))
+    overrides = merge_overrides(earlier, as_given(HydraConfig.get().overrides.task))
     if hidden := [o for o in overrides if is_masked(o)]:
         raise ValueError(f"resume: a trial's record keeps no secrets; give {hidden[0]} again")
     config = hydra.compose(str(HydraConfig.get().job.config_name), overrides)

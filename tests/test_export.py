@@ -18,6 +18,7 @@ from rich.console import Console
 
 import models
 from models import Trainer
+from models.training import calibration
 from sweeps.driver.summary import print_export
 from sweeps.errors import ConfigError, SweepError
 from sweeps.export import export_best
@@ -210,6 +211,30 @@ def test_another_trial_and_another_folder_can_be_asked_for(sweep, tmp_path):
     assert result.verified
     assert not sweep.folder.best.exists()
     assert digits_accuracy(result) == result.validation
+
+
+@pytest.mark.parametrize(("temperature", "is_told"), [(100.0, True), (0.01, True), (1.3, False)])
+def test_a_temperature_at_the_end_of_its_range_is_told(sweep, monkeypatch, temperature, is_told):
+    monkeypatch.setattr(calibration, "fit_temperature", lambda z, y: temperature)
+    result = export_best(sweep.folder)
+    assert json.loads((result.folder / "metrics.json").read_text())["calibration"]["at_bound"] is (
+        is_told
+    )
+    card = (result.folder / "README.md").read_text()
+    assert ("The fit ran to the end of its range" in card) is is_told
+    console = Console(file=io.StringIO(), width=200)
+    print_export(result, console=console)
+    assert ("the fit ran to the end of its range" in console.file.getvalue()) is is_told
+
+
+def test_a_trial_by_its_number_has_a_folder_of_its_own_beside_the_best(sweep):
+    train(sweep, 1, epochs=1)
+    best = export_best(sweep.folder)
+    kept = (best.folder / "metrics.json").read_text()
+    other = export_best(sweep.folder, trial=1)
+    assert other.folder == sweep.folder.path / "trial-1"
+    assert json.loads((other.folder / "metrics.json").read_text())["trial"] == 1
+    assert (best.folder / "metrics.json").read_text() == kept
 
 
 def test_a_promoted_trial_is_taken_from_the_run_of_its_checkpoint(sweep):

@@ -460,7 +460,11 @@ def test_the_best_few_are_a_folder_each_with_an_index(make_sweep, capsys):
     assert f"({trials[0]}" not in capsys.readouterr().err
     readme = (made.folder.top / "README.md").read_text()
     assert f"[1-trial-{trials[0]}](1-trial-{trials[0]}/README.md)" in readme
-    assert len(looks(made.folder)) == 2
+    assert len(looks(made.folder)) == 1
+    assert [line["test"] is None for line in index["exports"]] == [False, True]
+    for line in index["exports"]:
+        told = json.loads((made.folder.top / line["folder"] / "metrics.json").read_text())
+        assert ("test" in told["calibration"]["ece"]) is (line["test"] is not None)
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ from sweeps.errors import ConfigError, SweepError
 from sweeps.export.signature import Column, Signature
 from sweeps.predict import model as model_module
 from sweeps.predict import predict_file, reading
-from sweeps.predict.encoding import Encoder
+from sweeps.predict.encoding import Encoder, match_columns
 
 COLUMNS = (
     Column(name="age"),
@@ -183,6 +183,20 @@ def test_an_unknown_category_counts_as_none_of_the_known_and_is_told(export, tmp
     given = expected(numeric)
     given[3] = np.exp([1, 3]) / np.exp([1, 3]).sum()  # a missing number's stand-in
     np.testing.assert_allclose(probabilities(out), given, rtol=1e-6)
+
+
+def test_the_nearest_name_of_a_missing_column_is_none_that_the_model_takes():
+    columns = tuple(Column(name=f"pixel_0_{i}", encoding="number") for i in range(4))
+    signature = Signature(
+        task="regression",
+        columns=columns,
+        shape=(4,),
+        dtype="float64",
+        outputs=("y",),
+        missing=None,
+    )
+    with pytest.raises(ConfigError, match=r"'pixel_0_0'; did you mean pixel00\?"):
+        match_columns(signature, ["pixel00", "pixel_0_1", "pixel_0_2", "pixel_0_3"], where="d.csv")
 
 
 @pytest.mark.parametrize(

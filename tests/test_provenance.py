@@ -165,6 +165,21 @@ def test_the_difference_tells_no_secret_not_even_by_its_hash(checkout: Path) -> 
     assert states(checkout) == first
 
 
+def test_what_sweeps_exports_and_reproductions_wrote_is_no_code(checkout: Path) -> None:
+    clean = states(checkout)
+    export = {"metrics.json": '{"verified": true, "sha256": {}}', "source/models/net.py": "x = 1\n"}
+    reproduction = {"rerun.log": "", "environments/a.json": "{}", "trials/0/1/provenance.json": ""}
+    sweep = {"sweep.yaml": "name: one\n", "environments/a.json": "{}"}
+    for place, files in (("model", export), ("again", reproduction), ("mine/one", sweep)):
+        for name, text in files.items():
+            (checkout / place / name).parent.mkdir(parents=True, exist_ok=True)
+            (checkout / place / name).write_text(text)
+    assert states(checkout) == clean
+    (checkout / "scores").mkdir()
+    (checkout / "scores" / "metrics.json").write_text('{"accuracy": 0.9}')
+    assert states(checkout)["untracked"] == ["scores/metrics.json"]
+
+
 def test_a_long_difference_is_a_file_beside(
     checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

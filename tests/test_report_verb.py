@@ -3,6 +3,8 @@
 import json
 import time
 
+import pytest
+
 from cluster.bucket import Bucket
 from sweeps.cli import main
 from sweeps.journal.events import Started
@@ -12,6 +14,14 @@ from sweeps.reports.history import history
 from sweeps.results import load_sweep
 from sweeps.storage.folder import Record, find_sweep
 from sweeps.storage.lease import Lease, seems_driven
+
+
+@pytest.mark.parametrize("text", ["", "- a list\n", "words\n"])
+def test_a_record_that_is_none_is_told_in_plain_words(make_sweep, text, capsys):
+    made = make_sweep()
+    made.folder.sweep_yaml.write_text(text)
+    assert main(["report", str(made.folder.path)]) == 1
+    assert "sweep.yaml cannot be read: it holds no record of a sweep" in capsys.readouterr().err
 
 
 def test_the_history_counts_steps_as_the_sweep_does(make_sweep):

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from sweeps.cli import main
 from sweeps.errors import ConfigError
 from sweeps.provenance.trial import of
 from sweeps.reproduce.compare import Miss, compare, measures_time
@@ -57,6 +58,21 @@ def test_what_measures_time_is_left_out(name: str) -> None:
 @pytest.mark.parametrize("name", ["loss", "val_accuracy", "sentiment", "timeless", "bias"])
 def test_what_does_not_is_compared(name: str) -> None:
     assert not measures_time(name)
+
+
+# The command
+
+
+def test_a_trial_that_is_not_named_or_not_there_is_told(
+    make_sweep: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = make_sweep()
+    made.ask(0, lr=0.1)
+    with pytest.raises(SystemExit, match="2"):
+        main(["reproduce", str(made.folder.path)])
+    assert "the following arguments are required: TRIAL\n" in capsys.readouterr().err
+    assert main(["reproduce", str(made.folder.path), "77"]) == 2
+    assert "process" not in capsys.readouterr().err
 
 
 # Trials

@@ -46,7 +46,7 @@ def test_every_column_says_what_it_means_and_has_the_type_of_the_schema(sweep, t
 
 def test_a_parameters_column_says_what_was_searched(sweep):
     field = load_sweep(sweep.folder).table().schema.field("params.lr")
-    assert b"Searched: tag(log, interval(0.001, 1.0))" in field.metadata[b"doc"]
+    assert field.metadata[b"doc"].endswith(b"Searched: tag(log, interval(0.001, 1.0)).")
 
 
 def test_metrics_of_the_best_report_and_returned_ones_have_columns(sweep):

@@ -80,6 +80,23 @@ def shown(retest: Retest, *, width: int = 200) -> str:
     return console.file.getvalue()
 
 
+# A tie
+
+
+def test_of_equal_means_the_better_in_the_sweep_is_the_best_and_the_tie_is_told(retested) -> None:
+    """The same values in another order: their sums would differ in the last bit."""
+    rows = [(0.3, 0.1, 0.7, 0.4), (0.7, 0.4, 0.3, 0.1), (0.1, 0.1, 0.1, 0.1)]
+    found = retested([0.8, 0.9, 0.7], rows)
+
+    assert [c.trial for c in found.configurations] == [1, 0, 2]
+    assert found.best is found.winner
+    assert "trial 0 has the same mean" in " ".join(shown(found).split())
+
+
+def test_what_differs_is_no_tie(retested) -> None:
+    assert retested([0.8, 0.9], [(0.3, 0.1), (0.7, 0.4)]).tied == []
+
+
 # What is trained again
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from models.data import Split, Stream
 from models.networks.calibration import (
+    MAX_TEMPERATURE,
     ReliabilityBin,
     expected_calibration_error,
     fit_temperature,
@@ -33,6 +34,11 @@ class Calibrated:
     def temperature(self) -> float:
         """What its logits are divided by."""
         return self.best.temperature
+
+    @property
+    def is_at_bound(self) -> bool:
+        """Whether the fit ran to an end of its range: no better than chance, for one."""
+        return not 1.001 / MAX_TEMPERATURE < self.temperature < MAX_TEMPERATURE / 1.001
 
 
 def calibrate(best: Best, splits: Mapping[str, Split | Stream]) -> Calibrated:

@@ -56,7 +56,7 @@ def _run(folder: SweepFolder, options: Namespace, say: Say) -> ExportResult | To
 def _options(parser: ArgumentParser, given: list[str]) -> Namespace:
     add_sweep(parser)
     what = parser.add_mutually_exclusive_group()
-    what.add_argument("--trial", type=int, metavar="N", help="another trial than the best")
+    what.add_argument("--trial", type=int, metavar="N", help="this trial, into trial-N/")
     what.add_argument("--top", type=positive, metavar="K", help="the K best, a folder each")
     what.add_argument(
         "--by",
@@ -81,7 +81,7 @@ def _options(parser: ArgumentParser, given: list[str]) -> Namespace:
         "--out",
         type=Path,
         metavar="DIR",
-        help="another folder than its best/, top/, ensemble/ or soup/",
+        help="another folder than its best/, trial-N/, top/, ensemble/ or soup/",
     )
     add_help(parser)
     options = parser.parse_args(given)

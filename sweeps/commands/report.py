@@ -24,7 +24,7 @@ def _report(parser: ArgumentParser, given: list[str]) -> int:
     with working(make_console(stderr=True)) as say:
         say("reading the sweep")
         sweep = load_sweep(find_any_sweep(options.sweep))
-        say(f"drawing {len(sweep.trials)} trials")
+        say(f"drawing {len(sweep.trials)} trial{'' if len(sweep.trials) == 1 else 's'}")
         from sweeps.reports.write import write_report
 
         path = write_report(sweep, options.output)

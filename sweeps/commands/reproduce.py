@@ -34,7 +34,7 @@ def _reproduce(parser: ArgumentParser, given: list[str]) -> int:
     out = options.out or OUT / name
     console = make_console(stderr=True)
     with working(console) as tell:
-        tell(f"starting a process for trial {options.trial} of {sweep.record.name}")
+        tell(f"reading what is recorded of trial {options.trial} of {sweep.record.name}")
         result = reproduce(
             sweep,
             options.trial,
@@ -74,6 +74,7 @@ def _options(parser: ArgumentParser, given: list[str]) -> Namespace:
         "overrides",
         metavar="OVERRIDES",
         nargs="*",
+        default=[],  # or argparse calls it required
         help="in the place of recorded ones: a masked secret, a path that is another here",
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help=f"another folder than one in {OUT}")

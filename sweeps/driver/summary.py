@@ -279,6 +279,9 @@ def _calibration_facts(export: ExportResult) -> Iterator[Text]:
     yield render.fact(
         "temperature", "  ".join([render.number(export.calibration.temperature), *changes])
     )
+    if export.calibration.is_at_bound:
+        said = "the fit ran to the end of its range: the probabilities tell next to nothing"
+        yield render.fact("", Text(said, "yellow"))
 
 
 def _beside(value: str, alone: str, export: ExportResult) -> Text:

@@ -50,7 +50,8 @@ def export_best(
         trial: Its number; the best one where it is not given.
         by_retest: The configuration with the best mean over the seeds of the sweep's retest, in
             the place of a trial.
-        out: The folder to write; `best/` of the sweep where it is not given.
+        out: The folder to write; where it is not given `best/` of the sweep, or `trial-N/` of the
+            trial whose number was given.
         formats: What to write beside the weights.
         say: Told what is being done.
 
@@ -59,7 +60,8 @@ def export_best(
         SweepError: The trial has no value or no config, the model is not what was recorded, or the
             folder cannot be written. Nothing was replaced.
     """
-    place = (out or folder.best).resolve()
+    own = folder.best if trial is None else folder.exported(trial)
+    place = (out or own).resolve()
 
     def find() -> list[TrainedTrial]:
         return [best_retested(folder) if by_retest else _find(folder, trial)]
@@ -110,7 +112,13 @@ def _choose(sweep: SweepResults, number: int | None) -> Trial:
 
 
 def write_trial(
-    trained: TrainedTrial, partial: Path, place: Path, *, formats: Formats, say: Say
+    trained: TrainedTrial,
+    partial: Path,
+    place: Path,
+    *,
+    formats: Formats,
+    say: Say,
+    is_tested: bool = True,
 ) -> ExportResult:
     """Write a trial's export to a folder, for another place; see `export_best`."""
     config = trained.config()
@@ -119,7 +127,7 @@ def write_trial(
         return _write_as_it_is(trained, config, partial, place, reason, formats)
     say(f"loading and evaluating trial {trained.trial.number}")
     with trained.surroundings():
-        return _write_model(trained, config, partial, place, formats, say)
+        return _write_model(trained, config, partial, place, formats, say, is_tested=is_tested)
 
 
 def _write_model(
@@ -129,6 +137,8 @@ def _write_model(
     place: Path,
     formats: Formats,
     say: Say,
+    *,
+    is_tested: bool,
 ) -> ExportResult:
     assert trained.checkpoint is not None
     whole = without_job(config)
@@ -147,6 +157,7 @@ def _write_model(
         config=whole,
         validation=validation,
         what=trained.what,
+        is_tested=is_tested,
     )
     facts = write_model(model, partial, formats, say)
     card = Card(trained=trained, folder=place, facts=facts, config=whole)

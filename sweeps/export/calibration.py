@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, runtime_checkable
 
 from sweeps.export.verify import ModelTrainer, Stored
@@ -22,6 +22,16 @@ class Calibration:
     """By split: the expected calibration error before and after."""
     reliability: Mapping[str, Sequence[tuple[int, float, float]]] = field(default_factory=dict)
     """By split, where the trainer tells: rows, mean confidence and accuracy of each bin, after."""
+    is_at_bound: bool = False
+    """Whether the fit ran to an end of its range, where the trainer tells: it is no optimum."""
+
+    def without(self, split: str) -> Calibration:
+        """The same, with nothing told of a split."""
+        return replace(
+            self,
+            ece={name: ece for name, ece in self.ece.items() if name != split},
+            reliability={name: bins for name, bins in self.reliability.items() if name != split},
+        )
 
     def metrics(self) -> dict[str, Any]:
         """As metrics.json has it."""
@@ -29,7 +39,8 @@ class Calibration:
             split: {"before": before, "after": after} for split, (before, after) in self.ece.items()
         }
         bins = {split: [list(row) for row in rows] for split, rows in self.reliability.items()}
-        return {"temperature": self.temperature, "ece": before_and_after, "reliability": bins}
+        fitted = {"temperature": self.temperature, "at_bound": self.is_at_bound}
+        return {**fitted, "ece": before_and_after, "reliability": bins}
 
 
 class Calibrated(Protocol):
@@ -76,4 +87,9 @@ def calibrate(trainer: ModelTrainer, stored: Stored) -> tuple[Stored, Calibratio
         ]
         for split, of in getattr(found, "reliability", {}).items()
     }
-    return found.best, Calibration(temperature=float(found.temperature), ece=ece, reliability=bins)
+    return found.best, Calibration(
+        temperature=float(found.temperature),
+        ece=ece,
+        reliability=bins,
+        is_at_bound=bool(getattr(found, "is_at_bound", False)),
+    )

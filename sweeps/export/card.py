@@ -174,6 +174,11 @@ class Card:
             f"probability that this export gives. No class changes, and the metrics above are "
             f"without it.\n\n{errors}"
         )
+        if calibration.is_at_bound:
+            yield (
+                f"**The fit ran to the end of its range, {temperature}:** no temperature makes "
+                f"these probabilities right, and they tell next to nothing about a row."
+            )
         for split, bins in list(calibration.reliability.items())[-1:]:
             yield f"Its confidence against what came true, on {split} rows:\n\n{_bins(bins)}"
 

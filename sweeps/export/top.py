@@ -40,6 +40,9 @@ def export_top(
 ) -> TopResult:
     """Export the best `count` trials, each as `export_best` does, and an index of them.
 
+    Of the first alone the test metrics are told: whoever chose among several by them would have no
+    test data left. An export of one trial tells its own.
+
     Args:
         folder: The sweep.
         count: How many of the best trials.
@@ -64,7 +67,12 @@ def export_top(
             name = f"{rank}-trial-{trained.trial.number}"
             of_all = _counted(say, rank, count)
             written = write_trial(
-                trained, partial / name, place / name, formats=formats, say=of_all
+                trained,
+                partial / name,
+                place / name,
+                formats=formats,
+                say=of_all,
+                is_tested=rank == 1,
             )
             exports.append(replace(written, shown=folder.shown(written.folder)))
         _write_index(partial, top, exports)

@@ -45,6 +45,8 @@ class Model:
     validation: Metrics
     what: str
     """Such as `trial 7`."""
+    is_tested: bool = True
+    """Whether to look at test data: not at that of models among which somebody may choose."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,12 +75,14 @@ def write_model(model: Model, folder: Path, formats: Formats, say: Say) -> Facts
     """
     trainer = model.trainer
     stored, calibration = calibrate(trainer, model.stored)
+    if calibration is not None and not model.is_tested:
+        calibration = calibration.without("test")
     write(trainer, stored, folder)
     write_config(folder, model.config)
     say("loading it back and comparing")
     check_reloaded(model.trained, folder, model.validation)
     deployed = deploy(trainer, stored, folder, formats, say)
-    test = test_metrics(trainer, stored.net)
+    test = test_metrics(trainer, stored.net) if model.is_tested else None
     if test is not None:
         note_look(model.trained.sweep.folder, f"export of {model.what}", metrics=test)
     metrics = {"validation": model.validation, **({} if test is None else {"test": test})}

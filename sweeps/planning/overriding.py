@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
@@ -12,6 +12,14 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from sweeps.errors import ConfigError, did_you_mean
 from sweeps.space.grammar import one_line, split_key
 from sweeps.space.literals import literal
+
+
+def as_given(overrides: Any) -> list[str]:
+    """Overrides that a config holds, as a user typed them.
+
+    Reading them one by one would look up what `key=${oc.env:KEY}` refers to.
+    """
+    return cast(list[str], OmegaConf.to_container(overrides))
 
 
 class UnknownKeyError(ConfigError):

@@ -98,7 +98,8 @@ def match_columns(signature: Signature, names: Sequence[str], *, where: str) -> 
             raise ConfigError(f"{where} has {times} columns {name!r}")
     missing = [name for name in wanted if name not in names]
     if missing:
-        shown = ", ".join(f"{name!r}{did_you_mean(name, names)}" for name in missing[:5])
+        free = [name for name in names if name not in wanted]
+        shown = ", ".join(f"{name!r}{did_you_mean(name, free)}" for name in missing[:5])
         more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
         raise ConfigError(f"{where} lacks {len(missing)} of {len(wanted)} columns: {shown}{more}")
     return [name for name in names if name not in wanted]

@@ -31,7 +31,10 @@ _CODE_FILE_BYTES = 256 << 10
 """An untracked file of such a name that is longer is data rather than code."""
 _NOTE = ".caviar-code.json"
 _OUTPUTS = {"outputs", "multirun", ".hydra", "mlruns", "wandb", "lightning_logs", "node_modules"}
-_SWEEP = "sweep.yaml"
+_WRITTEN = ("sweep.yaml", "rerun.log")
+"""By these a sweep's folder and a reproduction's are known."""
+_EXPORT, _SUMS = "metrics.json", '"sha256"'
+"""By this file with sums in it an export is known; other tools write files of that name too."""
 _HASHES = re.compile(r"^index [0-9a-f]+\.\.[0-9a-f]+.*\n", re.MULTILINE)
 """Of the files before and after, by which a secret in them could be guessed."""
 _SECONDS = 20
@@ -101,14 +104,19 @@ def _untracked_code(root: Path) -> list[str]:
         if name.lower().endswith(_CODE)
         and _OUTPUTS.isdisjoint(name.split("/"))
         and _is_small(root / name)
-        and not _is_of_a_sweep(root, name)
     ]
-    return sorted(code)[:_MOST_UNTRACKED]
+    folders = {folder for name in code for folder in _parents(root, name)}
+    written = set(filter(_is_written, folders))
+    return sorted(n for n in code if written.isdisjoint(_parents(root, n)))[:_MOST_UNTRACKED]
 
 
-def _is_of_a_sweep(root: Path, name: str) -> bool:
-    """Whether a sweep wrote it, where its storage lies in the checkout and is not ignored."""
-    return any((folder / _SWEEP).exists() for folder in _parents(root, name))
+def _is_written(folder: Path) -> bool:
+    """Whether caviar wrote it: it lies in the checkout, and git does not ignore it."""
+    if any((folder / name).exists() for name in _WRITTEN):
+        return True
+    with suppress(OSError, UnicodeDecodeError):
+        return _SUMS in (folder / _EXPORT).read_text(encoding="utf-8")
+    return False
 
 
 def _parents(root: Path, name: str) -> Iterator[Path]:

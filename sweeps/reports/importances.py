@@ -18,6 +18,8 @@ from optuna.importance import (
 )
 from optuna.trial import FrozenTrial
 
+from sweeps.journal.status import Status
+from sweeps.journal.trials import Trial
 from sweeps.reports.drawing import Drawing
 from sweeps.reports.memo import once
 from sweeps.reports.quiet import quiet
@@ -50,6 +52,9 @@ _SECONDS = 0.8
 
 _MOST_BARS = 15
 
+_NEARLY_ALL = 0.95
+"""Of the trials: one in twenty may have ended before the step at which all are compared."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
@@ -65,8 +70,8 @@ def importance(sweep: SweepResults) -> Drawing:
 
     fANOVA (Hutter et al. 2014) and PED-ANOVA (Watanabe et al. 2023) are estimated anew on trials
     drawn with replacement (bootstrap); of fANOVA's fewer trials the spread is scaled to all of
-    them (m out of n; Bickel et al. 1997). All trials are compared at one step, the highest that at
-    least half of them reached: a value at another would stand for the training, not the parameters.
+    them (m out of n; Bickel et al. 1997). All trials are compared at one step: a value at another
+    would stand for the training, not the parameters. It is the last that nearly all reached.
     """
     whole, step = _comparable(sweep)
     axes = whole.varied
@@ -98,7 +103,7 @@ def importance(sweep: SweepResults) -> Drawing:
         yaxis={"title": None, "ticks": ""},
         legend={"traceorder": "reversed"},
     )
-    words = _words(whole, step, fanova, ped, ranked, everywhere)
+    words = _compared(sweep, whole, step) + _measured(whole, fanova, ped, ranked, everywhere)
     if sweep.objective.others:
         words += f" For {sweep.objective.metric}, the first objective."
     return Drawing(title=_TITLE, about=_ABOUT, figure=figure, words=words)
@@ -119,20 +124,38 @@ def ranking(sweep: SweepResults) -> list[Axis]:
 
 @once
 def _comparable(sweep: SweepResults) -> tuple[Readable, int | None]:
-    """The trials with their best value up to one step, and that step, if they reported."""
+    """The trials with their best value up to one step, and that step, if they reported.
+
+    Those that an early-stopping scheduler let go on were chosen by their values: among them alone,
+    what was wrong with the others hardly varies, and would seem not to matter.
+    """
     whole = of_first_objective(readable(sweep))
-    reached = sorted((sweep.trials[t.number].step for t in whole.trials), reverse=True)
-    step = reached[(len(reached) - 1) // 2] if reached else 0
-    if not step:
+    step = _step_of_nearly_all(sweep, _own(sweep, whole))
+    if step is None:
         return whole, None
     trials = []
     for trial in whole.trials:
-        reports = sweep.trials[trial.number].reports
-        upto = [r.value for s, r in reports.items() if s <= step and r.value is not None]
+        own = sweep.trials[trial.number]
+        upto = [r.value for s, r in own.reports.items() if s <= step and r.value is not None]
         value = sweep.objective.best(upto)
-        if value is not None and sweep.trials[trial.number].step >= step:
+        if value is not None and own.step >= step:
             trials.append(with_value(trial, value))
-    return Readable(axes=whole.axes, trials=trials, directions=whole.directions), step
+    return replace(whole, trials=trials), step
+
+
+def _step_of_nearly_all(sweep: SweepResults, trials: Sequence[Trial]) -> int | None:
+    """The last step that nearly all reached; None where they do not report.
+
+    Trials that run were not held back by their values: they are asked only where no other is.
+    """
+    asked = [t for t in trials if sweep.status(t) is not Status.RUNNING] or trials
+    reached = sorted((t.step if t.reports else -1 for t in asked), reverse=True)
+    step = reached[math.ceil(_NEARLY_ALL * len(reached)) - 1] if reached else -1
+    return None if step < 0 else step
+
+
+def _own(sweep: SweepResults, whole: Readable) -> list[Trial]:
+    return [sweep.trials[trial.number] for trial in whole.trials]
 
 
 def _fanova(count: int, seed: int) -> BaseImportanceEvaluator:
@@ -217,18 +240,33 @@ def _too_few(whole: Readable, step: int | None) -> str:
     return f"{have} a value{at}; to tell what matters takes at least {_FEWEST}."
 
 
-def _words(
+def _compared(sweep: SweepResults, whole: Readable, step: int | None) -> str:
+    """Which trials at which step, and which are none of them."""
+    own = _own(sweep, of_first_objective(readable(sweep)))
+    count, of = len(whole.trials), len(own)
+    said = [f"From all {of}" if count == of else f"From {count} of {of}", " trials with a value"]
+    if step is not None:
+        said.append(f", each by its best up to step {step}, which nearly all reached")
+    said.append(". ")
+    if step is not None and any(trial.step > step for trial in own):
+        said.append(
+            "Later steps are not compared: under early stopping only trials that did well reach "
+            "them, and what made the others bad would seem not to matter. "
+        )
+    if bad := sum(sweep.status(t) in (Status.FAILED, Status.DIVERGED) for t in sweep.trials):
+        said.append(f"Not among them: {bad} that failed or diverged. ")
+    return "".join(said)
+
+
+def _measured(
     whole: Readable,
-    step: int | None,
     fanova: Estimate | None,
     ped: Estimate,
     ranked: Sequence[Axis],
     everywhere: Sequence[Axis],
 ) -> str:
-    said = [f"From {len(whole.trials)} trials"]
-    if step is not None:
-        said.append(f", each by its best value up to step {step}, which at least half reached")
-    said.append(f"; PED-ANOVA over {ped.repeats} bootstrap samples")
+    """How often each was estimated, and what is not shown."""
+    said = [f"PED-ANOVA over {ped.repeats} bootstrap samples"]
     if fanova is not None:
         size = min(len(whole.trials), _MOST_TREES_TRIALS)
         said.append(f", fANOVA over {fanova.repeats} of {size} trials with {_TREES} trees each")

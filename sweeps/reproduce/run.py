@@ -102,11 +102,11 @@ def reproduce(
     )
     jobs = [sweep.folder.path / leg.job for leg in rerun.legs]
     then = provenance.of(sweep, trial, list(dict.fromkeys(jobs)))
+    code = code_state(rerun.spec.app.folder)
     reports: list[tuple[int | None, Mapping[str, float]]] = []
     for report in rerun.run():
         reports.append((report.step, report.metrics))
         on_report(report, rerun.legs[report.leg].reports.get(report.step))
-    code = code_state(rerun.spec.app.folder)
     stood = provenance.stood_on(
         SweepFolder(out.resolve()), [out.resolve() / leg.job for leg in rerun.legs]
     )

@@ -24,7 +24,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from sweeps.errors import ConfigError, SweepError
-from sweeps.planning.overriding import reason, set_value
+from sweeps.planning.overriding import as_given, reason, set_value
 from sweeps.planning.relocate import Move
 from sweeps.secrets import MASK, is_masked
 
@@ -57,12 +57,12 @@ class Recorded:
     @property
     def overrides(self) -> list[str]:
         """All overrides that it was composed with, as they were written."""
-        return [*_texts(self.hydra.overrides.hydra), *self.task_overrides]
+        return [*as_given(self.hydra.overrides.hydra), *self.task_overrides]
 
     @property
     def task_overrides(self) -> list[str]:
         """Those of the app's config."""
-        return _texts(self.hydra.overrides.task)
+        return as_given(self.hydra.overrides.task)
 
     @property
     def checkpoint_key(self) -> str | None:
@@ -78,13 +78,6 @@ class Recorded:
                 path.append(source.provider, f"{source.schema}://{source.path}")
         path.append("schema", f"{_STRUCTURED}://")
         return move.search_path(path)
-
-
-def _texts(listed: Any) -> list[str]:
-    """A list's items; to loop over it would resolve the `${...}` in them."""
-    texts = OmegaConf.to_container(listed)
-    assert isinstance(texts, list)
-    return list(map(str, texts))
 
 
 def hidden(overrides: Sequence[str], changed: Sequence[str]) -> list[str]:

@@ -67,18 +67,23 @@ class Parts:
     def find_written(self) -> None:
         """Look at what an earlier driver wrote, after its events were taken in.
 
-        Where that is more than the journal holds, the journal was cut since: it is deleted.
+        Where that is more than the journal holds, the journal was cut since: it is deleted. So it
+        is where a file is damaged.
         """
-        from sweeps.results.stored import events_in
+        from sweeps.results.stored import DamagedTableError, events_in
 
         if not self._touched:
             return
-        whole = [events_in(self._folder, self._folder.table(name)) for name in _TABLES]
         there = {name: self._folder.parts(name) for name in _TABLES}
-        parts = {
-            part: [events_in(self._folder, there[name].get(self._span(part))) for name in _TABLES]
-            for part in self._touched
-        }
+        try:
+            whole = [events_in(self._folder, self._folder.table(name)) for name in _TABLES]
+            parts = {
+                part: [events_in(self._folder, there[n].get(self._span(part))) for n in _TABLES]
+                for part in self._touched
+            }
+        except DamagedTableError:
+            self._folder.discard_tables()
+            return
         if max(map(max, (whole, *parts.values()))) > self._fold.events:
             self._folder.discard_tables()
             return

@@ -8,14 +8,17 @@ the place of those rows in the file.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from sweeps.errors import SweepError
 from sweeps.journal.segments import journal_mark
 from sweeps.results import schema
 from sweeps.results.join import joined
@@ -25,6 +28,10 @@ from sweeps.storage.folder import SweepFolder
 _KEYS: dict[TableName, str] = {"trials": "number", "metrics": "trial"}
 _READS = 5
 """So often a reader begins again where the parts become one file under its hands."""
+
+
+class DamagedTableError(SweepError):
+    """A file of a table cannot be read; what it said is in the journal."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,13 +49,15 @@ def read_tables(folder: SweepFolder) -> Tables:
     one lacks is null, and where types do not fit the column is text.
 
     Raises:
-        SweepError: A file is no table of a sweep, or of a later version.
+        SweepError: A file is no table of a sweep, damaged, or of a later version.
     """
     return Tables(trials=_read(folder, "trials"), metrics=_read(folder, "metrics"))
 
 
 def fresh_table(folder: SweepFolder, table: TableName) -> pa.Table | None:
     """A table that is written whole and says all that the journal says now; else None.
+
+    A damaged one says nothing.
 
     Raises:
         SweepError: It is of a later version.
@@ -57,20 +66,26 @@ def fresh_table(folder: SweepFolder, table: TableName) -> pa.Table | None:
     folder.pull(path)
     if not path.exists():
         return None
-    about = schema.read_about(pq.read_schema(path), of=folder.shown(path))
-    if about.get("journal") != asdict(journal_mark(folder)):
+    try:
+        if _about(folder, path).get("journal") != asdict(journal_mark(folder)):
+            return None
+        return _load(folder, path)
+    except DamagedTableError:
         return None
-    return pq.read_table(path)
 
 
 def events_in(folder: SweepFolder, path: Path | None) -> int:
-    """How many of the journal's events a file of a table takes in; 0 where there is none."""
+    """How many of the journal's events a file of a table takes in; 0 where there is none.
+
+    Raises:
+        SweepError: It is damaged, no table of a sweep, or of a later version.
+    """
     if path is None:
         return 0
     folder.pull(path)
     if not path.exists():
         return 0
-    return int(schema.read_about(pq.read_schema(path), of=folder.shown(path))["events"])
+    return int(_about(folder, path)["events"])
 
 
 def _read(folder: SweepFolder, table: TableName) -> pa.Table:
@@ -95,9 +110,32 @@ def _read_once(folder: SweepFolder, table: TableName) -> pa.Table:
 
 def _load(folder: SweepFolder, path: Path) -> pa.Table:
     folder.pull(path)
-    found = pq.read_table(path)
-    schema.read_about(found.schema, of=folder.shown(path))
+    with _telling(folder, path):
+        found = pq.read_table(path)
+        schema.read_about(found.schema, of=folder.shown(path))
     return found
+
+
+def _about(folder: SweepFolder, path: Path) -> dict[str, Any]:
+    """What a file's metadata say."""
+    with _telling(folder, path):
+        return schema.read_about(pq.read_schema(path), of=folder.shown(path))
+
+
+@contextmanager
+def _telling(folder: SweepFolder, path: Path) -> Iterator[None]:
+    """Of a file that is no Parquet, or broken: pyarrow raises a ValueError or a bare OSError."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        if isinstance(error, OSError) and (type(error) is not OSError or error.errno is not None):
+            raise  # the system's, about the file, and not what is in it
+        reason = str(error).partition("\n")[0]
+        raise DamagedTableError(
+            f"{folder.shown(path)} is damaged ({reason}). Delete it: all that it says is in the "
+            f"sweep's journal, which `caviar results --csv` reads, and from which the next "
+            f"`caviar resume` writes it again"
+        ) from error
 
 
 def _events(table: pa.Table) -> int:

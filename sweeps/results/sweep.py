@@ -63,11 +63,13 @@ class SweepResults:
 
     @cached_property
     def parameters(self) -> dict[str, list[Domain]]:
-        """Every parameter that was searched, by name: what it may be, in each of the spaces."""
+        """Every parameter that was searched, by name: what it may be, where spaces differ each."""
         domains: dict[str, list[Domain]] = {}
         for space in (self.space, *reversed(self.trials.spaces)):
             for parameter in space.parameters:
-                domains.setdefault(parameter.name, []).append(parameter.domain)
+                known = domains.setdefault(parameter.name, [])
+                if parameter.domain not in known:
+                    known.append(parameter.domain)
         return domains
 
     @property

@@ -7,6 +7,7 @@ retest.best.mean
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -66,7 +67,7 @@ class Configuration:
     @property
     def mean(self) -> float | None:
         """Over the runs that gave a value."""
-        return float(np.mean(self.values)) if self.values else None
+        return statistics.fmean(self.values) if self.values else None
 
     @property
     def spread(self) -> float | None:
@@ -112,6 +113,15 @@ class Retest:
             self.configurations,
             key=lambda c: (self.objective.loss(c.entry.value), c.trial),
         )
+
+    @property
+    def tied(self) -> list[int]:
+        """The other trials whose mean is the best one's."""
+        best = self.best
+        if best is None:
+            return []
+        same = (c for c in self.configurations if c.mean == best.mean)
+        return sorted(c.trial for c in same if c is not best)
 
     @property
     def is_paired(self) -> bool:
@@ -163,7 +173,7 @@ def _retest(sweep: SweepResults, roster: Roster) -> Retest:
         folder=sweep.folder,
         objective=sweep.objective,
         roster=roster,
-        configurations=tuple(_configurations(roster, runs, losses)),
+        configurations=tuple(_configurations(roster, runs, losses, sweep.objective)),
         max_t=sweep.max_t,
         elapsed=sweep.elapsed,
     )
@@ -178,15 +188,16 @@ def _run(sweep: SweepResults, trial: Trial, seed: int) -> Run:
 
 
 def _configurations(
-    roster: Roster, runs: Sequence[Sequence[Run]], losses: Losses
+    roster: Roster, runs: Sequence[Sequence[Run]], losses: Losses, objective: Objective
 ) -> list[Configuration]:
-    """All of them, best mean first."""
+    """All of them, best mean first; of equal ones the better in the sweep."""
     has_value = [bool(np.isfinite(row).any()) for row in losses]
     means = [
-        float(np.nanmean(row)) if there else math.inf
+        statistics.fmean(row[np.isfinite(row)]) if there else math.inf
         for row, there in zip(losses, has_value, strict=True)
     ]
-    order = sorted(range(len(means)), key=lambda i: (means[i], roster.entries[i].trial))
+    swept = [(objective.loss(entry.value), entry.trial) for entry in roster.entries]
+    order = sorted(range(len(means)), key=lambda i: (means[i], *swept[i]))
     shares = _chances(losses, has_value, paired=roster.is_paired)
     return [
         Configuration(

@@ -73,6 +73,10 @@ def _facts(retest: Retest, sweep: SweepFolder) -> Iterator[Text]:
                 f"  {render.parameters(best.entry.params)}",
             ),
         )
+    if tied := retest.tied:
+        who = f"trial{'' if len(tied) == 1 else 's'} {', '.join(map(str, tied))}"
+        has = "has" if len(tied) == 1 else "have"
+        yield fact("tie", Text(f"{who} {has} the same mean; the better in the sweep is first"))
     count = f"{retest.ended} of {retest.total} runs ended"
     paired = "the same for all configurations" if retest.is_paired else "another for each run"
     yield fact("runs", Text(f"{count}; seeds: {paired}; {render.duration(retest.elapsed)}", "dim"))

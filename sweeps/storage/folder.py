@@ -195,6 +195,10 @@ class SweepFolder:
         """The exported best model."""
         return self.path / "best"
 
+    def exported(self, trial: int) -> Path:
+        """The exported model of a trial that was asked for by its number."""
+        return self.path / f"trial-{trial}"
+
     @property
     def best_experiment(self) -> Path:
         """The best trial as a Hydra experiment file; see `sweeps.experiment`."""
@@ -443,6 +447,8 @@ class Record:
         """
         try:
             fields = yaml.safe_load(folder.sweep_yaml.read_text(encoding="utf-8"))
+            if not isinstance(fields, dict):
+                raise TypeError("it holds no record of a sweep")
             record = cls(**fields)
         except (OSError, yaml.YAMLError, TypeError) as error:
             raise SweepError(

@@ -60,13 +60,19 @@ class JournalCopy:
         self._copied += len(records)
 
     def follow(self, ended: threading.Event) -> None:
-        """Copy what it gains until that event."""
+        """Copy what it gains until that event; storage that is away may come back."""
+        away = False
         while not ended.wait(_FOLLOW_S):
             try:
                 self.update()
-            except (SweepError, ClusterError, OSError) as error:
+                away = False
+            except SweepError as error:
                 log.warning("the copy is no longer kept up to date: %s", error)
                 return
+            except (ClusterError, OSError) as error:
+                if not away:
+                    log.warning("the copy is not up to date: %s; trying again", error)
+                away = True
 
 
 def serve_dashboard(

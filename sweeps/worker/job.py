@@ -32,6 +32,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf._utils import OmegaConfDumper
 
 from sweeps.planning.app import App, TaskFunction
+from sweeps.planning.overriding import as_given
 from sweeps.planning.relocate import Move
 from sweeps.secrets import masked_values
 from sweeps.storage.folder import OUTPUT
@@ -122,7 +123,7 @@ def _run_job(
         del task_config["hydra"]
     done = JobReturn()
     done.cfg, done.hydra_cfg = task_config, hydra_config
-    done.overrides = list(config.hydra.overrides.task)
+    done.overrides = as_given(config.hydra.overrides.task)
     done.task_name = JobRuntime.instance().get("name")
     with _hydra_config(config, hydra_config), _in_folder(folder if _chdir(config) else None):
         done.working_dir = os.getcwd()
@@ -227,7 +228,7 @@ def _surroundings(app: App, config: DictConfig, output: Path) -> Iterator[None]:
     """The working folder, command line, environment and output of a job of its own."""
     environment = dict(os.environ)
     cwd, argv = os.getcwd(), sys.argv
-    sys.argv = [app.file or str(app.module), *config.hydra.overrides.task]
+    sys.argv = [app.file or str(app.module), *as_given(config.hydra.overrides.task)]
     if os.path.isdir(app.cwd):
         os.chdir(app.cwd)
     try:

@@ -6,6 +6,7 @@ import math
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,12 @@ from typing import Any
 import optuna
 import pytest
 
+from cluster.bucket import BucketError
 from sweeps.cli import main
 from sweeps.errors import ConfigError, SweepError
 from sweeps.journal.status import Status
 from sweeps.results import load_sweep
+from sweeps.ui import dashboard
 from sweeps.ui.address import check_address, choose_port, tunnel
 from sweeps.ui.compare import curves, metric_names
 from sweeps.ui.configs import side_by_side
@@ -215,6 +218,28 @@ def test_a_copy_of_the_journal_is_a_study_of_optuna_s_and_follows_the_sweep(
     made.ask(4, **{"model.lr": 0.5, "model.name": "mlp"})
     copy.update()
     assert len(optuna.load_study(study_name="sweep", storage=storage).trials) == 5
+
+
+def test_a_copy_goes_on_when_its_storage_is_back(
+    made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(dashboard, "_FOLLOW_S", 0.01)
+    copy = JournalCopy(made.folder, tmp_path / "copy.log")
+    whole, tries, ended = copy.update, iter(range(4)), threading.Event()
+
+    def away_twice() -> None:
+        turn = next(tries)
+        if turn < 2:
+            raise BucketError("it is away")
+        whole()
+        ended.set()
+
+    monkeypatch.setattr(copy, "update", away_twice)
+    copy.follow(ended)
+    assert len(optuna.load_study(study_name="sweep", storage=copy.storage()).trials) == 4
+    assert [record.getMessage() for record in caplog.records].count(
+        "the copy is not up to date: it is away; trying again"
+    ) == 1
 
 
 def test_a_sweep_that_never_began_has_no_copy(made: Any, tmp_path: Path) -> None:
