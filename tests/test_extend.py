@@ -227,6 +227,7 @@ def test_a_sweep_begins_with_what_earlier_ones_found_and_with_given_points(sweep
     assert distances[len(distances) // 2] < 0.7
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_a_warm_start_from_another_objective_is_refused(sweep: Any) -> None:
     sweep("curve.py", "+x=interval(-5,5)", *GIVEN, "+epochs=1", "hydra.sweeper.num_samples=2")
@@ -257,6 +258,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_what_a_sweep_cannot_take_in_is_refused_and_nothing_changes(sweep: Any) -> None:
     epochs = "+epochs=3"
@@ -272,6 +274,7 @@ def test_what_a_sweep_cannot_take_in_is_refused_and_nothing_changes(sweep: Any) 
         assert first.folder.sweep_yaml.read_text() == before
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_what_has_no_larger_max_t_says_so_and_names_the_key(sweep: Any) -> None:
     hyperband = ["hydra/sweeper/scheduler=hyperband", "hydra.sweeper.scheduler.max_t=3"]

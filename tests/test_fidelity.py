@@ -160,6 +160,7 @@ FIDELITY = "hydra.sweeper.fidelity={name: +share, min: 0.1, max: 1}"
 ASHA = ["hydra/sweeper/scheduler=asha", "hydra.sweeper.metric=loss", "hydra.sweeper.mode=min"]
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_a_sweep_on_ray_trains_its_best_on_all_the_data(sweep: Any) -> None:
     swept = sweep("share.py", "+x=interval(-1,1)", *ASHA, FIDELITY, "hydra.sweeper.num_samples=9")

@@ -164,6 +164,7 @@ def test_wrong_objectives_are_answered_with_the_rule(
         settings("hydra.sweeper.metric=[acc,latency]", *options)
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_a_sweep_on_ray_shows_its_front_and_exports_what_the_scalarization_takes(
     sweep: Any,

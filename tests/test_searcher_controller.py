@@ -3,7 +3,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ from sweeps.searchers import View, make_searcher
 from sweeps.searchers.controller import Controller
 from sweeps.searchers.policy import Policy
 from sweeps.simulate import Setup, simulate
-from sweeps.space.space import parse_space
+from sweeps.space.space import Space, parse_space
 
 OPS = ["conv", "pool", "skip", "sep"]
 NETS, _ = parse_space({f"op{i}": ", ".join(OPS) for i in range(4)}, [])
@@ -68,11 +68,15 @@ def test_a_result_is_learned_from_once_in_a_live_sweep(monkeypatch: pytest.Monke
 # The reward
 
 
+def controller(space: Space, **options: Any) -> Controller:
+    """The searcher itself, behind what hands it given points."""
+    made: Any = make_searcher("controller", space=space, view=View(Objective()), seed=0, **options)
+    return cast(Controller, made._searcher)
+
+
 def rewards(*told: tuple[int, list[float] | None]) -> list[float]:
     """The rewards of results told in this order: (trial, its losses by rung), None if diverged."""
-    searcher: Any = make_searcher(
-        "controller", space=NETS, view=View(Objective()), seed=0, batch=99
-    )
+    searcher: Any = controller(NETS, batch=99)
     given: list[float] = []
     reward = searcher._reward
     searcher._reward = lambda result: given.append(reward(result)) or given[-1]
@@ -258,8 +262,7 @@ def test_a_parameter_with_too_many_values_is_refused_and_what_to_write_is_said(
 def test_what_is_said_can_be_written() -> None:
     for line in ("range(0, 1.1, 0.1)", "range(1, 501, 50)", "choice(0.0001, 0.001, 0.01)"):
         space, _ = parse_space({"lr": line}, [])
-        searcher = make_searcher("controller", space=space, view=View(Objective()), seed=0)
-        assert isinstance(searcher, Controller)
+        assert isinstance(controller(space), Controller)
 
 
 @pytest.mark.parametrize(

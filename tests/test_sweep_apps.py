@@ -42,6 +42,7 @@ def test_an_app_that_returns_a_number_is_swept_as_it_is(sweep) -> None:
         }
     assert "printed" not in swept.out + swept.err
     assert {path.name for path in swept.folder.path.iterdir()} == {
+        "best",
         "environments",
         "journal.log",
         "metrics.parquet",
@@ -51,6 +52,7 @@ def test_an_app_that_returns_a_number_is_swept_as_it_is(sweep) -> None:
     }
 
 
+@pytest.mark.slow
 def test_an_app_may_return_a_mapping_and_need_no_guard(sweep) -> None:
     swept = sweep(
         "mapping.py",
@@ -87,6 +89,7 @@ def test_a_module_with_structured_configs_of_its_own_is_swept(
     assert swept.trials.best.params == {"model.width": 2, "model.colour": "BLUE"}
 
 
+@pytest.mark.slow
 def test_no_trial_waits_for_another(sweep) -> None:
     swept = sweep("waits.py", "+n=range(0,6)", "hydra/sweeper/searcher=grid")
 

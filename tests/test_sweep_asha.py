@@ -34,6 +34,7 @@ def test_asha_stops_bad_trials_early_and_promoted_ones_go_on_at_their_own_epoch(
         assert sorted(trial.reports) == epochs
 
 
+@pytest.mark.slow
 def test_a_trial_without_checkpoints_is_stopped_but_never_paused(sweep) -> None:
     swept = sweep(
         "curve.py",

@@ -274,6 +274,7 @@ def test_a_sweep_goes_on_exactly_after_a_sudden_death_and_three_signals(sweep) -
     assert len(again.events) == events + 2  # opened and closed, with nothing left to do
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_auto_begins_a_sweep_and_goes_on_with_it_and_no_secret_is_kept(sweep) -> None:
     few = [*CURVE, "hydra.sweeper.resume=auto", "hydra.sweeper.scheduler.max_t=3"]

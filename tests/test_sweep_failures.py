@@ -49,6 +49,7 @@ def test_a_trial_whose_process_dies_goes_on_from_its_checkpoint_as_often_as_allo
             assert (log.read_text().split() if log.exists() else []) == epochs[life]
 
 
+@pytest.mark.slow
 def test_what_a_task_raises_tells_no_secret_of_the_config(sweep) -> None:
     swept = sweep("trouble.py", "+kind=leaks,fine", "+password=open-sesame", GRID)
 
@@ -159,6 +160,7 @@ def test_a_sweep_whose_trials_all_run_out_of_memory_says_what_to_do(sweep) -> No
     )
 
 
+@pytest.mark.slow
 def test_a_sweep_whose_trials_all_fail_ends_with_one_message_and_exit_code_1(sweep) -> None:
     swept = sweep("trouble.py", "+kind=raises", "+x=1,2", GRID)
 

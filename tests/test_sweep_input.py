@@ -376,6 +376,7 @@ def test_a_warm_start_that_teaches_nothing_is_said(
     assert bool(said) is ("warm_start changes nothing" in swept.out)
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_more_resources_than_there_are_leave_nothing_behind(sweep) -> None:
     swept = sweep("grouped.py", LR, "hydra.sweeper.resources={cpus: 3}")

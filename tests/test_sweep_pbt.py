@@ -33,6 +33,7 @@ def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_the_worst_go_on_as_copies_of_the_best_and_the_best_model_is_handed_back(sweep) -> None:
     swept = sweep("population.py", *PBT, "hydra.sweeper.keep_checkpoints=4")
 

@@ -24,6 +24,7 @@ NETS = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.parametrize("searcher", [pytest.param("random", marks=pytest.mark.slow), "tpe"])
 def test_trials_hold_what_exists_and_meet_the_constraints(sweep: Any, searcher: str) -> None:
