@@ -18,6 +18,9 @@ _SECRET = re.compile(
 )
 """A `token` ends the name, and is none of a tokenizer's: `max_tokens` and `pad_token` are none."""
 
+_FOLDERS = ("PWD", "OLDPWD")
+"""What a shell calls its folders."""
+
 _KEY = re.compile(r"(?i:^|[_-])keys?$|(?<=[a-z])Keys?$")
 _DRAWN = re.compile(r"(?=(?:\D*\d){3})(?=.*[A-Za-z])[\w=+~-]{12,}")
 """What a value looks like that a `key` of no known kind opens something with; `sort_key: name` and
@@ -65,6 +68,8 @@ def is_secret(key: str, value: object = None) -> bool:
         key: With the keys above it, joined by dots: below a secret all is secret.
         value: Of a plain `key` it is asked too whether it looks like one.
     """
+    if key in _FOLDERS:
+        return False
     if any(_SECRET.search(part) for part in key.split(".")):
         return True
     if not _KEY.search(key):

@@ -133,6 +133,9 @@ def test_a_failure_is_told_without_secrets(monkeypatch: pytest.MonkeyPatch) -> N
         ),
         ({"command": "true", "best_every_s": -1}, "best_every_s is -1"),
         ({"webhook": "hooks.slack.com/T0/S3CRET"}, "must be an address that begins with https"),
+        ({"command": " "}, "names nobody to tell"),
+        ({"webhook": "http://host/a b"}, "must be an address that begins with https"),
+        ({"webhook": "http://host:99999/"}, "must be an address that begins with https"),
         ({"webhook": "file:///etc/passwd"}, "must be an address that begins with https"),
     ],
 )

@@ -118,5 +118,6 @@ def test_what_an_app_raised_tells_no_secret_of_its_config_or_environment() -> No
         {"db": {"password": "open-sesame"}, "lr": 0.1},
         {"SERVICE_API_KEY": "s3cr3t-value", "HOME": "/root"},
     )
+    assert masked_error("no file /home/ann/x", {"PWD": "/home/ann"}) == "no file /home/ann/x"
 
     assert told == "401 for ***, key ***, db.password=*** lr 0.1"

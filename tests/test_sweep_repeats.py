@@ -63,6 +63,10 @@ def outcome(swept: Any) -> list[Any]:
             [THREE, "hydra.sweeper.repeats_key=data.fld"],
             "hydra.sweeper.repeats_key: data.fld is not in the app's config; did you mean data",
         ),
+        (
+            [*FOLDS, "hydra.sweeper.checkpoint_key=data.fold"],
+            "'data.fold', which is hydra.sweeper.checkpoint_key too",
+        ),
         ([THREE, "hydra.sweeper.repeats_key=x"], "'x', which is searched too"),
         ([THREE, "hydra.sweeper.repeats_key=data"], "'data', which has keys of its own"),
     ],

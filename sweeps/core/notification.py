@@ -6,6 +6,7 @@ notify: {command: 'notify-send "$CAVIAR_TEXT"', events: [end, failure]}
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -55,7 +56,7 @@ def parse_notification(given: Any) -> Notification | None:
         )
     if options["webhook"] is not None:
         _check_address(options["webhook"])
-    if options["command"] is None and options["webhook"] is None:
+    if not (options["command"] or "").strip() and options["webhook"] is None:
         raise ConfigError(f"{KEY} names nobody to tell: set {KEY}.command or {KEY}.webhook")
     return Notification(**options)
 
@@ -74,6 +75,7 @@ def _check_address(address: str) -> None:
     try:
         parts = urlsplit(address)
         is_right = parts.scheme in ("http", "https") and bool(parts.hostname)
+        is_right = is_right and parts.port != 0 and not re.search(r"[\s\x00-\x1f]", address)
     except ValueError:
         is_right = False
     if not is_right:

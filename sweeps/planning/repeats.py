@@ -57,6 +57,8 @@ def _check_key(plan: Plan, key: str, count: int) -> None:
     said = f"hydra.sweeper.repeats_key is {key!r}"
     if any(parameter.name == name for parameter in plan.space.parameters):
         raise ConfigError(f"{said}, which is searched too: leave it out of the search space")
+    if name == _checkpoint_key(plan):
+        raise ConfigError(f"{said}, which is hydra.sweeper.checkpoint_key too: name another")
     if fidelity is not None and split_key(fidelity.name)[1] == name:
         raise ConfigError(f"{said}, which is hydra.sweeper.fidelity.name too: name another")
     if OmegaConf.is_config(OmegaConf.select(_config(plan), name, throw_on_missing=False)):
@@ -68,10 +70,15 @@ def _check_key(plan: Plan, key: str, count: int) -> None:
             raise ConfigError(f"hydra.sweeper.repeats_key: {error}") from error
 
 
+def _checkpoint_key(plan: Plan) -> str | None:
+    key = plan.settings.checkpoint_key
+    return None if key is None else split_key(key)[1]
+
+
 def _has_seed(plan: Plan) -> bool:
     """Whether the app's config has a seed that nobody else sets."""
     fidelity = plan.settings.fidelity
-    taken = {parameter.name for parameter in plan.space.parameters}
+    taken = {parameter.name for parameter in plan.space.parameters} | {_checkpoint_key(plan)}
     if SEED in taken or (fidelity is not None and fidelity.name == SEED):
         return False
     config = _config(plan)
