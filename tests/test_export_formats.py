@@ -6,9 +6,10 @@ import os
 import re
 import subprocess
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import get_args
 
 import numpy as np
 import onnx
@@ -23,6 +24,7 @@ from torch import nn
 import models
 import sweeps.export.formats as formats_module
 from models import Trainer
+from models.data import preprocessing
 from models.training.trained import TrainedModels
 from sweeps.cli import main
 from sweeps.errors import ConfigError, SweepError
@@ -31,7 +33,7 @@ from sweeps.export.compare import TOLERANCE, compare
 from sweeps.export.deploy import deploy
 from sweeps.export.formats import parse_formats
 from sweeps.export.onnx_graph import OPSET
-from sweeps.export.signature import Column, Signature
+from sweeps.export.signature import ENCODINGS, Column, Signature
 from sweeps.retest.looks import looks
 from sweeps.storage.folder import SweepFolder
 
@@ -480,3 +482,16 @@ def test_one_of_the_best_few_that_cannot_be_exported_leaves_all_as_it_was(make_s
     assert sorted(file.stat().st_mtime_ns for file in made.folder.top.rglob("*")) == before
     with pytest.raises(SweepError, match="--top is 3; of 2 trials 2 have a value"):
         export_top(made.folder, count=3)
+
+
+def test_a_signature_and_a_preprocessing_mean_the_same_by_a_column() -> None:
+    """`sweeps` imports no `models`, so the one repeats the other."""
+    for given in (
+        {"name": "age"},
+        {"name": "job", "encoding": "onehot", "categories": ("a", "b")},
+        {"name": "job", "encoding": "integer", "categories": ("a", "b")},
+    ):
+        ours, theirs = Column(**given), preprocessing.Column(**given)
+        assert asdict(ours) == asdict(theirs)
+        assert ours.features == theirs.features
+    assert get_args(preprocessing.Encoding) == ENCODINGS
