@@ -107,7 +107,7 @@ def test_a_segment_that_logged_nothing_moves_no_step(
 def test_the_last_step_is_read_from_a_long_file_and_from_one_that_was_cut_off(
     wandb: Any, tmp_path: Path
 ) -> None:
-    with tracked(RUN, tmp_path):
+    with tracked(AppRun.of_trial("long", "s", 0), tmp_path):
         wandb.init(project="p")
         for _ in range(40):
             wandb.log({"text": "x" * 5000})  # records that span blocks
