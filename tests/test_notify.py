@@ -5,7 +5,10 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
+import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import nullcontext
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -20,9 +23,10 @@ from sweeps.core.notification import Notification, parse_notification
 from sweeps.driver import notify
 from sweeps.driver.notify import Notifier, notifying
 from sweeps.errors import ConfigError, SweepError
-from sweeps.journal.events import Asked, Created, Opened, Reported
+from sweeps.journal.events import Asked, Created, Ended, Opened, Reported
 from sweeps.journal.objective import Objective
-from sweeps.journal.status import Decision
+from sweeps.journal.pareto import Scalarization
+from sweeps.journal.status import Decision, Status
 from sweeps.journal.trials import Trials
 from sweeps.space.space import parse_space
 
@@ -33,19 +37,20 @@ SPACE, _ = parse_space({"lr": "interval(0, 1)", "hub.token": "a,b"}, [])
 class Told:
     """A notifier, and what it was told to pass on."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, objective: Objective = OBJECTIVE, **options: Any) -> None:
         self.now = 0.0
         self.messages: list[Any] = []
-        self.trials = Trials(OBJECTIVE)
+        self.trials = Trials(objective)
         self.notifier = Notifier(
             Notification(command="true", **options),
             sweep="digits",
             place="outputs/sweeps/digits",
-            objective=OBJECTIVE,
+            objective=objective,
             send=self.messages.append,
             clock=lambda: self.now,
         )
-        self.add(Created, name="digits", modes=("max",), space=SPACE.to_json())
+        modes = tuple(each.mode for each in objective.all)
+        self.add(Created, name="digits", modes=modes, space=SPACE.to_json())
 
     def add(self, kind: Any, **fields: Any) -> None:
         event = kind(**fields, time=self.now)
@@ -56,7 +61,21 @@ class Told:
         params = {"lr": 0.5, "hub.token": "a"}
         self.add(Asked, trial=trial, run=1, params=params, distributions={})
 
-    def report(self, trial: int, value: float, *, step: int = 1) -> None:
+    def end(self, trial: int, *values: float) -> None:
+        self.add(
+            Ended,
+            trial=trial,
+            status=Status.COMPLETE,
+            value=values[0],
+            others=values[1:],
+            metrics={},
+            error=None,
+            cause=None,
+        )
+
+    def report(
+        self, trial: int, value: float, *, step: int = 1, decision: Decision = Decision.CONTINUE
+    ) -> None:
         self.add(
             Reported,
             trial=trial,
@@ -65,7 +84,7 @@ class Told:
             metrics={"acc": value},
             value=value,
             checkpoint=None,
-            decision=Decision.CONTINUE,
+            decision=decision,
         )
 
 
@@ -110,7 +129,39 @@ def test_the_end_is_told_with_what_came_of_it() -> None:
     told.notifier.ended()
 
     (message,) = told.messages
-    assert message["text"] == "digits is done: 1 trials, 1 running, best acc 0.5 in trial 0"
+    assert message["text"] == "digits is done: 1 trial, 1 running, best acc 0.5 in trial 0"
+
+
+def test_what_is_paused_when_a_sweep_is_over_has_been_stopped() -> None:
+    told = Told(events=["end"])
+    told.ask(0)
+    told.report(0, 0.5, decision=Decision.PAUSE)
+    told.notifier.ended(interrupted=True)
+    told.notifier.ended()
+
+    assert [message["trials"] for message in told.messages] == [{"paused": 1}, {"stopped": 1}]
+
+
+def test_a_best_that_still_waits_is_told_at_the_end_where_that_is_not() -> None:
+    told = Told(events=["best"], best_every_s=60)
+    told.ask(0)
+    told.report(0, 0.5)
+    assert told.messages == []
+    told.notifier.ended()
+    assert [message["value"] for message in told.messages] == [0.5]
+
+
+def test_of_several_objectives_the_trial_taken_from_the_front_is_told() -> None:
+    objective = Objective(metric="acc", mode="max", others=(Objective(metric="size", mode="min"),))
+    told = Told(objective, events=["end"])
+    for trial, values in enumerate([(0.9, 9.0), (0.8, 2.0), (0.1, 1.0)]):
+        told.ask(trial)
+        told.end(trial, *values)
+    told.notifier.ended()
+
+    (message,) = told.messages
+    assert (message["trial"], message["values"]) == (1, {"acc": 0.8, "size": 2.0})
+    assert message["text"].endswith("best acc 0.8, size 2 in trial 1")
 
 
 def test_a_failure_is_told_without_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,7 +248,11 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def run(options: dict[str, Any], error: BaseException | None = None) -> str:
     """What the screen shows of a sweep that ends, or fails."""
     plan: Any = SimpleNamespace(
-        settings=SimpleNamespace(notification=parse_notification(options), objective=OBJECTIVE),
+        settings=SimpleNamespace(
+            notification=parse_notification(options),
+            objective=OBJECTIVE,
+            scalarization=Scalarization(),
+        ),
         folder=SimpleNamespace(name="digits", place="outputs/sweeps/digits"),
     )
     screen = io.StringIO()
@@ -228,6 +283,12 @@ def test_a_server_that_stumbles_is_asked_again(server: Server, quick: None) -> N
     assert len(server.bodies) == 3
 
 
+def test_a_server_that_sends_elsewhere_is_told_of(server: Server, quick: None) -> None:
+    server.statuses = [302] * 3
+    screen = run({"webhook": server.url})
+    assert screen == "nobody was notified: 127.0.0.1 answered 302 Found\n"
+
+
 def test_what_cannot_be_told_is_said_once_and_ends_nothing(
     server: Server, quick: None, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -246,6 +307,16 @@ def test_a_command_gets_the_message_in_its_environment_and_on_its_standard_input
     first, second = file.read_text().splitlines()
     assert first == "end: digits is done: 0 trials"
     assert json.loads(second)["metric"] == "acc"
+
+
+def test_what_a_command_leaves_running_holds_nothing_up(tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+    began = time.monotonic()
+    try:
+        assert run({"command": f"sleep 60 & echo $! > {pid}"}) == ""
+        assert time.monotonic() - began < 5
+    finally:
+        os.kill(int(pid.read_text()), signal.SIGKILL)
 
 
 def test_a_command_that_fails_or_hangs_is_told(

@@ -8,7 +8,7 @@ from typing import Any
 
 from sweeps.core.bounds import check_bounds
 from sweeps.core.budget import Budget
-from sweeps.errors import ConfigError
+from sweeps.errors import ConfigError, SweepError
 from sweeps.journal.events import Requested
 from sweeps.journal.trials import Trials
 from sweeps.searchers.initial import completed, given_point
@@ -42,7 +42,7 @@ class Steering:
         trial, refusal = None, None
         try:
             trial = self.check(asked, trials)
-        except ConfigError as error:
+        except (ConfigError, SweepError) as error:
             refusal = str(error)
         return Requested(request=request, asked=asked, trial=trial, refusal=refusal, time=now)
 
@@ -54,7 +54,8 @@ class Steering:
             trials: How the sweep stands.
 
         Raises:
-            ConfigError: It cannot.
+            ConfigError: It never could.
+            SweepError: It comes too late.
         """
         try:
             return self._check(asked, trials)
@@ -79,9 +80,9 @@ class Steering:
             raise ConfigError(f"there is no trial {number}: the sweep has {there}")
         trial = trials[number]
         if trial.status.is_final:
-            raise ConfigError(f"trial {number} is over: it is {trial.status}")
+            raise SweepError(f"trial {number} is over: it is {trial.status}")
         if trial.stopping:
-            raise ConfigError(f"trial {number} was asked to stop already")
+            raise SweepError(f"trial {number} was asked to stop already")
         return number
 
     def _check_point(self, values: Mapping[str, Any], trials: Trials) -> int:

@@ -22,7 +22,7 @@ from sweeps.experiment import Experiment, make_experiment
 from sweeps.experiment.command import command_line, config_options
 from sweeps.experiment.trial import title_of, write_best
 from sweeps.journal.events import Event
-from sweeps.journal.pareto import pareto_front
+from sweeps.journal.pareto import leader
 from sweeps.journal.trials import Trial, Trials
 from sweeps.planning.compose import COMPOSING, Composer, apply
 from sweeps.planning.plan import Plan
@@ -153,11 +153,8 @@ class Writer:
 
     def best(self, trials: Trials) -> Trial | None:
         """Who leads; of several objectives, whom the scalarization takes from the front."""
-        objective = self._plan.settings.objective
-        if not objective.others:
-            return trials.best
-        front = pareto_front(trials, objective)
-        return self._plan.settings.scalarization.choose(front, objective)
+        settings = self._plan.settings
+        return leader(trials, settings.objective, settings.scalarization)
 
     def is_news(self, trial: Trial) -> bool:
         """Whether the file says otherwise."""
@@ -175,7 +172,8 @@ class Writer:
         if self._composed is None or self._composed[0] != identity:
             self._composed = identity, self._compose(trials, trial)
         experiment, folder = self._composed[1], self._plan.folder
-        title = title_of(trial, folder.name, self._plan.settings.objective)
+        settings = self._plan.settings
+        title = title_of(trial, folder.name, settings.objective, repeats=settings.repeats)
         write_best(folder, experiment, title=title, command=self.command(experiment))
         self._written = identity, value
         return experiment
@@ -191,7 +189,8 @@ class Writer:
         plan, composer = self._plan, self._composer(trials, trial.study)
         values = trials.values(trial, trial.best_params)
         fidelity = None if trial.best is None else trial.best.fidelity
-        patch = composer.patch(values, also=plan.at_fidelity(fidelity))
+        repeat = {} if plan.repeating is None else plan.repeating.settings(0)
+        patch = composer.patch(values, also={**plan.at_fidelity(fidelity), **repeat})
         config = apply(composer.base(values), patch, job_num=trial.number, job_id=str(trial.number))
         with open_dict(config):
             hydra = config.pop("hydra")

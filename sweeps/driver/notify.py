@@ -16,8 +16,9 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from tempfile import TemporaryFile
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -28,6 +29,7 @@ from sweeps.core.notification import Notification
 from sweeps.errors import headline
 from sweeps.journal.events import Event, Opened
 from sweeps.journal.objective import Objective
+from sweeps.journal.pareto import Scalarization, leader
 from sweeps.journal.status import Status
 from sweeps.journal.trials import Trial, Trials
 from sweeps.planning.plan import Plan
@@ -56,16 +58,20 @@ class Notifier:
         sweep: str,
         place: str,
         objective: Objective,
+        scalarization: Scalarization | None = None,
         send: Send,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
         self._about = {"sweep": sweep, "place": place, "metric": objective.metric}
+        self._objective = objective
+        self._scalarization = scalarization or Scalarization()
         self._send = send
         self._clock = clock
         self._trials = Trials(objective)
         self._told_at = clock()
         self._told: tuple[int, float | None] | None = None
+        self._is_over = False
 
     def __call__(self, event: Event, trials: Trials) -> None:
         """Take note of an event; a new best is told when the last one is old enough."""
@@ -77,15 +83,18 @@ class Notifier:
 
     def ended(self, *, interrupted: bool = False) -> None:
         """The sweep is over, or was interrupted."""
+        self._is_over = not interrupted
         if "end" in self._settings.events:
             how = "was interrupted" if interrupted else "is done"
-            self._tell("end", f"{how}: {self._counts()}{self._leading()}")
+            self._tell("end", f"{how}: {self._said_of_trials()}{self._leading()}")
+        elif "best" in self._settings.events:
+            self._tell_best()
 
     def failed(self, error: BaseException) -> None:
         """The sweep is over, and there is nothing that can be used."""
         if "failure" in self._settings.events:
             reason = masked_error(headline(str(error)) or type(error).__name__, os.environ)
-            self._tell("failure", f"failed: {reason} ({self._counts()}{self._leading()})")
+            self._tell("failure", f"failed: {reason} ({self._said_of_trials()}{self._leading()})")
 
     def _is_time(self) -> bool:
         return self._clock() - self._told_at >= self._settings.best_every_s
@@ -98,11 +107,15 @@ class Notifier:
         self._tell("best", f"has a new best: {self._said_of_best()}")
 
     def _best(self) -> tuple[int, float | None] | None:
-        best = self._trials.best
+        best = self._leader
         return None if best is None else (best.number, best.value)
 
+    @property
+    def _leader(self) -> Trial | None:
+        return leader(self._trials, self._objective, self._scalarization)
+
     def _tell(self, event: str, what: str) -> None:
-        best = self._trials.best
+        best = self._leader
         self._send(
             {
                 "event": event,
@@ -110,22 +123,38 @@ class Notifier:
                 **self._about,
                 "value": None if best is None else best.value,
                 "trial": None if best is None else best.number,
+                "values": {} if best is None else self._values(best),
                 "params": {} if best is None else _shown(self._trials, best),
-                "trials": {status.value: n for status, n in self._trials.counts.items() if n},
+                "trials": self._counts(),
             }
         )
 
-    def _counts(self) -> str:
-        counted = [f"{n} {status}" for status in Status if (n := self._trials.counts[status])]
-        return f"{len(self._trials)} trials" + (f", {', '.join(counted)}" if counted else "")
+    def _values(self, best: Trial) -> dict[str, float | None]:
+        """By objective."""
+        names = [objective.metric for objective in self._objective.all]
+        values: Sequence[float | None] = best.values or [best.value]
+        return dict(zip(names, values, strict=False))
+
+    def _counts(self) -> dict[str, int]:
+        """Trials by status; what is paused when a sweep is over has been stopped."""
+        counts = {status: n for status, n in self._trials.counts.items() if n}
+        if self._is_over and (paused := counts.pop(Status.PAUSED, 0)):
+            counts[Status.STOPPED] = counts.get(Status.STOPPED, 0) + paused
+        return {status.value: counts[status] for status in Status if status in counts}
+
+    def _said_of_trials(self) -> str:
+        counted = ", ".join(f"{n} {status}" for status, n in self._counts().items())
+        several = "1 trial" if len(self._trials) == 1 else f"{len(self._trials)} trials"
+        return several + (f", {counted}" if counted else "")
 
     def _leading(self) -> str:
-        return "" if self._trials.best is None else f", best {self._said_of_best()}"
+        return "" if self._leader is None else f", best {self._said_of_best()}"
 
     def _said_of_best(self) -> str:
-        best = self._trials.best
+        best = self._leader
         assert best is not None
-        return f"{self._about['metric']} {number(best.value)} in trial {best.number}"
+        values = ", ".join(f"{name} {number(value)}" for name, value in self._values(best).items())
+        return f"{values} in trial {best.number}"
 
 
 def _shown(trials: Trials, best: Trial) -> dict[str, Any]:
@@ -146,6 +175,7 @@ def notifying(plan: Plan, console: Console) -> Iterator[Notifier | None]:
             sweep=plan.folder.name,
             place=plan.folder.place,
             objective=plan.settings.objective,
+            scalarization=plan.settings.scalarization,
             send=send,
         )
         try:
@@ -201,26 +231,30 @@ def _tried(way: Callable[[Message], str | None], message: Message) -> str | None
 
 def _command(command: str) -> Callable[[Message], str | None]:
     def run(message: Message) -> str | None:
-        told = {f"CAVIAR_{key.upper()}": str(message[key]) for key in _TOLD}
-        process = subprocess.Popen(  # noqa: S603 - the user's own line, from his own config
-            ["/bin/sh", "-c", command],
-            env={**os.environ, **told},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-        )
-        try:
-            _, errors = process.communicate(_json(message), timeout=_PATIENCE_S)
-        except subprocess.TimeoutExpired:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
-            return f"the command took longer than {_PATIENCE_S:g} s"
-        if process.returncode == 0:
+        told = {f"CAVIAR_{key.upper()}": _text(message[key]) for key in _TOLD}
+        with TemporaryFile() as given, TemporaryFile() as errors:
+            given.write(_json(message))
+            given.seek(0)
+            process = subprocess.Popen(  # noqa: S603 - the user's own line, from his own config
+                ["/bin/sh", "-c", command],
+                env={**os.environ, **told},
+                stdin=given,
+                stdout=subprocess.DEVNULL,
+                stderr=errors,  # no pipe: what the command leaves running may keep it open
+                start_new_session=True,
+            )
+            try:
+                code = process.wait(_PATIENCE_S)
+            except subprocess.TimeoutExpired:
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+                return f"the command took longer than {_PATIENCE_S:g} s"
+            errors.seek(0)
+            said = masked_error(errors.read().decode(errors="replace").strip(), os.environ)
+        if code == 0:
             return None
-        said = masked_error(errors.decode(errors="replace").strip(), os.environ)
-        return f"the command ended with {process.returncode}: {headline(said) or 'no word of why'}"
+        return f"the command ended with {code}: {headline(said) or 'no word of why'}"
 
     return run
 
@@ -228,8 +262,20 @@ def _command(command: str) -> Callable[[Message], str | None]:
 _TOLD = ("event", "text", "sweep", "place", "metric", "value", "trial")
 
 
+def _text(value: Any) -> str:
+    return "" if value is None else str(value)
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """A redirected POST would arrive as a GET without its message."""
+
+    def redirect_request(self, *_: Any) -> None:
+        """No other place."""
+
+
 def _webhook(address: str) -> Callable[[Message], str | None]:
     host = urlsplit(address).hostname
+    opener = urllib.request.build_opener(_NoRedirects)
 
     def post(message: Message) -> str | None:
         body = _json({**message, "content": message["text"]})  # Slack reads text, Discord content
@@ -239,7 +285,7 @@ def _webhook(address: str) -> Callable[[Message], str | None]:
             headers={"Content-Type": "application/json", "User-Agent": "caviar"},
         )
         try:
-            with urllib.request.urlopen(request, timeout=_PATIENCE_S):  # noqa: S310
+            with opener.open(request, timeout=_PATIENCE_S):
                 return None
         except urllib.error.HTTPError as error:
             error.close()

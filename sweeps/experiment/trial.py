@@ -54,7 +54,7 @@ def write_experiment(sweep: SweepResults, number: int | None, file: Path) -> Wri
     with chdir(app.cwd):
         experiment = make_experiment(recorded, search_path, file, options=config_options(app.argv))
     command = command_line(app, experiment)
-    title = title_of(trial, sweep.folder.name, sweep.objective)
+    title = title_of(trial, sweep.folder.name, sweep.objective, repeats=sweep.repeats)
     write_text(file, experiment.text(title=title, command=command))
     return Written(file=file, trial=trial, command=command, secrets=experiment.secrets)
 
@@ -83,11 +83,12 @@ def write_text(file: Path, text: str) -> None:
         raise SweepError(f"{file} cannot be written: {error.strerror}") from error
 
 
-def title_of(trial: Trial, sweep: str, objective: Objective) -> str:
+def title_of(trial: Trial, sweep: str, objective: Objective, *, repeats: int = 1) -> str:
     """Such as `trial 7 of mnist, val_accuracy 0.97 at step 27`."""
     at = f" at step {trial.best.step}" if trial.best is not None else ""
     value = "" if trial.value is None else f", {objective.metric} {render.number(trial.value)}{at}"
-    return f"trial {trial.number} of {sweep}{value}"
+    one = f", as the first of its {repeats} repeats" if repeats > 1 else ""
+    return f"trial {trial.number} of {sweep}{value}{one}"
 
 
 def _chosen(sweep: SweepResults, number: int | None) -> Trial:

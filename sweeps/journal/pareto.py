@@ -10,7 +10,7 @@ import numpy as np
 from sweeps.errors import did_you_mean
 from sweeps.journal.objective import Objective
 from sweeps.journal.status import Status
-from sweeps.journal.trials import Trial
+from sweeps.journal.trials import Trial, Trials
 
 _NAMES = ("chebyshev", "weighted_sum", "first")
 
@@ -95,3 +95,10 @@ def _losses(trials: Sequence[Trial], objective: Objective) -> np.ndarray:
         for trial in trials
     ]
     return np.array(rows, dtype=float)
+
+
+def leader(trials: Trials, objective: Objective, scalarization: Scalarization) -> Trial | None:
+    """The best trial; of several objectives the one that is taken from the front."""
+    if not objective.others:
+        return trials.best
+    return scalarization.choose(pareto_front(trials, objective), objective)

@@ -18,10 +18,11 @@ _REFRESH_S = 5
 def show_plots(live: LiveSweep) -> None:
     """A choice of sections, and the plots of one."""
     titles = [section.title for section in SECTIONS]
+    first = next(section.title for section in SECTIONS if section.key == "progress")
     title = st.segmented_control(
         "plots",
         titles,
-        default=titles[0],
+        default=first,
         required=True,
         key="section",
         wrap=True,
