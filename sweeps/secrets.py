@@ -48,10 +48,11 @@ _MAY_HIDE = re.compile(r"(?i)key|secret|pass|credential|token")
 _SHAPES = re.compile(
     r"\b(sk-[\w-]{16,}|gh[pousr]_\w{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}|hf_\w{20,}|"
     r"xox[abpr]-[\w-]{10,}|A[KS]IA[0-9A-Z]{16}|AIza[\w-]{30,}|"
-    r"eyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]{10,})"
+    r"eyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]{10,}|(?<=hooks\.slack\.com/)services/[\w/]{10,}|"
+    r"(?<=discord\.com/)api/webhooks/[\w/-]{10,})"
 )
 """What tokens of well-known services look like: OpenAI, GitHub, GitLab, Hugging Face, Slack, AWS,
-Google, and JSON web tokens."""
+Google, and JSON web tokens; and the addresses that post to Slack and Discord."""
 _SHORTEST_TOKEN = 15
 _BEARER = re.compile(r"(?i)\b(bearer|basic) [\w.~+/=-]{8,}")
 _PEM = re.compile(

@@ -119,6 +119,8 @@ def test_the_last_step_is_read_from_a_long_file_and_from_one_that_was_cut_off(
         found.append(last_step(file) or 0)
     assert found == sorted(found)
     assert len(set(found)) > 4
+    file.write_bytes(data[:40_000] + b"\xff" * 500 + data[40_500:])  # damaged in the middle
+    assert last_step(file) is not None
     file.write_bytes(data[:3])
     assert last_step(file) is None
 

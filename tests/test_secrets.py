@@ -30,6 +30,10 @@ from sweeps.secrets import is_masked, masked, masked_error, masked_text, masked_
         ("key=k3y0fs0mething", "key=***"),
         ("serviceKey=k3y0fs0mething", "serviceKey=***"),
         ("db.pass=x", "db.pass=***"),
+        (
+            "run='curl https://hooks.slack.com/services/T012/B034/abcdef'",
+            "run='curl https://hooks.slack.com/***'",
+        ),
         ("note=ghp_abcdefghijklmnopqrstuvwx", "note=***"),
         ("header='Bearer abcdefghijk'", "header='Bearer ***'"),
         ("data.sort_key=name", "data.sort_key=name"),

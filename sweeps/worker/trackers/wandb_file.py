@@ -17,10 +17,14 @@ _WHOLE, _LAST = 1, 4
 
 
 def last_step(file: Path) -> int | None:
-    """The last step with metrics; None without any. What was cut off at the end is passed over."""
+    """The last step with metrics; None without any. What was cut off or damaged is passed over."""
     kind, last = import_module("wandb.proto.wandb_internal_pb2").Record, None
+    damage = import_module("google.protobuf.message").DecodeError
     for message in _messages(file.read_bytes()):
-        record = kind.FromString(message)
+        try:
+            record = kind.FromString(message)
+        except damage:
+            continue
         if record.WhichOneof("record_type") == "history" and _has_metrics(record.history):
             last = record.history.step.num
     return last
