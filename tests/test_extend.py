@@ -191,6 +191,7 @@ GIVEN = ["hydra.sweeper.metric=loss", "hydra.sweeper.mode=min", "hydra.sweeper.s
 ASHA = ["hydra/sweeper/scheduler=asha", "hydra.sweeper.scheduler.max_t=3"]
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_a_finished_sweep_goes_on_with_more_trials_more_steps_and_another_space(sweep: Any) -> None:
     sweep("curve.py", "+x=interval(-5,5)", *GIVEN, *ASHA, "hydra.sweeper.num_samples=9")

@@ -181,8 +181,6 @@ def test_what_is_asked_stays_where_no_driver_runs_and_it_is_said_so(
     ("arguments", "words"),
     [
         (["stop", "--trial", "3"], "no trial 3: the sweep has trials 0 to 2"),
-        (["stop", "--trial", "1"], "trial 1 is over: it is complete"),
-        (["stop", "--trial", "0,1"], "trial 1 is over"),
         (["stop", "--trial", "x"], "'x' is no number of a trial, nor several such as 3,5"),
         (["enqueue", "lrs=0.1"], "lrs, which is not in the search space; did you mean lr"),
         (["enqueue", "lr=5"], "lr: 5 is not between 0.001 and 1.0"),
@@ -205,6 +203,16 @@ def test_what_is_wrong_is_refused_before_anything_is_written(
     ran = start.caviar(verb, str(made.folder.path), *rest)
     assert ran.code == 2
     assert words in ran.err
+    assert asked_of(made) == []
+
+
+@pytest.mark.parametrize("trials", ["1", "0,1"])
+def test_what_comes_too_late_is_refused_before_anything_is_written(
+    made: Any, start: Any, trials: str
+) -> None:
+    ran = start.caviar("stop", str(made.folder.path), "--trial", trials)
+    assert ran.code == 1
+    assert ran.err == "trial 1 is over: it is complete\n"
     assert "Traceback" not in ran.err
     assert asked_of(made) == []
 

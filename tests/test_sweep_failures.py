@@ -33,6 +33,7 @@ def test_failed_trials_are_recorded_and_the_sweep_goes_on(sweep) -> None:
     assert "Traceback" not in swept.err + swept.out
 
 
+@pytest.mark.slow
 def test_a_trial_whose_process_dies_goes_on_from_its_checkpoint_as_often_as_allowed(sweep) -> None:
     swept = sweep("trouble.py", "+kind=dies,dies_once,fine", GRID, "hydra.sweeper.max_losses=1")
 

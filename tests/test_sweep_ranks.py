@@ -47,6 +47,7 @@ def placement_groups() -> int:
     return sum(group["state"] == "CREATED" for group in table.values())
 
 
+@pytest.mark.slow
 def test_ranks_pause_go_on_and_end_together_and_leave_nothing(sweep) -> None:
     asha = ["hydra/sweeper/scheduler=asha", "hydra.sweeper.scheduler.max_t=9"]
     swept = sweep("ranks.py", "+x=range(1,25)", *TWO, *asha)

@@ -168,6 +168,9 @@ def test_a_job_that_does_not_hear_the_interrupt_is_killed_with_all_it_began(here
 
     assert stopped.done
     assert "0.2 s after the interrupt and was killed" in stopped.message
+    deadline = time.monotonic() + 20
+    while here.backend.status(handle).state is State.RUNNING and time.monotonic() < deadline:
+        time.sleep(0.05)
     assert here.backend.status(handle).state is State.STOPPED
     _, alive = psutil.wait_procs(family, timeout=20)
     assert not alive

@@ -70,6 +70,7 @@ def check(ranks, case):
     assert not failures, "\n".join(failures)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_two_ranks(two_ranks, case):
     check(two_ranks, case)
