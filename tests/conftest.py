@@ -54,6 +54,16 @@ from sweeps.tracking.tracker import Tracker
 APPS = Path(__file__).parent / "apps"
 
 
+SLOW_TO_IMPORT = ("test_hugging_face.py",)
+"""All slow, and seconds of every worker's before the first test where they are not wanted."""
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave files of slow tests alone where no slow test is to be run."""
+    is_left = "not slow" in config.option.markexpr and collection_path.name in SLOW_TO_IMPORT
+    return True if is_left else None
+
+
 def pytest_configure() -> None:
     """A shell that runs tests in the background ignores SIGINT, and so would what they start."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

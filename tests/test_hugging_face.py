@@ -25,11 +25,12 @@ from sweeps.integrations.hugging_face import SweepCallback
 from sweeps.journal.objective import Objective
 from sweeps.journal.status import Decision
 
+pytestmark = pytest.mark.slow
+
 EPOCHS, STEPS_IN_EPOCH = 3, 3
 TINY = DistilBertConfig(
     vocab_size=32, max_position_embeddings=8, dim=8, hidden_dim=8, n_layers=1, n_heads=1
 )
-SLOW = pytest.mark.slow
 WHOLE = {"model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json"}
 
 
@@ -154,9 +155,9 @@ def test_each_evaluation_is_a_report_and_at_rungs_there_are_checkpoints(
     [
         pytest.param({}, (1, 3), 1, id="after an epoch"),
         pytest.param({"eval_strategy": "steps", "eval_steps": 2}, (4,), 4, id="within one"),
-        pytest.param({"eval_strategy": "steps", "eval_steps": 3}, (3,), 3, id="steps", marks=SLOW),
-        pytest.param({"save_only_model": True}, (2,), 2, id="models only", marks=SLOW),
-        pytest.param({"gradient_accumulation_steps": 2}, (1,), 1, id="sums", marks=SLOW),
+        pytest.param({"eval_strategy": "steps", "eval_steps": 3}, (3,), 3, id="steps"),
+        pytest.param({"save_only_model": True}, (2,), 2, id="models only"),
+        pytest.param({"gradient_accumulation_steps": 2}, (1,), 1, id="sums"),
     ],
 )
 def test_a_paused_trial_goes_on_as_if_it_had_not_been_paused(
