@@ -44,7 +44,7 @@ _BARE = re.compile(
     _NAME + r"""(?P<sign>=|:[ \t]+)(?P<value>[^\s"'#,;(){}\[\]$]+)(?=[\s#,;"'}\]]|$)"""
 )
 _TYPE = re.compile(r"(str|bytes|int|float|bool|Any|None|SecretStr|Optional)\b")
-_MAY_HIDE = re.compile(r"(?i)key|secret|pass|credential|token")
+_MAY_HIDE = re.compile(r"(?i)key|secret|pass|pwd|credential|token|dsn|cookie|string|webhook")
 _SHAPES = re.compile(
     r"\b(sk-[\w-]{16,}|gh[pousr]_\w{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}|hf_\w{20,}|"
     r"xox[abpr]-[\w-]{10,}|A[KS]IA[0-9A-Z]{16}|AIza[\w-]{30,}|"

@@ -164,6 +164,17 @@ def test_of_several_objectives_the_trial_taken_from_the_front_is_told() -> None:
     assert message["text"].endswith("best acc 0.8, size 2 in trial 1")
 
 
+def test_a_front_is_not_looked_at_with_every_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[int] = []
+    monkeypatch.setattr(notify, "leader", lambda *_: looks.append(1))
+    objective = Objective(metric="acc", mode="max", others=(Objective(metric="size", mode="min"),))
+    told = Told(objective, best_every_s=60)
+    for trial in range(50):
+        told.now = 100.0 + trial
+        told.ask(trial)
+    assert len(looks) == 1
+
+
 def test_a_failure_is_told_without_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HUB_API_KEY", "open-sesame")
     told = Told()

@@ -61,6 +61,8 @@ def test_the_values_of_secret_looking_keys_are_masked(given: str, told: str) -> 
     [
         ("api_key: sk-1\n", "api_key: ***\n"),
         ('+API_KEY = "sk-1"', '+API_KEY = "***"'),
+        ("db_pwd: hunter2", "db_pwd: ***"),
+        ('dsn = "x@host"', 'dsn = "***"'),
         ("-export HF_TOKEN=abc", "-export HF_TOKEN=***"),
         ('"password": "it\'s", "n": 1', '"password": "***", "n": 1'),
         ('os.environ["API_KEY"] = "x1"', 'os.environ["API_KEY"] = "***"'),

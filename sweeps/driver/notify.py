@@ -102,6 +102,8 @@ class Notifier:
     def _tell_best(self) -> None:
         best = self._best()
         if best is None or best == self._told:
+            if self._objective.others:  # a front costs a look at every trial
+                self._told_at = self._clock()
             return
         self._told, self._told_at = best, self._clock()
         self._tell("best", f"has a new best: {self._said_of_best()}")
